@@ -1,0 +1,30 @@
+# ws3: images with image-level labels -> pseudo-masks, a segmentation network, its scores, a report.
+# A bare `snakemake` runs the built-in demo; `--configfile config/folder.yaml` and the like run
+# your own data. All functions are in rules/common.smk.
+
+
+from snakemake.utils import min_version
+
+min_version("9.13")
+
+# A configuration of one's own replaces the demo's: merged, the two would contradict each other.
+if "dataset" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/index.smk"
+include: "rules/classifier.smk"
+include: "rules/saliency.smk"
+include: "rules/aggregate.smk"
+include: "rules/masks.smk"
+include: "rules/segmentation.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        PLAN.targets(),

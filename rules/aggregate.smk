@@ -1,0 +1,29 @@
+# saliency store -> results/<run>/maps/<recipe>.zarr
+
+
+rule aggregate:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        saliency=upstream("maps", "saliency"),
+    output:
+        f"{RUN}/receipts/maps/{{recipe}}/{{batch}}.json",
+    log:
+        f"{RUN}/logs/aggregate/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/aggregate/{{recipe}}/{{batch}}.tsv"
+    params:
+        run=RUN,
+        ids=identity("maps"),
+        aggregation=recipe_params(PLAN.maps_params),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Maps of {wildcards.recipe}, batch {wildcards.batch}"
+    shell:
+        "ws3 aggregate {params.run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        " > {log} 2>&1"

@@ -1,0 +1,26 @@
+# index -> results/<run>/classifier.pt
+
+
+rule train_classifier:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+    output:
+        f"{RUN}/receipts/classifier.json",
+    log:
+        f"{RUN}/logs/train_classifier.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_classifier.tsv"
+    params:
+        run=RUN,
+        classifier=as_text(PLAN.classifier_params),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Train the classifier"
+    shell:
+        "ws3 train-classifier {params.run} > {log} 2>&1"

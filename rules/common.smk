@@ -1,0 +1,43 @@
+# The resolved configuration, the batches, and the functions that the rules use.
+#
+# A batch job does not declare its images: its identity is the parameter `ids`, the digest of the
+# batch's index rows. What Snakemake tracks is the batch's receipt; the results themselves lie in
+# the stores, where a failed job's finished images stay.
+
+from ws3.errors import Ws3Error
+from ws3.jobs.dag import Plan, as_text
+from snakemake.exceptions import WorkflowError
+
+try:
+    PLAN = Plan(config, look=workflow.is_main_process)
+    PLAN.listing
+except Ws3Error as error:
+    raise WorkflowError(str(error)) from None
+
+RUN = PLAN.folder
+
+
+wildcard_constraints:
+    recipe="[^/]+",
+    batch="[^/]+",
+
+
+def identity(stage):
+    return lambda wildcards: PLAN.identity(stage, wildcards.batch)
+
+
+def upstream(stage, source):
+    return lambda wildcards: PLAN.upstream(stage, wildcards.recipe, wildcards.batch, source)
+
+
+def of_recipe(method):
+    return lambda wildcards: method(wildcards.recipe)
+
+
+def recipe_params(method):
+    return lambda wildcards: as_text(method(wildcards.recipe))
+
+
+def growing(amount):
+    # A job that ran out of memory or time gets more of it at the next attempt.
+    return lambda wildcards, attempt: amount * attempt

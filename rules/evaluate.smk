@@ -1,0 +1,49 @@
+# maps, masks, predictions + ground truth -> results/<run>/evaluation/<recipe>.json, summary.csv
+
+
+rule evaluate:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        results=of_recipe(PLAN.evaluation_inputs),
+    output:
+        f"{RUN}/evaluation/{{recipe}}.json",
+    log:
+        f"{RUN}/logs/evaluate/{{recipe}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/evaluate/{{recipe}}.tsv"
+    params:
+        run=RUN,
+        evaluate=as_text(PLAN.evaluate_params),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Evaluate {wildcards.recipe}"
+    shell:
+        "ws3 evaluate {params.run} --recipe {wildcards.recipe:q} > {log} 2>&1"
+
+
+rule summary:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        evaluations=PLAN.evaluations(),
+    output:
+        f"{RUN}/evaluation/summary.csv",
+    log:
+        f"{RUN}/logs/summary.log",
+    params:
+        run=RUN,
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Summarise all recipes"
+    shell:
+        "ws3 evaluate {params.run} --summary > {log} 2>&1"

@@ -1,0 +1,56 @@
+# maps + images -> results/<run>/thresholds/<recipe>.json, masks/<recipe>/<image>.png
+
+
+rule threshold:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        maps=of_recipe(PLAN.threshold_inputs),
+    output:
+        f"{RUN}/thresholds/{{recipe}}.json",
+    log:
+        f"{RUN}/logs/threshold/{{recipe}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/threshold/{{recipe}}.tsv"
+    params:
+        run=RUN,
+        background=as_text(PLAN.threshold_params),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Background threshold of {wildcards.recipe}"
+    shell:
+        "ws3 threshold {params.run} --recipe {wildcards.recipe:q} > {log} 2>&1"
+
+
+rule masks:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        maps=upstream("masks", "maps"),
+        threshold=f"{RUN}/thresholds/{{recipe}}.json",
+    output:
+        f"{RUN}/receipts/masks/{{recipe}}/{{batch}}.json",
+    log:
+        f"{RUN}/logs/masks/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/masks/{{recipe}}/{{batch}}.tsv"
+    params:
+        run=RUN,
+        ids=identity("masks"),
+        masks=as_text(PLAN.masks_params),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Pseudo-masks of {wildcards.recipe}, batch {wildcards.batch}"
+    shell:
+        "ws3 masks {params.run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        " > {log} 2>&1"

@@ -1,0 +1,27 @@
+# everything -> results/<run>/report/index.html
+
+
+rule report:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        summary=f"{RUN}/evaluation/summary.csv",
+        evaluations=PLAN.evaluations(),
+    output:
+        f"{RUN}/report/index.html",
+    log:
+        f"{RUN}/logs/report.log",
+    benchmark:
+        f"{RUN}/benchmarks/report.tsv"
+    params:
+        run=RUN,
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Write the report"
+    shell:
+        "ws3 report {params.run} > {log} 2>&1"

@@ -1,0 +1,29 @@
+# classifier + images -> results/<run>/saliency/<recipe>.zarr
+
+
+rule saliency:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        classifier=f"{RUN}/receipts/classifier.json",
+    output:
+        f"{RUN}/receipts/saliency/{{recipe}}/{{batch}}.json",
+    log:
+        f"{RUN}/logs/saliency/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/saliency/{{recipe}}/{{batch}}.tsv"
+    params:
+        run=RUN,
+        ids=identity("saliency"),
+        recipe=recipe_params(PLAN.saliency_params),
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Saliency of {wildcards.recipe}, batch {wildcards.batch}"
+    shell:
+        "ws3 saliency {params.run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        " > {log} 2>&1"

@@ -1,0 +1,55 @@
+# masks/<recipe> -> results/<run>/segmentation/<recipe>/model.pt, predictions/<image>.png
+
+
+rule train_segmenter:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        masks=lambda wildcards: PLAN.receipts("masks", wildcards.recipe, ["train"]),
+    output:
+        f"{RUN}/receipts/segmentation/{{recipe}}.json",
+    log:
+        f"{RUN}/logs/train_segmenter/{{recipe}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_segmenter/{{recipe}}.tsv"
+    params:
+        run=RUN,
+        segmentation=as_text(PLAN.segmenter_params),
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(720),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Train a segmentation network on the masks of {wildcards.recipe}"
+    shell:
+        "ws3 train-segmenter {params.run} --recipe {wildcards.recipe:q} > {log} 2>&1"
+
+
+rule predict:
+    input:
+        config=ancient(f"{RUN}/config.yaml"),
+        index=ancient(f"{RUN}/receipts/index.json"),
+        model=f"{RUN}/receipts/segmentation/{{recipe}}.json",
+    output:
+        f"{RUN}/receipts/predictions/{{recipe}}/{{batch}}.json",
+    log:
+        f"{RUN}/logs/predict/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/predict/{{recipe}}/{{batch}}.tsv"
+    params:
+        run=RUN,
+        ids=identity("predictions"),
+        predict=as_text(PLAN.predict_params),
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    conda:
+        "../envs/ws3.yaml"
+    message:
+        "Predictions of {wildcards.recipe}, batch {wildcards.batch}"
+    shell:
+        "ws3 predict {params.run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        " > {log} 2>&1"

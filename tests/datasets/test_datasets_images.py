@@ -1,0 +1,192 @@
+"""Decoding: every pixel format in, clear sentences out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ws3.datasets import images
+from ws3.datasets.palette import voc_palette
+from ws3.errors import Ws3Error
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_rgb_is_returned_untouched() -> None:
+    expected = pixels(7, 5, 3)
+    found = images.decode_rgb(encode(Image.fromarray(expected)), "a.png")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_result_is_writeable() -> None:
+    images.decode_rgb(encode(Image.fromarray(pixels(2, 2, 3))), "a.png")[0, 0] = 0
+
+
+def test_gray_is_repeated() -> None:
+    gray = pixels(4, 6)
+    found = images.decode_rgb(encode(Image.fromarray(gray)), "a.png")
+    np.testing.assert_array_equal(found, np.stack([gray] * 3, axis=-1))
+
+
+def test_alpha_is_dropped() -> None:
+    rgba = pixels(4, 6, 4)
+    found = images.decode_rgb(encode(Image.fromarray(rgba)), "a.png")
+    np.testing.assert_array_equal(found, rgba[..., :3])
+
+
+def test_gray_with_alpha() -> None:
+    both = pixels(4, 6, 2)
+    found = images.decode_rgb(encode(Image.fromarray(both, "LA")), "a.png")
+    np.testing.assert_array_equal(found, np.repeat(both[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("transparency", [None, 2, b"\x00\x80"])
+def test_palette_is_looked_up(transparency: object) -> None:
+    indices = pixels(4, 6)
+    picture = Image.fromarray(indices)
+    picture.putpalette(voc_palette())
+    options = {} if transparency is None else {"transparency": transparency}
+    found = images.decode_rgb(encode(picture, **options), "a.png")
+    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    np.testing.assert_array_equal(found, colours[indices])
+
+
+def test_cmyk_jpeg() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    found = images.decode_rgb(encode(cyan, "JPEG", quality=100), "a.jpg")
+    assert np.abs(found.astype(int) - [0, 255, 255]).max() <= 3
+
+
+def test_orientation_is_not_applied() -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    data = encode(Image.fromarray(pixels(4, 6, 3)), "JPEG", exif=exif)
+    assert images.decode_rgb(data, "a.jpg").shape == (4, 6, 3)
+    assert images.image_size(data) == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "mode"),
+    [
+        (np.ones((3, 3), np.uint16), "PNG", "I"),
+        (np.ones((3, 3), np.uint16), "TIFF", "I;16"),
+        (np.ones((3, 3), np.int32), "TIFF", "I"),
+        (np.ones((3, 3), np.float32), "TIFF", "F"),
+    ],
+)
+def test_deep_pixels_are_refused_by_name(array: np.ndarray, kind: str, mode: str) -> None:
+    with pytest.raises(Ws3Error, match=rf"x\.tif: pixels of mode {mode}.*8 bits"):
+        images.decode_rgb(encode(Image.fromarray(array), kind), "x.tif")
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_every_truncation_is_refused(kind: str) -> None:
+    data = encode(Image.fromarray(pixels(40, 40, 3)), kind)
+    for share in (0.0, 0.02, 0.3, 0.7):
+        with pytest.raises(Ws3Error, match=r"bad\.img.*truncated or not an image.*on_bad_image"):
+            images.decode_rgb(data[: int(share * len(data))], "bad.img")
+
+
+def test_text_is_no_image() -> None:
+    with pytest.raises(Ws3Error, match=r"bad\.jpg: truncated or not an image"):
+        images.decode_rgb(b"<html>404</html>", "bad.jpg")
+    with pytest.raises(Ws3Error, match=r"bad\.jpg: truncated or not an image"):
+        images.image_size(b"<html>404</html>", "bad.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bomb() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
+
+    for side in (60_000, 10_000):
+        header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
+        with pytest.raises(Ws3Error, match=r"bomb\.png: too large"):
+            images.decode_rgb(data, "bomb.png")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Ws3Error, match=r"gone\.jpg: no such file"):
+        images.read_bytes(tmp_path / "gone.jpg")
+    with pytest.raises(Ws3Error, match="can't be read"):
+        images.read_bytes(tmp_path)
+
+
+def test_read_bytes_and_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert images.read_bytes(tmp_path / "a") == b"abc"
+    assert images.sha256(b"abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("palette", [True, False])
+def test_mask_values_are_as_stored(tmp_path: Path, palette: bool) -> None:
+    values = pixels(9, 8)
+    picture = Image.fromarray(values)
+    if palette:
+        picture.putpalette(voc_palette())
+    picture.save(tmp_path / "m.png")
+    found = images.read_label_mask(tmp_path / "m.png")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_mask_with_a_small_palette(tmp_path: Path, bits: int) -> None:
+    values = pixels(9, 8) % 2**bits
+    picture = Image.fromarray(values)
+    picture.putpalette(voc_palette()[: 3 * 2**bits])
+    picture.save(tmp_path / "m.png", bits=bits)
+    np.testing.assert_array_equal(images.read_label_mask(tmp_path / "m.png"), values)
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "words"),
+    [
+        (Image.new("RGB", (4, 4)), "PNG", "holds colours"),
+        (Image.new("RGBA", (4, 4)), "PNG", "holds colours"),
+        (Image.fromarray(np.ones((4, 4), np.uint16)), "PNG", "16-bit"),
+        (Image.new("1", (4, 4)), "PNG", "1-bit gray"),
+        (Image.new("L", (4, 4)), "JPEG", "JPEG file"),
+    ],
+)
+def test_other_masks_are_refused_by_name(
+    tmp_path: Path, picture: Image.Image, kind: str, words: str
+) -> None:
+    (tmp_path / "m.png").write_bytes(encode(picture, kind))
+    with pytest.raises(Ws3Error, match=rf"m\.png: the mask .*{words}"):
+        images.read_label_mask(tmp_path / "m.png")
+
+
+def test_truncated_mask(tmp_path: Path) -> None:
+    data = encode(Image.fromarray(pixels(30, 30)))
+    (tmp_path / "m.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(Ws3Error, match=r"m\.png: truncated"):
+        images.read_label_mask(tmp_path / "m.png")
+
+
+def test_palette_is_that_of_voc() -> None:
+    # From the colour map of the VOC development kit: background, aeroplane, bicycle, ..., void.
+    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
+    for value, colour in (known | {255: (224, 224, 192)}).items():
+        assert tuple(colours[value]) == colour
+    assert len({tuple(colour) for colour in colours}) == 256

@@ -1,0 +1,323 @@
+"""The index: a faithful file, a digest that sees edits, and checks that miss nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import string
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_files import HEIGHT, WIDTH, write_image, write_mask
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ws3.datasets.files import row_stamp, write_atomically
+from ws3.datasets.index import (
+    ImageRow,
+    Index,
+    Listing,
+    complete,
+    read_index,
+    row_digest,
+    write_index,
+)
+from ws3.errors import Ws3Error
+
+CLASSES = ("cat", "dog", "tree frog")
+LISTED = ("image", "split", "labels", "path", "mask", "stamp")
+
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+names = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=6)
+rows = st.builds(
+    ImageRow,
+    image=st.text(string.ascii_letters + string.digits + "_.-", min_size=1, max_size=12),
+    split=st.sampled_from(["train", "val"]),
+    labels=st.lists(names, max_size=3).map(tuple),
+    path=text,
+    mask=text,
+    stamp=text,
+    width=st.integers(0, 10**6),
+    height=st.integers(0, 10**6),
+    sha256=text,
+    mask_sha256=text,
+    problem=text,
+)
+
+
+@given(st.lists(rows, max_size=5))
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, found: list[ImageRow]) -> None:
+    path = tmp_path_factory.getbasetemp() / "round_trip" / "index.csv"
+    index = Index(CLASSES, tuple(found))
+    write_index(path, index)
+    assert read_index(path) == index
+
+
+def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
+    index = Index(CLASSES, (ImageRow("a", "train", ("cat",), "\udcff.jpg", "", "1-1"),))
+    write_index(tmp_path / "index.csv", index)
+    assert read_index(tmp_path / "index.csv") == index
+    assert len(row_digest(index.rows)) == 16
+
+
+def test_the_file_is_plain_csv(tmp_path: Path) -> None:
+    row = ImageRow("a", "val", ("cat", "dog"), "p/a.jpg", "", "3-4", 5, 6, "ab", "", "")
+    write_index(tmp_path / "index.csv", Index(CLASSES, (row,)))
+    assert (tmp_path / "index.csv").read_text() == (
+        "image,split,labels,path,mask,stamp,width,height,sha256,mask_sha256,problem\n"
+        "a,val,cat;dog,p/a.jpg,,3-4,5,6,ab,,\n"
+    )
+    assert (tmp_path / "classes.txt").read_text() == "cat\ndog\ntree frog\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"index.csv", "classes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "columns should be"),
+        (b"image,labels\n", "columns should be"),
+        (b"HEAD\na,train,cat,p\n", "malformed"),
+        (b"HEAD\na,train,cat,p,,s,1,2,h,,,more\n", "malformed"),
+        (b"HEAD\na,train,cat,p,,s,wide,2,h,,\n", "malformed"),
+        (b"HEAD\na,test,cat,p,,s,1,2,h,,\n", "'test' is neither train nor val"),
+    ],
+)
+def test_malformed_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    write_index(tmp_path / "index.csv", Index(CLASSES, ()))
+    head = (tmp_path / "index.csv").read_bytes().strip()
+    (tmp_path / "index.csv").write_bytes(content.replace(b"HEAD", head))
+    with pytest.raises(Ws3Error, match=rf"index\.csv: malformed.*{words}|{words}") as error:
+        read_index(tmp_path / "index.csv")
+    assert "index.csv" in str(error.value)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(Ws3Error, match=r"index\.csv: no such file"):
+        read_index(tmp_path / "index.csv")
+    write_index(tmp_path / "index.csv", Index(CLASSES, ()))
+    (tmp_path / "classes.txt").unlink()
+    with pytest.raises(Ws3Error, match=r"classes\.txt"):
+        read_index(tmp_path / "index.csv")
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomically(tmp_path / "f", b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(Ws3Error, match="No space left"):
+        write_atomically(tmp_path / "f", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"old"
+
+
+def test_importing_the_index_stays_light() -> None:
+    code = (
+        "import sys, ws3.datasets.index;"
+        "print([m for m in ('numpy', 'PIL', 'cv2', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@given(rows, st.sampled_from(LISTED), text.filter(lambda value: "/" not in value))
+def test_digest_sees_what_a_listing_knows(row: ImageRow, field: str, value: str) -> None:
+    changed = dataclasses.replace(row, **{field: (value,) if field == "labels" else value})
+    before = {key: getattr(row, key) for key in LISTED}
+    before |= {key: before[key].rpartition("/")[2] for key in ("path", "mask")}
+    after = {key: getattr(changed, key) for key in LISTED}
+    after |= {key: after[key].rpartition("/")[2] for key in ("path", "mask")}
+    assert (row_digest([row]) == row_digest([changed])) == (before == after)
+
+
+def test_digest_ignores_what_only_an_index_knows_and_the_folder() -> None:
+    row = ImageRow("a", "train", ("cat",), "/here/a.jpg", "/here/a.png", "1-2;3-4")
+    indexed = dataclasses.replace(row, width=3, height=4, sha256="f", mask_sha256="e", problem="p")
+    moved = dataclasses.replace(row, path="/there/a.jpg", mask="/there/a.png")
+    assert row_digest([row]) == row_digest([indexed]) == row_digest([moved])
+
+
+def test_digest_sees_order_and_number() -> None:
+    first, second = (ImageRow(name, "train", ("cat",), name, "", "1-1") for name in "ab")
+    digests = [row_digest(rows) for rows in ([first, second], [second, first], [first], [])]
+    assert len(set(digests)) == 4
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> Callable[..., ImageRow]:
+    def make(image: str = "a", split: str = "train", **fields: object) -> ImageRow:
+        path, mask = tmp_path / f"{image}.png", tmp_path / f"{image}_mask.png"
+        if not path.exists():
+            write_image(path)
+        if not mask.exists():
+            write_mask(mask, 0, 3, 255)
+        listed = ImageRow(
+            image, split, ("cat",), str(path), str(mask), row_stamp(str(path), str(mask))
+        )
+        return dataclasses.replace(listed, **fields)
+
+    return make
+
+
+def test_complete_fills_in(row: Callable[..., ImageRow]) -> None:
+    seen: list[tuple[int, int]] = []
+    listing = Listing(CLASSES, (row("a"), row("b", mask=""), row("c", "val")))
+    index = complete(listing, progress=lambda done, total: seen.append((done, total)))
+    assert [r.image for r in index.rows] == ["a", "b", "c"]
+    assert all((r.width, r.height, r.problem) == (WIDTH, HEIGHT, "") for r in index.rows)
+    assert all(len(r.sha256) == 64 for r in index.rows)
+    assert [len(r.mask_sha256) for r in index.rows] == [64, 0, 64]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert row_digest(index.rows) == row_digest(listing.rows)
+
+
+def test_order_is_kept_over_many_rows(row: Callable[..., ImageRow]) -> None:
+    template = row("a")
+    listed = tuple(dataclasses.replace(template, image=f"i{k}") for k in range(600))
+    index = complete(Listing(CLASSES, listed))
+    assert [r.image for r in index.rows] == [r.image for r in listed]
+
+
+def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes((tmp_path / row("a").path).read_bytes()[:200])
+    write_mask(tmp_path / "size_mask.png", size=(WIDTH, HEIGHT + 1))
+    write_mask(tmp_path / "values_mask.png", 3, 4, 254, 255)
+    (tmp_path / "nomask_mask.png").write_bytes(b"")
+    Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint16)).save(tmp_path / "deep.png")
+    rows = (
+        row("fine"),
+        row("cut"),
+        row("deep"),
+        row("gone", path=str(tmp_path / "gone.jpg")),
+        row("size"),
+        row("values"),
+        row("nomask"),
+        row("lost", mask=str(tmp_path / "lost_mask.png")),
+        row("unknown", labels=("cat", "unicorn")),
+        row("bare", labels=()),
+        row("told", problem="its annotation is missing"),
+        row("twice"),
+        row("twice"),
+        row("both"),
+        row("both", "val"),
+        dataclasses.replace(row("fine"), image="in/valid"),
+    )
+    with pytest.raises(Ws3Error) as error:
+        complete(Listing(CLASSES, rows))
+    message = str(error.value)
+    lines = message.splitlines()
+    for words in (
+        "cut: .*cut.png: truncated",
+        "deep: .*mode I",
+        "gone: .*gone.jpg: no such file",
+        f"size: .*{WIDTH} x {HEIGHT + 1} pixels, but the image has {WIDTH} x {HEIGHT}",
+        "values: .*holds the values 4, 254, but with 3 classes only 0 to 3 and 255",
+        "nomask: .*nomask_mask.png: truncated or not an image",
+        "lost: .*lost_mask.png: no such file",
+        "unknown: label 'unicorn' isn't in the class list",
+        "bare: has no labels",
+        "told: its annotation is missing",
+        "twice: 2 times in train",
+        "both: in both train and val",
+        "'in/valid': can't be an id",
+    ):
+        assert sum(re.search(words, line) is not None for line in lines) == 1, words
+    assert lines[0].startswith("13 problems")
+    assert len(lines) == 14
+    assert not any(line.strip().startswith("fine") for line in lines)
+
+
+def test_the_report_stops_at_fifty(row: Callable[..., ImageRow]) -> None:
+    template = row("a", labels=())
+    rows = tuple(dataclasses.replace(template, image=f"i{k}") for k in range(53))
+    with pytest.raises(Ws3Error) as error:
+        complete(Listing(CLASSES, rows))
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("53 problems")
+    assert lines[-1].strip() == "... and 3 more"
+    assert len(lines) == 52
+
+
+def test_skip_notes_the_problem_in_the_row(row: Callable[..., ImageRow], tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    index = complete(Listing(CLASSES, (row("a"), row("cut"))), on_problem="skip")
+    assert index.rows[0].problem == ""
+    assert "truncated" in index.rows[1].problem
+
+
+def test_skip_still_refuses_repeated_ids(row: Callable[..., ImageRow]) -> None:
+    with pytest.raises(Ws3Error, match="a: in both train and val"):
+        complete(Listing(CLASSES, (row("a"), row("a", "val"))), on_problem="skip")
+
+
+def test_a_dataset_without_training_images_is_refused(
+    row: Callable[..., ImageRow], tmp_path: Path
+) -> None:
+    for rows in ((), (row("a", "val"),)):
+        with pytest.raises(Ws3Error, match=f"{len(rows)} images and none for training"):
+            complete(Listing(CLASSES, rows))
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    with pytest.raises(Ws3Error, match="no training image is left"):
+        complete(Listing(CLASSES, (row("cut"), row("a", "val"))), on_problem="skip")
+
+
+@pytest.mark.parametrize("image", ["", ".hidden", "-rf", "a b", "é", "a/b", "a\n", "x" * 201])
+def test_illegal_ids(row: Callable[..., ImageRow], image: str) -> None:
+    with pytest.raises(Ws3Error, match="can't be an id"):
+        complete(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
+
+
+@pytest.mark.parametrize("image", ["a", "2007_000032", "_x", "p10_aero_1001", "a.b-C", "x" * 200])
+def test_legal_ids(row: Callable[..., ImageRow], image: str) -> None:
+    assert complete(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
+
+
+def test_unchanged_rows_are_not_opened_again(row: Callable[..., ImageRow], tmp_path: Path) -> None:
+    listing = Listing(CLASSES, (row("a"), row("b")))
+    first = complete(listing)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).unlink()
+    assert complete(listing, previous=first) == first
+    with pytest.raises(Ws3Error, match="2 problems"):
+        complete(listing)
+
+
+@pytest.mark.parametrize("field", LISTED)
+def test_changed_rows_are_opened_again(
+    row: Callable[..., ImageRow], tmp_path: Path, field: str
+) -> None:
+    write_image(tmp_path / "other.png", 7)
+    write_mask(tmp_path / "other_mask.png", 2)
+    old = row("a")
+    changes: dict[str, object] = {
+        "image": "z",
+        "split": "val",
+        "labels": ("dog",),
+        "path": str(tmp_path / "other.png"),
+        "mask": str(tmp_path / "other_mask.png"),
+        "stamp": "1-1",
+    }
+    new = dataclasses.replace(old, **{field: changes[field]})
+    rows = (row("train"), new)
+    marked = tuple(
+        dataclasses.replace(r, sha256="old") for r in complete(Listing(CLASSES, (old,))).rows
+    )
+    assert complete(Listing(CLASSES, rows), Index(CLASSES, marked)).rows[1].sha256 != "old"
+
+
+def test_rows_with_a_problem_or_other_classes_are_opened_again(
+    row: Callable[..., ImageRow],
+) -> None:
+    listing = Listing(CLASSES, (row("a"),))
+    done = dataclasses.replace(complete(listing).rows[0], sha256="old")
+    ill = dataclasses.replace(done, problem="was truncated")
+    assert complete(listing, Index(CLASSES, (done,))).rows[0].sha256 == "old"
+    assert complete(listing, Index(CLASSES, (ill,))).rows[0].sha256 != "old"
+    assert complete(listing, Index(CLASSES[::-1], (done,))).rows[0].sha256 != "old"

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from pydensecrf.densecrf import DenseCRF2D
+from pydensecrf.utils import unary_from_labels, unary_from_softmax
+
+from ws3.config.run import CrfParameters
+from ws3.errors import Ws3Error
+from ws3.masks.background import add_background, hard_labels
+from ws3.masks.crf import PRESETS, DenseCrf, normalise, parameters
+
+
+def picture(seed=0, height=30, width=44):
+    """A red ellipse on green, with noise; and rough, offset score maps of two classes."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    inside = ((y - height / 2) / (height / 3)) ** 2 + ((x - width / 2) / (width / 4)) ** 2 < 1
+    image = np.where(inside[..., None], (200, 40, 40), (40, 160, 60))
+    image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+    distance = ((y - height / 2 + 3) / (height / 2)) ** 2 + ((x - width / 2 - 4) / (width / 3)) ** 2
+    maps = np.stack([np.exp(-2 * distance), 0.3 * rng.random((height, width))])
+    return image, inside, maps.astype(np.float32)
+
+
+def plainly(image, scores, numbers):
+    """Pydensecrf as its README calls it, without ws3."""
+    labels, height, width = scores.shape
+    crf = DenseCRF2D(width, height, labels)
+    if numbers.unary == "softmax":
+        crf.setUnaryEnergy(unary_from_softmax(scores / scores.sum(axis=0)))
+    else:
+        hard = np.where(scores[1:].max(axis=0) >= scores[0], scores[1:].argmax(axis=0) + 1, 0)
+        crf.setUnaryEnergy(unary_from_labels(hard, labels, numbers.gt_prob, zero_unsure=False))
+    crf.addPairwiseGaussian(sxy=numbers.gaussian_sxy, compat=numbers.gaussian_compat)
+    crf.addPairwiseBilateral(
+        sxy=numbers.bilateral_sxy,
+        srgb=numbers.bilateral_srgb,
+        rgbim=image,
+        compat=numbers.bilateral_compat,
+    )
+    return np.array(crf.inference(numbers.iterations)).reshape(scores.shape)
+
+
+@pytest.mark.parametrize("preset", ["deeplab", "psa", "irn"])
+def test_equals_pydensecrf_called_plainly(preset):
+    image, _, maps = picture()
+    scores = add_background(maps, 0.3)
+    result = DenseCrf(image, 3, PRESETS[preset]).refine(scores)
+    assert result.dtype == np.float32
+    assert np.array_equal(result, plainly(image, scores, PRESETS[preset]))
+    assert np.allclose(result.sum(axis=0), 1, atol=1e-5)
+
+
+def test_a_new_unary_on_the_same_lattice_equals_a_fresh_crf():
+    image, _, maps = picture()
+    crf = DenseCrf(image, 3, PRESETS["irn"])
+    for threshold in (0.1, 0.3, 0.6, 0.1):
+        scores = add_background(maps, threshold)
+        fresh = DenseCrf(image, 3, PRESETS["irn"]).refine(scores)
+        assert np.array_equal(crf.refine(scores), fresh)
+
+
+def test_a_result_survives_the_next_call():
+    image, _, maps = picture()
+    crf = DenseCrf(image, 3, PRESETS["irn"])
+    first = crf.refine(add_background(maps, 0.1))
+    kept = first.copy()
+    crf.refine(add_background(maps, 0.9))
+    assert np.array_equal(first, kept)
+
+
+def test_the_crf_moves_labels_to_the_colour_edge():
+    image, inside, maps = picture()
+    scores = add_background(maps[:1], 0.4)
+    before = np.mean((hard_labels(scores) == 1) == inside)
+    refined = DenseCrf(image, 2, PRESETS["irn"]).refine(scores).argmax(axis=0)
+    assert before < 0.9
+    assert np.mean((refined == 1) == inside) > 0.99
+
+
+def test_the_image_is_neither_changed_nor_required_to_be_contiguous():
+    image, _, maps = picture()
+    scores = add_background(maps, 0.3)
+    view = np.ascontiguousarray(image[:, ::-1])[:, ::-1]
+    kept = view.copy()
+    result = DenseCrf(view, 3, PRESETS["irn"]).refine(scores)
+    assert np.array_equal(view, kept)
+    assert np.array_equal(result, DenseCrf(image, 3, PRESETS["irn"]).refine(scores))
+
+
+def test_background_alone_needs_no_crf():
+    image, _, _ = picture()
+    scores = add_background(np.zeros((0, *image.shape[:2]), np.float32), 0.3)
+    assert (DenseCrf(image, 1, PRESETS["irn"]).refine(scores) == 1).all()
+
+
+def test_one_pixel():
+    scores = np.array([[[0.2]], [[0.8]]], np.float32)
+    result = DenseCrf(np.zeros((1, 1, 3), np.uint8), 2, PRESETS["psa"]).refine(scores)
+    assert result.shape == (2, 1, 1)
+    assert result.argmax(axis=0) == 1
+
+
+def test_zero_scores_are_undecided():
+    scores = np.array([[[0, 0.2]], [[0, 0.6]]], np.float32)
+    assert normalise(scores)[:, 0, 0].tolist() == [0.5, 0.5]
+    assert normalise(scores)[:, 0, 1] == pytest.approx([0.25, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda image, scores: (image.astype(np.float32), 2, scores), "uint8"),
+        (lambda image, scores: (image[..., 0], 2, scores), "uint8"),
+        (lambda image, scores: (image, 0, scores), "label"),
+        (lambda image, scores: (image, 3, scores), "shape"),
+        (lambda image, scores: (image, 2, scores[:, 1:]), "shape"),
+        (lambda image, scores: (image, 2, scores * np.float32(np.nan)), "NaN"),
+    ],
+)
+def test_bad_input_is_refused(change, words):
+    image, _, maps = picture()
+    image, labels, scores = change(image, add_background(maps[:1], 0.3))
+    with pytest.raises(ValueError, match=words):
+        DenseCrf(image, labels, PRESETS["irn"]).refine(scores)
+
+
+def test_presets_are_the_published_numbers():
+    def numbers(name):
+        preset = PRESETS[name]
+        return (
+            (preset.gaussian_sxy, preset.gaussian_compat),
+            (preset.bilateral_sxy, preset.bilateral_srgb, preset.bilateral_compat),
+            (preset.iterations, preset.unary),
+        )
+
+    assert numbers("deeplab") == ((1, 3), (67, 3, 4), (10, "softmax"))
+    assert numbers("psa") == ((3, 3), (80, 13, 10), (10, "softmax"))
+    assert numbers("irn") == ((3, 3), (50, 5, 10), (10, "labels"))
+    assert PRESETS["irn"].gt_prob == 0.7
+
+
+def test_parameters_by_name_or_number():
+    own = CrfParameters(iterations=3)
+    assert parameters(own) is own
+    assert parameters("none") is None
+    assert parameters("psa") is PRESETS["psa"]
+    with pytest.raises(Ws3Error, match="deeplab, psa, irn, none"):
+        parameters("dense")

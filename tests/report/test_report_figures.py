@@ -1,0 +1,128 @@
+import itertools
+import xml.etree.ElementTree as ET
+
+import matplotlib
+import pytest
+
+from ws3.report.figures import (
+    DARK,
+    LIGHT,
+    miou_chart,
+    recall_chart,
+    region_drawing,
+    save,
+    sweep_chart,
+)
+from ws3.report.model import scores_of
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def scores(*levels, **changes):
+    found = []
+    for number, level in enumerate(levels):
+        metrics = {
+            "miou": level,
+            "dr_recall": level,
+            "ndr_recall": level,
+            "threshold": 0.3,
+            "sweep": [[0.0, 0.1], [0.3, level], [1.0, 0.0]],
+            **changes,
+        }
+        found.append(
+            {"recipe": f"r{number}", "splits": {"val": {"maps": metrics, "masks": metrics}}}
+        )
+    return scores_of(found)
+
+
+def texts(path):
+    return ["".join(node.itertext()).strip() for node in ET.parse(path).iter(f"{SVG}text")]  # noqa: S314
+
+
+def test_bars_bear_their_numbers_and_undefined_ones_have_none(tmp_path):
+    maps = [score for score in scores(0.412, None) if score.stage == "maps"]
+    save(miou_chart(maps, "r0"), tmp_path / "bars.svg")
+    words = texts(tmp_path / "bars.svg")
+    assert "41.2" in words
+    assert "(reference)" in words
+    assert {"r0", "r1", "score maps"} <= {word.split("\n")[0] for word in words}
+    assert "segmentation" not in words
+    assert not any("nan" in word.lower() or "none" in word.lower() for word in words)
+
+
+def test_bars_are_as_long_as_their_numbers():
+    figure = miou_chart(scores(0.25, 0.5), "r0")
+    lengths = sorted(bar.get_width() for bar in figure.axes[0].patches)
+    assert lengths == [0.25, 0.25, 0.5, 0.5]
+
+
+def test_sweep_marks_the_threshold_in_use():
+    axes = sweep_chart(scores(0.4)[:1]).axes[0]
+    curve, dot = axes.lines
+    assert list(curve.get_xdata()) == [0.0, 0.3, 1.0]
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (0.3, 0.4)
+
+
+def test_recall_chart_leaves_undefined_recipes_out(tmp_path):
+    save(recall_chart(scores(0.4, None)), tmp_path / "recalls.svg")
+    assert "r0" in texts(tmp_path / "recalls.svg")
+    assert "r1" not in texts(tmp_path / "recalls.svg")
+
+
+def test_region_drawing_names_the_four_regions(tmp_path):
+    save(region_drawing(), tmp_path / "regions.svg")
+    assert {"DR", "NDR", "FPR-region", "TN-region"} <= set(texts(tmp_path / "regions.svg"))
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "$\\frac{$", "x" * 100, "a & b"])
+def test_names_are_words_and_never_markup_or_formulas(tmp_path, name):
+    renamed = [
+        {
+            "recipe": name,
+            "splits": {"val": {"maps": {"miou": 0.4, "sweep": [[0.0, 0.1], [1.0, 0.2]]}}},
+        }
+    ]
+    for number, figure in enumerate(
+        (miou_chart(scores_of(renamed), name), sweep_chart(scores_of(renamed)))
+    ):
+        path = tmp_path / f"{number}.svg"
+        save(figure, path)
+        shown = " ".join(texts(path))
+        assert name in shown or name[:20] in shown
+        assert not list(ET.parse(path).iter(f"{SVG}script"))  # noqa: S314
+
+
+def test_many_recipes_are_told_apart_by_shape_as_well_as_colour():
+    axes = sweep_chart(scores(*[0.3] * 12)[:12]).axes[0]
+    looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines[::2]]
+    assert len(looks) == 12
+    neighbours = itertools.pairwise(looks)
+    assert all(a[0] != b[0] and a[1] != b[1] for a, b in neighbours)
+
+
+def test_figures_ignore_the_readers_settings_and_leave_them_alone(tmp_path):
+    save(region_drawing(), tmp_path / "plain.svg")
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "other"}):
+        before = dict(matplotlib.rcParams)
+        save(region_drawing(), tmp_path / "other.svg")
+        assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "plain.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    bright, dim = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dim + 0.05)
+
+
+@pytest.mark.parametrize(("theme", "card"), [(LIGHT, "#ffffff"), (DARK, "#191e27")])
+def test_colours_stand_out_from_the_page(theme, card):
+    assert contrast(theme.text, card) >= 7
+    assert contrast(theme.muted, card) >= 4.5
+    # WCAG 2.1, 1.4.11: graphical objects.
+    assert min(contrast(colour, card) for colour in theme.series) >= 3

@@ -1,0 +1,240 @@
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+
+from ws3.report.html import write_report
+from ws3.report.model import ClassifierFacts, DatasetFacts, SkippedImage
+
+DASH = "\N{EN DASH}"
+HOSTILE = "<script>alert('x')</script>\"&"
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags, links, ids, and each table's rows as plain text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.ids, self.rows = [], [], set(), []
+        self.attributes, self.words, self._cell = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.append(tag)
+        self.attributes.append((tag, values))
+        self.links += [values[key] for key in ("src", "href", "srcset") if key in values]
+        self.ids |= {values["id"]} if "id" in values else set()
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self._cell = []
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.rows[-1].append(" ".join("".join(self._cell).split()))
+            self._cell = None
+
+    def handle_data(self, data):
+        self.words.append(data)
+        if self._cell is not None:
+            self._cell.append(data)
+
+    def rows_of(self, head):
+        return [row for row in self.rows if row and row[0] == head]
+
+
+def page_of(folder, report):
+    return Page(write_report(folder, report).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def usual(make_report, tmp_path_factory):
+    """The folder and page of the usual report; tests only read it."""
+    folder = tmp_path_factory.mktemp("usual")
+    return folder, page_of(folder, make_report(folder))
+
+
+def test_every_score_stands_beside_its_threshold_and_ignored_share(usual):
+    _, page = usual
+    scores = [row for row in page.rows_of("saliency_crops") if len(row) == 11]
+    tuned = ["0.27", "tuned on ground truth of train", "1.23"]
+    inherited = ["0.27", "of its training masks: tuned on ground truth of train", "1.23"]
+    # mIoU, precision, recall, PxAP, boundary IoU, FP and FN share; threshold, how, ignored.
+    assert scores == [
+        ["saliency_crops", "48.7", "62.7", "69.7", "56.7", "28.7", "30.8", "20.5", *tuned],
+        ["saliency_crops", "54.7", "68.7", "75.7", DASH, "34.7", "27.2", "18.1", *tuned],
+        ["saliency_crops", "58.3", "72.3", "79.3", DASH, "38.3", "25.0", "16.7", *inherited],
+    ]
+    regions = [row for row in page.rows_of("cam") if len(row) == 8]
+    assert regions[0][1:5] == ["71.2", "36.2", "39.8", "4.3"]
+    assert regions[0][5:] == ["0.27", "tuned on ground truth of train", "1.23"]
+
+
+def test_per_class_table_names_threshold_and_ignored_share(usual):
+    _, page = usual
+    heads = [row for row in page.rows if row and row[0] == "Class" and len(row) == 5]
+    assert len(heads) == 2
+    for row in heads:
+        assert all("threshold 0.27, tuned on ground truth of train" in cell for cell in row[1:])
+        assert all("1.23 % of pixels ignored" in cell for cell in row[1:])
+    assert ["heron", "41.2", "40.5", "36.1", "48.7"] in page.rows
+
+
+def test_headline_gives_the_best_recipe_of_each_stage_and_its_lead(usual):
+    text = " ".join(" ".join(usual[1].words).split())
+    assert "Best mIoU · Score maps, before the CRF 48.7 % saliency_crops On val, 60 images" in text
+    assert "Best mIoU · Pseudo-masks, after the CRF 54.7 %" in text
+    assert "+7.5 points over cam" in text
+
+
+def test_threshold_from_the_reported_split_brings_a_warning(
+    usual, make_report, tmp_path, make_evaluation
+):
+    assert "chosen on the split that is reported" not in " ".join(usual[1].words)
+    unfair = make_report(tmp_path, evaluations=[make_evaluation("cam", 0.4, threshold_split="val")])
+    words = " ".join(" ".join(page_of(tmp_path, unfair).words).split())
+    assert "Thresholds were chosen on the split that is reported." in words
+    assert "threshold 0.27 tuned on val, reported on val" in words
+
+
+def test_undefined_numbers_are_dashes(make_report, tmp_path, make_evaluation):
+    nothing = dict.fromkeys(
+        ("miou", "precision", "recall", "pxap", "boundary_iou", "fp_share", "fn_share"), None
+    )
+    regions = dict.fromkeys(("dr_recall", "ndr_recall", "fpr_region_rate", "tn_region_rate"), None)
+    undefined = make_evaluation(
+        "cam", 0.4, **nothing, **regions, threshold=None, threshold_kind="power",
+        threshold_split="", ignored_share=None, sweep=[],
+        per_class={"newt": {"iou": None}},
+    )  # fmt: skip
+    page = page_of(tmp_path, make_report(tmp_path, evaluations=[undefined]))
+    power = "power background, set in the configuration"
+    rows = page.rows_of("cam")
+    assert ["cam", *[DASH] * 8, power, DASH] in rows
+    assert ["cam", *[DASH] * 5, power, DASH] in rows
+    assert ["newt", DASH] in page.rows
+    assert not re.search(r"\b(None|nan|null)\b", " ".join(page.words))
+    assert not list((tmp_path / "figures").glob("sweep*"))
+
+
+def test_hostile_names_are_words(usual, make_report, tmp_path, make_evaluation, make_gallery_entry):
+    entry = make_gallery_entry(tmp_path, HOSTILE, (HOSTILE,), 1)
+    report = make_report(
+        tmp_path,
+        run=HOSTILE,
+        config={"run": HOSTILE, HOSTILE: [HOSTILE]},
+        evaluations=[
+            make_evaluation(HOSTILE, 0.4, HOSTILE, per_class={HOSTILE: {"iou": 0.5}}),
+        ],
+        dataset=DatasetFacts(
+            HOSTILE, (HOSTILE,), {HOSTILE: 3}, {}, (SkippedImage(HOSTILE, HOSTILE, HOSTILE),)
+        ),
+        classifier=ClassifierFacts(HOSTILE, None, HOSTILE, 0.5, {HOSTILE: None}),
+        gallery=(entry,),
+        versions={HOSTILE: HOSTILE},
+    )
+    text = write_report(tmp_path, report).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.tags.count("script") == usual[1].tags.count("script") == 1
+    assert "<script>alert" not in text
+    assert HOSTILE in page.words
+    handlers = [key for _, values in page.attributes for key in values if key.startswith("on")]
+    assert handlers == []
+
+
+def test_links_lead_to_files_and_sections_that_exist(usual):
+    folder, page = usual
+    files = [link for link in page.links if not link.startswith(("#", "data:", "https://arxiv"))]
+    assert len(files) > 30
+    for link in files:
+        assert (folder / unquote(link)).is_file(), link
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+
+
+def test_nothing_is_loaded_from_elsewhere(usual):
+    folder, _ = usual
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    loaded = [
+        values[key]
+        for tag, values in Page(text).attributes
+        for key in ("src", "srcset", "href")
+        if key in values and tag != "a"
+    ]
+    assert loaded
+    assert not [link for link in loaded if "//" in link]
+    assert "@import" not in text
+    assert "url(" not in text
+    for svg in (folder / "figures").glob("*.svg"):
+        assert not re.search(r'(href|src)="(?!#)', svg.read_text(encoding="utf-8"))
+
+
+def test_the_same_report_is_the_same_bytes(make_report, tmp_path):
+    contents = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        write_report(folder, make_report(folder))
+        contents.append(
+            {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        )
+    assert contents[0] == contents[1]
+    assert not [path for path in contents[0] if path.suffix == ".tmp"]
+
+
+def test_a_failed_report_leaves_the_old_page(make_report, tmp_path):
+    path = write_report(tmp_path, make_report(tmp_path))
+    before = path.read_bytes()
+    report = make_report(tmp_path)
+    (tmp_path / report.gallery[0].photo).unlink()
+    with pytest.raises(ValueError, match="is not in"):
+        write_report(tmp_path, report)
+    assert path.read_bytes() == before
+
+
+def test_one_recipe_alone(make_report, tmp_path, make_evaluation):
+    report = make_report(tmp_path, evaluations=[make_evaluation("cam", 0.4)], gallery=())
+    page = page_of(tmp_path, report)
+    assert len([row for row in page.rows_of("cam") if len(row) == 11]) == 2
+    assert "gallery" not in page.ids
+
+
+def test_two_splits_have_charts_of_their_own(make_report, tmp_path, make_evaluation, make_metrics):
+    both = make_evaluation("cam", 0.4)
+    both["splits"]["train"] = {"maps": make_metrics(0.5, "maps")}
+    page = page_of(tmp_path, make_report(tmp_path, evaluations=[both]))
+    assert {"figures/miou-0.light.svg", "figures/miou-1.light.svg"} <= set(page.links)
+    biased = " ".join(" ".join(page.words).split())
+    assert "threshold 0.27 tuned on train, reported on train" in biased
+
+
+def test_nothing_evaluated_still_makes_a_page(make_report, tmp_path):
+    report = make_report(
+        tmp_path, evaluations=[], classifier=None, gallery=(), timings=(), versions={}, config={}
+    )
+    words = " ".join(page_of(tmp_path, report).words)
+    assert "Nothing was evaluated" in words
+    assert "No times were recorded" in words
+
+
+def test_facts_are_on_the_page(usual):
+    _, page = usual
+    assert ["img_0017", "train", "truncated JPEG"] in page.rows
+    assert ["heron", "61", "15", "95.0"] in page.rows
+    assert ["saliency", "saliency_crops", "300", "1 h 02 min", "0.0805", "98.7 MB"] in page.rows
+    words = " ".join(page.words)
+    assert "arXiv 2308.11052" in words
+    assert "choices of ws3 and not the paper's" in words
+    assert "2.15.0" in words
+    assert "kind: tuned" in words
+
+
+def test_pictures_have_words_and_heads_have_scopes(usual):
+    _, page = usual
+    pictures = [values for tag, values in page.attributes if tag == "img"]
+    assert all(values["alt"].strip() for values in pictures)
+    heads = [values for tag, values in page.attributes if tag == "th"]
+    assert heads
+    assert all(values.get("scope") in ("col", "row", "rowgroup") for values in heads)

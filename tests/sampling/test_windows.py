@@ -1,0 +1,191 @@
+"""Windows and samples: inside the image, covering it, and the same however many there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ws3.config.recipes import Masking, Samples
+from ws3.sampling.plan import COVER, SamplePlan
+from ws3.sampling.seeds import stream
+from ws3.sampling.views import unview, view
+from ws3.sampling.windows import WindowSequence, covering_count
+
+sizes = st.integers(1, 400)
+sides = st.tuples(st.floats(0.1, 1.0), st.floats(0.1, 1.0)).map(lambda pair: tuple(sorted(pair)))
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(height=sizes, width=sizes, side=sides, seed=seeds, number=st.integers(0, 5000))
+def test_a_window_lies_inside_the_image(height, width, side, seed, number):
+    window = WindowSequence(height, width, side, seed, "r", "i")[number]
+    assert 0 <= window.top <= window.top + window.height <= height
+    assert 0 <= window.left <= window.left + window.width <= width
+    assert window.height == window.width >= 1
+
+
+@given(height=sizes, width=sizes, side=sides, seed=seeds, first=st.integers(0, 300))
+def test_the_documented_count_covers_every_pixel(height, width, side, seed, first):
+    count = covering_count(height, width, side)
+    windows = WindowSequence(height, width, side, seed, "r", "i")
+    seen = np.zeros((height, width), bool)
+    for number in range(first, first + min(count, 3000)):
+        seen[windows[number].slices] = True
+    assert seen.all() or count > 3000
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(100, 100, 9), (375, 500, 12), (90, 300, 27)])
+def test_the_documented_examples_of_a_covering_count(height, width, count):
+    assert covering_count(height, width, (0.4, 0.95)) == count
+
+
+@given(seed=seeds, image=st.text(min_size=1, max_size=8), number=st.integers(0, 500))
+def test_a_sample_does_not_depend_on_how_many_there_are(seed, image, number):
+    few, many = (
+        SamplePlan(
+            Samples(kind="crops", count=count),
+            image=image,
+            height=75,
+            width=100,
+            seed=seed,
+            recipe="r",
+            input_size=64,
+        )
+        for count in (1, 1000)
+    )
+    assert few.sample(number) == many.sample(number)
+
+
+def test_another_seed_recipe_or_image_gives_other_windows():
+    def windows(seed=0, recipe="r", image="i"):
+        sequence = WindowSequence(300, 400, (0.4, 0.9), seed, recipe, image)
+        return [sequence[number] for number in range(20)]
+
+    assert windows() == windows()
+    assert windows() != windows(seed=1)
+    assert windows() != windows(recipe="q")
+    assert windows() != windows(image="j")
+
+
+def test_window_sides_fill_their_range_evenly():
+    sequence = WindowSequence(1000, 1000, (0.4, 0.9), 0, "r", "i")
+    drawn = np.array([sequence[number].height for number in range(400)])
+    counts, _ = np.histogram(drawn, bins=5, range=(400, 900))
+    assert counts.min() > 70
+    assert counts.max() < 90
+
+
+def test_a_stream_is_named_by_all_its_arguments():
+    draws = {
+        stream(*arguments).integers(2**62)
+        for arguments in (
+            (0, "r", "i", 0, "noise"),
+            (1, "r", "i", 0, "noise"),
+            (0, "s", "i", 0, "noise"),
+            (0, "r", "j", 0, "noise"),
+            (0, "r", "i", 1, "noise"),
+            (0, "r", "i", 0, "masking"),
+            (0, "ri", "", 0, "noise"),
+        )
+    }
+    assert len(draws) == 7
+
+
+def test_too_few_crops_ask_for_a_whole_image_sample():
+    def plan(count):
+        return SamplePlan(
+            Samples(kind="crops", count=count),
+            image="i",
+            height=100,
+            width=100,
+            seed=0,
+            recipe="r",
+            input_size=64,
+        )
+
+    assert plan(8).needs_cover
+    assert not plan(9).needs_cover
+    cover = plan(8).sample(COVER)
+    assert (cover.window.height, cover.window.width) == (100, 100)
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _plan(height, width, **samples):
+    return SamplePlan(
+        Samples(**samples),
+        image="i",
+        height=height,
+        width=width,
+        seed=3,
+        recipe="r",
+        input_size=64,
+    )
+
+
+def test_scales_keep_the_aspect_and_mirror_every_second_sample():
+    plan = _plan(100, 200, kind="scales", scales=[1.0, 2.0], flip=True)
+    shapes = [(plan.sample(k).height, plan.sample(k).width, plan.sample(k).flip) for k in range(4)]
+    assert plan.total == 4
+    assert shapes == [(32, 96, False), (32, 96, True), (96, 192, False), (96, 192, True)]
+
+
+@given(
+    height=st.integers(2, 60),
+    width=st.integers(2, 60),
+    value=st.floats(0, 10, width=32),
+    number=st.integers(0, 40),
+    kind=st.sampled_from(["full", "crops"]),
+)
+def test_a_constant_map_pastes_back_as_that_constant(height, width, value, number, kind):
+    plan = _plan(height, width, kind=kind, flip=True)
+    sample = plan.sample(number if kind == "crops" else number % 2)
+    pasted = unview(np.full((16, 16), value, np.float32), sample)
+    assert pasted.shape == (sample.window.height, sample.window.width)
+    np.testing.assert_allclose(pasted, value, rtol=1e-6)
+
+
+def test_mirroring_inverts_exactly():
+    plan = _plan(64, 64, kind="full", flip=True)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    upright, mirrored = (view(image, plan.sample(k), plan, MEAN, STD) for k in (0, 1))
+    np.testing.assert_array_equal(mirrored, upright[:, :, ::-1])
+    np.testing.assert_array_equal(unview(mirrored[0], plan.sample(1)), upright[0])
+
+
+def test_a_view_is_the_normalised_window():
+    plan = _plan(64, 64, kind="full")
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    expected = ((image / 255.0 - MEAN) / STD).transpose(2, 0, 1)
+    np.testing.assert_allclose(view(image, plan.sample(0), plan, MEAN, STD), expected, atol=1e-6)
+
+
+def test_noise_has_the_asked_for_deviation_and_differs_between_samples():
+    plan = _plan(64, 64, kind="noise", count=2, noise=0.2)
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    first, second = (view(grey, plan.sample(k), plan, (0, 0, 0), (1, 1, 1)) for k in (0, 1))
+    assert abs(first.std() - 0.2) < 0.005
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.05
+    again = view(grey, plan.sample(0), plan, (0, 0, 0), (1, 1, 1))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_noise_composes_with_crops():
+    plan = _plan(80, 60, kind="crops", count=4, noise=0.1)
+    sample = plan.sample(2)
+    assert sample.noise == 0.1
+    assert sample.window.height < 60
+
+
+def test_masking_hides_patches_with_the_mean_colour():
+    masking = Masking(patch=0.25, share=0.5)
+    plan = _plan(64, 64, kind="masking", count=8, masking=masking)
+    white = np.full((64, 64, 3), 255, np.uint8)
+    seen = np.stack([view(white, plan.sample(k), plan, MEAN, STD) for k in range(8)])
+    hidden = (seen == 0).all(axis=1)
+    patches = hidden.reshape(8, 4, 16, 4, 16)
+    assert (patches.all(axis=(2, 4)) | ~patches.any(axis=(2, 4))).all()
+    assert 0.3 < hidden.mean() < 0.7

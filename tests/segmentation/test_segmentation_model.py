@@ -1,0 +1,125 @@
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ws3.errors import Ws3Error
+from ws3.segmentation.files import read_tensors, write_tensors
+from ws3.segmentation.model import load_model, save_model
+from ws3.segmentation.networks import build
+from ws3.segmentation.prediction import predict
+
+CLASSES = ("cat", "dog")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "deep" / "model.pt"
+    save_model(path, build("lraspp_mobilenet_v2", 3, None), "lraspp_mobilenet_v2", CLASSES)
+    return path
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    network = build("lraspp_mobilenet_v3_large", 3, None)
+    path = tmp_path / "model.pt"
+    save_model(path, network, "lraspp_mobilenet_v3_large", CLASSES)
+    state = torch.get_rng_state()
+    model = load_model(path)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.architecture == "lraspp_mobilenet_v3_large"
+    assert model.classes == CLASSES
+    assert not model.network.training
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    np.testing.assert_array_equal(
+        predict(model.network, image, (1.0,), True, "cpu"),
+        predict(network, image, (1.0,), True, "cpu"),
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.pt"]
+
+
+class Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    path = tmp_path / "model.pt"
+    trap = {"format": 1, "state_dict": Trap(sprung)}
+    for write in (
+        lambda: torch.save(trap, path),
+        lambda: path.write_bytes(pickle.dumps(trap, protocol=2)),
+    ):
+        write()
+        with pytest.raises(Ws3Error, match=r"model.pt is damaged or not a file of tensors alone"):
+            load_model(path)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04 nor a zip"])
+def test_foreign_file(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(Ws3Error, match=r"model.pt is damaged .* train the network anew"):
+        load_model(path)
+
+
+def test_truncated_file(saved: Path) -> None:
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Ws3Error, match=r"model.pt is damaged"):
+        load_model(saved)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(Ws3Error, match=r"model.pt can't be read \(No such file or directory\)"):
+        load_model(tmp_path / "model.pt")
+
+
+def test_a_tensor_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(torch.zeros(3), path)
+    with pytest.raises(Ws3Error, match=r"model.pt holds a Tensor, not a dict"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("format", 2, "its format is 2, not 1"),
+        ("architecture", "unet", "its architecture 'unet' is unknown"),
+        ("classes", [], "no list of 1 to 254 class names"),
+        ("classes", "ab", "no list of 1 to 254 class names"),
+        ("classes", ["cat", 3], "no list of 1 to 254 class names"),
+        ("classes", ["cat"], "weights that don't fit its lraspp_mobilenet_v2 with 1 classes"),
+        ("architecture", "lraspp_mobilenet_v3_large", "weights that don't fit"),
+        ("mean", [0.0, 0.0, 0.0], "normalised in another way"),
+        ("state_dict", {"weight": 3}, "not made of tensors"),
+    ],
+)
+def test_altered_content_is_refused(saved: Path, key: str, value: Any, message: str) -> None:
+    content = read_tensors(saved, "")
+    content[key] = value
+    write_tensors(saved, content)
+    with pytest.raises(Ws3Error, match=message):
+        load_model(saved)
+
+
+def test_failed_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+
+    def fail(content: Any, file: Any) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_tensors(saved, {"format": 2})
+    assert saved.read_bytes() == before
+    assert [entry.name for entry in saved.parent.iterdir()] == ["model.pt"]

@@ -1,0 +1,5 @@
+"""`python -m ws3` is `ws3`."""
+
+from ws3.cli import main
+
+main()

@@ -1,0 +1,114 @@
+"""Samples are added up, one by one and in order of their numbers.
+
+The order and float32 are part of the result: a chunk that is continued later must end with the
+same bytes as one that was summed in one go.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ws3.config.recipes import Aggregation
+from ws3.errors import Ws3Error
+from ws3.sampling.plan import Sample
+from ws3.sampling.views import unview
+from ws3.store.saliency import RawChunk, SampleChunk
+
+
+class Accumulator:
+    """The running sum, or maximum, of one sample chunk of one image."""
+
+    def __init__(self, aggregation: Aggregation, classes: int, height: int, width: int) -> None:
+        self._aggregation = aggregation
+        self._samples: tuple[int, ...] = ()
+        self._sums = np.zeros((classes, height, width), np.float32)
+        self._weights: NDArray[np.uint16] | NDArray[np.float32]
+        if aggregation.weight == "probability":
+            self._weights = np.zeros((classes, height, width), np.float32)
+        else:
+            self._weights = np.zeros((height, width), np.uint16)
+
+    @classmethod
+    def resume(cls, aggregation: Aggregation, chunk: SampleChunk) -> Accumulator:
+        """Continue a chunk that was stored before it was full."""
+        accumulator = cls(aggregation, *chunk.sums.shape)
+        accumulator._samples = chunk.samples
+        accumulator._sums = chunk.sums.copy()
+        accumulator._weights = chunk.weights.copy()
+        return accumulator
+
+    def add(
+        self, sample: Sample, scores: NDArray[np.float32], probabilities: NDArray[np.float32]
+    ) -> None:
+        """Paste a sample's maps back and add them.
+
+        Args:
+            sample: the sample; its number must follow those added before.
+            scores: float32 (classes, h, w), not negative, in the geometry of the sample.
+            probabilities: float32 (classes,) of the classifier on this sample.
+
+        Raises:
+            Ws3Error: if a score is not a finite number.
+        """
+        rows, columns = sample.window.slices
+        for index, score in enumerate(normalised(scores, self._aggregation)):
+            pasted = unview(score, sample)
+            if self._aggregation.weight == "probability":
+                pasted = pasted * probabilities[index]
+                self._weights[index, rows, columns] += probabilities[index]
+            target = self._sums[index, rows, columns]
+            if self._aggregation.reducer == "max":
+                np.maximum(target, pasted, out=target)
+            else:
+                target += pasted
+        if self._aggregation.weight == "uniform":
+            self._weights[rows, columns] += np.uint16(1)
+        self._samples = (*self._samples, sample.number)
+
+    def chunk(self) -> SampleChunk:
+        """Return the sum so far."""
+        return SampleChunk(self._samples, self._sums, self._weights)
+
+
+def normalised(scores: NDArray[np.float32], aggregation: Aggregation) -> NDArray[np.float32]:
+    """Divide each class's map (classes, h, w) of one sample by its maximum or mean, if asked.
+
+    Raises:
+        Ws3Error: if a score is not a finite number.
+    """
+    if not np.isfinite(scores).all():
+        raise Ws3Error(
+            "the attribution is not a finite number; check the classifier's weights, or choose "
+            "precision: fp32"
+        )
+    if aggregation.normalise_samples == "none":
+        return scores
+    by = np.max if aggregation.normalise_samples == "max" else np.mean
+    divisor = by(scores, axis=(1, 2), keepdims=True)
+    quotient = np.zeros_like(scores)
+    np.divide(scores, divisor, out=quotient, where=divisor > 0)
+    return quotient
+
+
+def raw_chunk(
+    samples: list[Sample],
+    scores: list[NDArray[np.float32]],
+    probabilities: list[NDArray[np.float32]],
+) -> RawChunk:
+    """Pack single samples; each map is divided by its maximum, so that float16 holds it.
+
+    Args:
+        samples: in order of their numbers.
+        scores: per sample, float32 (classes, h, w), all of one size.
+        probabilities: per sample, float32 (classes,).
+    """
+    stacked = np.stack(scores)
+    scales = stacked.max(axis=(2, 3))
+    divisor = np.where(scales > 0, scales, 1)[:, :, None, None]
+    return RawChunk(
+        tuple(sample.number for sample in samples),
+        (stacked / divisor).astype(np.float16),
+        scales,
+        np.stack(probabilities),
+    )

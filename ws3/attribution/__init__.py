@@ -1,0 +1,1 @@
+"""Score maps of one sample: class activation maps, gradients, and methods from Captum."""

@@ -1,0 +1,1 @@
+"""Image-level classifiers: networks, checkpoints and training."""

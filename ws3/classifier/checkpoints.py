@@ -1,0 +1,281 @@
+"""Classifiers in files: ws3's own format, torchvision's ImageNet weights, a user's state dict.
+
+ws3's format is a `torch.save` of one plain dict: `format` (1), `architecture`, `classes` (names in
+logit order), `input_size` (pixels), `mean` and `std` (of RGB in [0, 1]) and `state_dict`. Files are
+always read with `weights_only=True`: nothing in them is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from ws3.classifier import networks
+from ws3.datasets.files import write_atomically
+from ws3.errors import Ws3Error
+
+FORMAT = 1
+StateDict = Mapping[str, Tensor]
+
+# Torchvision's DenseNet files still use the names of a time when modules could bear dots.
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.[a-z_]+)$")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A multi-label classifier with all that is needed to feed it.
+
+    Attributes:
+        architecture: Torchvision's name of the network.
+        classes: Class names, in the order of the logits.
+        input_size: Side in pixels of the input that it is made for.
+        mean: Mean of RGB in [0, 1] that is subtracted from the input.
+        std: Standard deviation of RGB in [0, 1] that the input is divided by.
+        network: The network, on the CPU.
+    """
+
+    architecture: str
+    classes: tuple[str, ...]
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    network: nn.Module
+
+
+def start(
+    architecture: str, classes: Sequence[str], input_size: int, weights: str | None
+) -> Classifier:
+    """Return a classifier to train: a new head on a random or pretrained backbone.
+
+    Args:
+        architecture: Torchvision's name of the network.
+        classes: Class names.
+        input_size: Side in pixels of the network's input.
+        weights: `imagenet` (torchvision downloads its default weights), the path of a torchvision
+            state dict of the same network, or None for random weights from torch's global seed.
+
+    Raises:
+        Ws3Error: If the weights can't be had or don't fit.
+    """
+    network = networks.build(architecture, len(classes))
+    if weights == "imagenet":
+        load_imagenet(network, architecture)
+    elif weights is not None:
+        load_backbone(network, weights)
+    mean, std = networks.normalisation(architecture)
+    return Classifier(architecture, tuple(classes), input_size, mean, std, network)
+
+
+def save(path: str | Path, classifier: Classifier) -> None:
+    """Write a classifier; the file appears whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "architecture": classifier.architecture,
+        "classes": list(classifier.classes),
+        "input_size": classifier.input_size,
+        "mean": list(classifier.mean),
+        "std": list(classifier.std),
+        "state_dict": {
+            name: value.detach().cpu().contiguous()
+            for name, value in classifier.network.state_dict().items()
+        },
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def load(path: str | Path) -> Classifier:
+    """Read a classifier that `save` wrote.
+
+    Raises:
+        Ws3Error: If the file is missing, damaged, of another format, or doesn't fit its own
+            architecture.
+    """
+    content = read(path)
+    if "format" not in content:
+        raise Ws3Error(
+            f"{path} is no classifier of ws3's but perhaps a state dict; name it in "
+            "classifier.checkpoint, with classifier.architecture"
+        )
+    return _from_content(path, content)
+
+
+def adopt(
+    path: str | Path, architecture: str, classes: Sequence[str], input_size: int
+) -> Classifier:
+    """Read a trained multi-label classifier that the user brings.
+
+    Args:
+        path: A classifier of ws3's, or a state dict (also within `{"state_dict": ...}`, also with
+            the prefixes `module.` or `model.`) with torchvision's parameter names.
+        architecture: Torchvision's name of the network; ignored for a classifier of ws3's.
+        classes: Class names of the dataset, in the order of the logits.
+        input_size: Side in pixels of the network's input; ignored for a classifier of ws3's.
+
+    Raises:
+        Ws3Error: If the file can't be read, doesn't fit, or is for other classes.
+    """
+    content = read(path)
+    if "format" in content:
+        classifier = _from_content(path, content)
+        if classifier.classes != tuple(classes):
+            raise Ws3Error(
+                f"{path} was trained for the classes {', '.join(classifier.classes)}, but the "
+                f"dataset has {', '.join(classes)}; use a checkpoint for the dataset's classes"
+            )
+        return classifier
+    network = networks.build(architecture, len(classes))
+    _fit(network, _state_dict(path, content), path)
+    mean, std = networks.normalisation(architecture)
+    return Classifier(architecture, tuple(classes), input_size, mean, std, network)
+
+
+def load_backbone(network: nn.Module, path: str | Path) -> None:
+    """Load a torchvision ImageNet state dict into a network with another head.
+
+    Tensors of the head that have no place or another shape are left out; all others must fit.
+
+    Raises:
+        Ws3Error: If the file can't be read, or the backbone doesn't fit.
+    """
+    _fit_backbone(network, _state_dict(path, read(path)), path)
+
+
+def load_imagenet(network: nn.Module, architecture: str) -> None:
+    """Load torchvision's default ImageNet weights, downloaded through torchvision if need be.
+
+    Raises:
+        Ws3Error: If they can't be downloaded.
+    """
+    try:
+        weights = models.get_model_weights(architecture)["DEFAULT"]
+        state = weights.get_state_dict(check_hash=True, progress=False, weights_only=True)
+    except (KeyError, OSError, RuntimeError) as error:
+        raise Ws3Error(
+            f"classifier.weights: torchvision's ImageNet weights of {architecture} can't be "
+            f"downloaded ({error}); give the path of a state-dict file instead"
+        ) from error
+    _fit_backbone(network, state, f"torchvision's ImageNet weights of {architecture}")
+
+
+def digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Ws3Error(f"{path} can't be read: {error.strerror}") from error
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Return the dict of tensors and plain values in a file of torch's, executing nothing.
+
+    Raises:
+        Ws3Error: If the file is missing, damaged, or holds anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise Ws3Error(f"{path} can't be read: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        raise Ws3Error(
+            f"{path} is damaged or holds Python objects, which ws3 never loads; save only the "
+            "weights, with torch.save(network.state_dict(), file)"
+        ) from error
+    except Exception as error:  # a damaged file can make torch's reader fail in any way
+        raise Ws3Error(f"{path} is damaged or not a file of torch's; copy or save it again") from (
+            error
+        )
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        raise Ws3Error(
+            f"{path} holds no dict of named tensors; save it with "
+            "torch.save(network.state_dict(), file)"
+        )
+    return dict(content)
+
+
+def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
+    if content["format"] != FORMAT:
+        raise Ws3Error(
+            f"{path} has classifier format {content['format']}, but this ws3 reads format "
+            f"{FORMAT}; use the ws3 that wrote it"
+        )
+    try:
+        classes = tuple(str(name) for name in content["classes"])
+        architecture = str(content["architecture"])
+        mean_r, mean_g, mean_b = map(float, content["mean"])
+        std_r, std_g, std_b = map(float, content["std"])
+        input_size = int(content["input_size"])
+        state = content["state_dict"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Ws3Error(f"{path} is an incomplete classifier ({error}); train it again") from error
+    network = networks.build(architecture, len(classes))
+    _fit(network, _state_dict(path, {"state_dict": state}), path)
+    return Classifier(
+        architecture,
+        classes,
+        input_size,
+        (mean_r, mean_g, mean_b),
+        (std_r, std_g, std_b),
+        network,
+    )
+
+
+def _state_dict(path: str | Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise Ws3Error(f"{path}: its state_dict is no dict of named tensors")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise Ws3Error(
+                f"{path} holds no state dict: {name!r} is no tensor; save it with "
+                "torch.save(network.state_dict(), file)"
+            )
+    result = dict(state)
+    for prefix in ("module.", "model.", "module."):  # also model.module. and module.model.
+        if result and all(name.startswith(prefix) for name in result):
+            result = {name.removeprefix(prefix): value for name, value in result.items()}
+    return {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in result.items()}
+
+
+def _fit_backbone(network: nn.Module, state: StateDict, origin: str | Path) -> None:
+    """Load all but the head's misfits; the head keeps its own values for them."""
+    prefix = networks.head_name(network) + "."
+    own = network.state_dict()
+    kept = {
+        name: value
+        for name, value in state.items()
+        if not name.startswith(prefix) or (name in own and own[name].shape == value.shape)
+    }
+    _fit(network, {**{n: v for n, v in own.items() if n.startswith(prefix)}, **kept}, origin)
+
+
+def _fit(network: nn.Module, state: StateDict, origin: str | Path) -> None:
+    own = network.state_dict()
+    # A counter that old files lack, and that evaluation doesn't need.
+    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
+    strange = [name for name in state if name not in own]
+    shapes = [n for n, v in state.items() if n in own and own[n].shape != v.shape]
+    problems = [
+        *(f"{n} has shape {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in shapes),
+        *(f"it has no {name}" for name in missing),
+        *(f"{name} has no place in the network" for name in strange),
+    ]
+    if problems:
+        raise Ws3Error(
+            f"{origin} doesn't fit {type(network).__name__}: {problems[0]} "
+            f"({len(problems)} of {len(own)} tensors misfit); check classifier.architecture and "
+            "the number of classes"
+        )
+    network.load_state_dict(state, strict=False)

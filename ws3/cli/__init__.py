@@ -1,0 +1,37 @@
+"""The `ws3` command: parse, call, report progress; no logic."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+# Read before numpy and torch are imported: every job is one process with one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with one sentence and status 2."""
+    from ws3.cli.app import app
+    from ws3.errors import Ws3Error
+    from ws3.jobs.memory import keep_freed_memory
+    from ws3.jobs.runner import TerminatedError
+
+    keep_freed_memory()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except Ws3Error as error:
+        print(f"ws3: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TerminatedError as error:
+        print(f"ws3: {error}", file=sys.stderr)
+        sys.exit(143)
+    except BrokenPipeError:
+        # The reader (head, less) went away; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The commands that look: status, show, verify, recipes, demo-data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ws3.cli.stages import RunFolder
+
+_PANEL = "Looking at things"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for name, command in (
+        ("status", status),
+        ("show", show),
+        ("verify", verify),
+        ("recipes", recipes),
+        ("demo-data", demo_data),
+    ):
+        app.command(name, rich_help_panel=_PANEL)(command)
+
+
+def status(run: RunFolder) -> None:
+    """Show per stage and recipe how many images are done, failed and missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ws3.jobs.run import Run
+    from ws3.jobs.status import run_status
+
+    opened = Run.open(run)
+    table = Table(title=f"{opened.folder}", title_justify="left")
+    for name in ("stage", "recipe"):
+        table.add_column(name, no_wrap=True)
+    for name in ("done", "of", "skipped", "failed", "missing", "seconds", "MB"):
+        table.add_column(name, justify="right")
+    reasons = []
+    for entry in run_status(opened):
+        table.add_row(
+            entry.stage,
+            entry.recipe,
+            str(entry.done),
+            str(entry.expected),
+            str(entry.skipped),
+            str(len(entry.failed)),
+            str(entry.missing),
+            f"{entry.seconds:.0f}",
+            f"{entry.bytes / 1e6:.1f}",
+        )
+        reasons += [
+            f"{entry.stage} {entry.recipe}, {image}: {reason}"
+            for image, reason in entry.failed.items()
+        ]
+    console = Console(soft_wrap=True)
+    console.print(table)
+    for reason in reasons:
+        console.print(reason, style="red", markup=False, highlight=False)
+
+
+def show(
+    run: RunFolder,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image's id.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="PNG or SVG; default: <IMAGE>.png.")
+    ] = None,
+) -> None:
+    """Draw one image through all recipes: its maps, its masks, the ground truth."""
+    from ws3.jobs.run import Run
+    from ws3.stages.show import show
+
+    typer.echo(show(Run.open(run), image, output or Path(f"{image}.png")))
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="STORE|RUN", help="A store, or a run's folder.")],
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Remove what is damaged, so that the next run remakes it."),
+    ] = False,
+) -> None:
+    """Read every byte of a store, or of all of a run, and name the images that are damaged."""
+    from ws3.jobs.run import Run
+    from ws3.stages.verify import check_run, check_store
+
+    if (path / "config.yaml").exists():
+        checked, damages = check_run(Run.open(path), repair=repair)
+    else:
+        checked, damages = check_store(path, repair=repair)
+    for damage in damages:
+        typer.echo(f"{damage.image}: {damage.reason}", err=True)
+    removed = "; the damaged parts are removed, run snakemake again" if repair and damages else ""
+    typer.echo(f"{path}: {checked} results read, {len(damages)} damaged{removed}")
+    if damages and not repair:
+        raise typer.Exit(1)
+
+
+def recipes(
+    methods: Annotated[
+        bool, typer.Option("--methods", help="List attribution methods instead of recipes.")
+    ] = False,
+) -> None:
+    """List the named recipes that a configuration can start from, with their sources."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ws3.attribution.catalogue import METHODS
+    from ws3.config.presets import PRESETS
+
+    table = Table("name", "what it is", "source")
+    entries = METHODS if methods else PRESETS
+    for name, entry in entries.items():
+        table.add_row(name, entry.summary, entry.source)
+    Console().print(table)
+
+
+def demo_data(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to draw it.")],
+    train_images: Annotated[int, typer.Option(help="Training images.")] = 240,
+    val_images: Annotated[int, typer.Option(help="Validation images.")] = 60,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 128,
+    classes: Annotated[int, typer.Option(help="Classes, 2 to 8.")] = 5,
+    seed: Annotated[int, typer.Option(help="Another seed draws other pictures.")] = 0,
+) -> None:
+    """Draw the built-in dataset as a folder of images, labels, masks and part masks."""
+    from pydantic import ValidationError
+
+    from ws3.config.run import Synthetic
+    from ws3.datasets.synthetic import draw_synthetic
+    from ws3.errors import Ws3Error
+
+    try:
+        dataset = Synthetic(
+            kind="synthetic",
+            root=str(folder),
+            train_images=train_images,
+            val_images=val_images,
+            size=size,
+            classes=classes,
+            seed=seed,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise Ws3Error(f"--{option}: {first['msg']}, not {first['input']}") from None
+    draw_synthetic(dataset, folder)
+    typer.echo(folder)

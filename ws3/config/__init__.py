@@ -1,0 +1,1 @@
+"""Typed recipes and run configuration, from plain dicts."""

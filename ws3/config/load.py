@@ -1,0 +1,168 @@
+"""Plain dicts and YAML files become a `RunConfig`; every error names the key's path."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ws3.config.presets import expand_presets
+from ws3.config.run import RunConfig
+from ws3.errors import Ws3Error
+
+
+def resolve(data: Mapping[str, Any], source: str = "the configuration") -> RunConfig:
+    """Validate a plain dict and fill in its defaults.
+
+    Args:
+        data: what the YAML file and `--config` hold together.
+        source: what to call it in an error.
+
+    Raises:
+        Ws3Error: one line per wrong key, with its path and the allowed values.
+    """
+    if not isinstance(data, Mapping):
+        raise Ws3Error(f"{source} is not a mapping of keys to values.")
+    expanded = expand_presets(data, source)
+    try:
+        return RunConfig.model_validate(expanded)
+    except ValidationError as error:
+        lines = list(dict.fromkeys(_lines(error, expanded)))
+        raise Ws3Error("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def load(path: Path) -> RunConfig:
+    """Read and validate a YAML file.
+
+    Raises:
+        Ws3Error: if the file is missing, is not YAML or does not validate.
+    """
+    return resolve(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        Ws3Error: if the file is missing or holds something else.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Ws3Error(f"{path}: there is no such configuration file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Ws3Error(f"{path}: can't be read ({error}).") from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise Ws3Error(f"{path}: this is not valid YAML ({reason}).") from None
+    if not isinstance(data, dict):
+        raise Ws3Error(f"{path}: a mapping of keys to values is expected.")
+    return data
+
+
+def dump(config: RunConfig) -> str:
+    """Return the resolved configuration as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _lines(error: ValidationError, data: Mapping[str, Any]) -> Iterable[str]:
+    details = error.errors(include_url=False, include_context=True)
+    tried = [detail for detail in details if not _is_untried_branch(detail, data, details)]
+    for detail in tried:
+        path = _path(detail["loc"], data, detail["type"])
+        yield f"{path}: {_message(detail, path, data)}" if path else _message(detail, path, data)
+
+
+def _is_untried_branch(
+    detail: Any, data: Mapping[str, Any], details: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether an error comes from the branch of a union that the value was not meant for."""
+    _, value = _walk(detail["loc"], data)
+    scalar_expected = detail["type"] in ("literal_error", "int_type", "int_parsing", "string_type")
+    siblings = len(details) > 1
+    if scalar_expected and isinstance(value, dict) and siblings:
+        return True
+    if detail["type"] == "too_short":  # pydantic's echo of items that it refused by themselves
+        return bool(value) and siblings
+    return detail["type"] == "model_type" and not isinstance(value, dict) and siblings
+
+
+def _walk(loc: Sequence[int | str], data: Any) -> tuple[list[str], Any]:
+    """Follow pydantic's location, which also names union branches, through the data itself."""
+    parts: list[str] = []
+    node = data
+    for part in loc:
+        is_key = isinstance(node, Mapping) and part in node
+        is_item = isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+        if is_key or is_item:
+            node = node[part]
+            parts.append(str(part))
+    return parts, node
+
+
+def _path(loc: Sequence[int | str], data: Mapping[str, Any], kind: str) -> str:
+    parts, _ = _walk(loc, data)
+    if kind == "missing":
+        parts.append(str(loc[-1]))
+    return ".".join(parts)
+
+
+def _message(detail: Any, path: str, data: Mapping[str, Any]) -> str:
+    kind, value = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        allowed = _allowed_keys(path.split(".")[:-1], data)
+        return "this key is unknown" + (f"; the keys here are: {allowed}" if allowed else "")
+    if kind == "missing":
+        return "this key is required"
+    if kind == "union_tag_not_found":
+        return f"the key 'kind' is required; allowed: {_kinds(path.split('.'), data)}"
+    if kind == "union_tag_invalid":
+        return f"kind {detail['ctx']['tag']!r} is unknown; allowed: {_kinds(path.split('.'), data)}"
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    return f"{detail['msg']}, not {value!r}"
+
+
+def _kinds(path: Sequence[str], data: Mapping[str, Any]) -> str:
+    """Return the values that `kind` may take in the section at this path."""
+    fields = [model.model_fields.get("kind") for model in _models_at(path, data)]
+    return ", ".join(kind for field in fields if field for kind in get_args(field.annotation))
+
+
+def _allowed_keys(path: Sequence[str], data: Mapping[str, Any]) -> str:
+    """Return the keys of the section at this path, for the error of an unknown one."""
+    models = _models_at(path, data)
+    node: Any = data
+    for part in path:
+        node = node[part] if isinstance(node, Mapping) else None
+    kind = node.get("kind") if isinstance(node, Mapping) else None
+    for model in models:
+        field = model.model_fields.get("kind")
+        if field is not None and kind in get_args(field.annotation):
+            models = [model]
+            break
+    return ", ".join(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models_at(path: Sequence[str], data: Mapping[str, Any]) -> list[type[BaseModel]]:
+    """Return the sections that may stand at this path of the configuration."""
+    models: list[type[BaseModel]] = [RunConfig]
+    for part in path:
+        annotations = [
+            model.model_fields[part].annotation for model in models if part in model.model_fields
+        ]
+        # A name of the user's own, such as a recipe's, leads to no field: stay where we are.
+        models = [model for note in annotations for model in _models_in(note)] or models
+    return models
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.GenericAlias | types.UnionType) or get_args(annotation):
+        return [model for part in get_args(annotation) for model in _models_in(part)]
+    return []

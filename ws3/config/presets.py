@@ -1,0 +1,113 @@
+"""Named recipes with their sources; a recipe may start from one with `preset: NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from ws3.errors import Ws3Error
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A ready recipe: what it is, where it comes from, and its configuration."""
+
+    summary: str
+    source: str
+    recipe: Mapping[str, Any]
+
+
+PRESETS: Mapping[str, Preset] = {
+    "cam": Preset(
+        "CAM of the image once",
+        "Zhou et al. 2016",
+        {"method": "cam", "samples": {"kind": "full"}},
+    ),
+    "cam_multiscale": Preset(
+        "CAM averaged over four scales and their mirror images",
+        "Ahn and Kwak 2018",
+        {
+            "method": "cam",
+            "samples": {"kind": "scales", "scales": [0.5, 1.0, 1.5, 2.0], "flip": True},
+        },
+    ),
+    "gradcam": Preset(
+        "Grad-CAM of the image once",
+        "Selvaraju et al. 2017",
+        {"method": "gradcam", "samples": {"kind": "full"}},
+    ),
+    "gradient": Preset(
+        "Input gradient, strongest channel",
+        "Simonyan et al. 2013",
+        {"method": "gradient", "samples": {"kind": "full"}},
+    ),
+    "gradient_crops": Preset(
+        "Input gradient averaged over random crops; counts and sizes are ours",
+        "the idea: arXiv 2308.11052",
+        {"method": "gradient", "samples": {"kind": "crops", "count": 32, "samples_per_chunk": 16}},
+    ),
+    "smoothgrad": Preset(
+        "Input gradient averaged over noisy copies",
+        "Smilkov et al. 2017",
+        {"method": "gradient", "samples": {"kind": "noise", "count": 32, "noise": 0.15}},
+    ),
+    "gradient_noise_crops": Preset(
+        "Input gradient averaged over noisy random crops, weighted by probability, smoothed",
+        "ours",
+        {
+            "method": "gradient",
+            "samples": {"kind": "crops", "count": 32, "samples_per_chunk": 16, "noise": 0.15},
+            "aggregation": {"weight": "probability", "smoothing": 0.02, "scale": 99.0},
+        },
+    ),
+    "integrated_gradients": Preset(
+        "Integrated gradients from black, 32 steps",
+        "Sundararajan et al. 2017",
+        {"method": "integrated_gradients", "samples": {"kind": "full"}, "options": {"steps": 32}},
+    ),
+}
+
+
+def expand_presets(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the configuration with each recipe's `preset` replaced by what it stands for.
+
+    A key that the recipe gives itself wins over the preset's; sections are merged key by key.
+
+    Raises:
+        Ws3Error: for a preset that does not exist.
+    """
+    recipes = data.get("recipes")
+    if not isinstance(recipes, Mapping):
+        return dict(data)
+    expanded = {name: _expand(name, recipe, source) for name, recipe in recipes.items()}
+    return {**data, "recipes": expanded}
+
+
+def _expand(name: Any, recipe: Any, source: str) -> Any:
+    if not isinstance(recipe, Mapping) or "preset" not in recipe:
+        return recipe
+    preset = recipe["preset"]
+    if preset not in PRESETS:
+        close = get_close_matches(str(preset), PRESETS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise Ws3Error(
+            f"{source}: recipes.{name}.preset: {preset!r} is not a preset; {hint}"
+            f"allowed: {', '.join(PRESETS)}"
+        )
+    own = {key: value for key, value in recipe.items() if key != "preset"}
+    return _merge(PRESETS[preset].recipe, own)
+
+
+def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            # Another kind of samples shares no key with the preset's own.
+            other_kind = "kind" in value and value["kind"] != below.get("kind")
+            merged[key] = dict(value) if other_kind else _merge(below, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,152 @@
+"""A recipe: how one classifier becomes one score map per class, as plain data.
+
+A recipe names an attribution method, the samples that it is averaged over, and the way in which
+the samples are aggregated. It is configuration only; no code is needed for a new one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ws3.config.model import Float, Int, Section
+
+Precision = Literal["fp32", "tf32", "bf16"]
+Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
+PositiveFraction = Annotated[Float, Field(gt=0.0, le=1.0)]
+
+
+class Masking(Section):
+    """Hide random square patches of the input (hide-and-seek, Singh and Lee 2017)."""
+
+    patch: PositiveFraction = Field(
+        0.125, description="Side of a patch, as a share of the network's input side."
+    )
+    share: Annotated[Float, Field(ge=0.0, lt=1.0)] = Field(
+        0.3, description="Probability that a patch is hidden."
+    )
+
+
+class Samples(Section):
+    """Which views of an image the method sees; `noise` and `masking` compose with any kind."""
+
+    kind: Literal["full", "crops", "noise", "masking", "scales"] = Field(
+        "full",
+        description="full: the image once; crops: random windows; noise: the image with Gaussian "
+        "noise (SmoothGrad); masking: the image with hidden patches; scales: several sizes.",
+    )
+    count: Annotated[Int, Field(ge=1, le=65535)] = Field(
+        1, description="Samples an image, for crops, noise and masking."
+    )
+    samples_per_chunk: Annotated[Int, Field(ge=1)] | Literal["count"] = Field(
+        10, description="Samples summed into one stored chunk; `count` keeps only the total."
+    )
+    keep_samples: bool = Field(False, description="Store every sample's raw map instead of sums.")
+    batch: Annotated[Int, Field(ge=1, le=1024)] = Field(
+        16,
+        description="Samples that pass the network at once (crops, noise, masking). Part of what a "
+        "result is: another batch shape lets the network's arithmetic round differently.",
+    )
+    side: tuple[PositiveFraction, PositiveFraction] = Field(
+        (0.4, 0.95), description="Crops: range of the window's side, as a share of the short side."
+    )
+    noise: Annotated[Float, Field(ge=0.0)] | None = Field(
+        None, description="Standard deviation of Gaussian noise, for RGB in [0, 1]."
+    )
+    masking: Masking | None = Field(None, description="Hidden patches.")
+    scales: tuple[Annotated[Float, Field(gt=0.0, le=4.0)], ...] = Field(
+        (1.0,), description="Scales: sizes relative to the network's input size.", min_length=1
+    )
+    flip: bool = Field(
+        False, description="Scales and full: add the mirrored image; others: mirror odd samples."
+    )
+    input_size: Annotated[Int, Field(ge=32, le=4096)] | None = Field(
+        None, description="Side in pixels of the network's input; null: the classifier's own."
+    )
+
+    @field_validator("side")
+    @classmethod
+    def _side_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError(f"the range starts at {value[0]}, above its end {value[1]}")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_bring_their_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        defaults: dict[str, dict[str, Any]] = {
+            "crops": {"count": 24},
+            "noise": {"count": 24, "noise": 0.15},
+            "masking": {"count": 24, "masking": {}},
+        }
+        return {**defaults.get(str(data.get("kind")), {}), **data}
+
+    @model_validator(mode="after")
+    def _count_belongs_to_random_kinds(self) -> Samples:
+        if self.kind in ("full", "scales") and self.count != 1:
+            raise ValueError(f"count has no meaning for kind {self.kind}; leave it out")
+        if self.keep_samples and self.kind == "scales":
+            raise ValueError("keep_samples needs samples of one size; it does not go with scales")
+        return self
+
+    @property
+    def total(self) -> int:
+        """Samples an image, the mirrored ones included."""
+        if self.kind == "scales":
+            return len(self.scales) * (2 if self.flip else 1)
+        if self.kind == "full":
+            return 2 if self.flip else 1
+        return self.count
+
+    @property
+    def network_batch(self) -> int:
+        """Samples that pass the network at once: one where each has a size of its own."""
+        return 1 if self.kind in ("full", "scales") else self.batch
+
+    @property
+    def per_chunk(self) -> int:
+        """Samples summed into one stored chunk."""
+        return self.total if self.samples_per_chunk == "count" else self.samples_per_chunk
+
+
+class Aggregation(Section):
+    """How the samples of an image become one map per present class."""
+
+    reducer: Literal["mean", "max"] = Field("mean", description="Over the samples of a pixel.")
+    weight: Literal["uniform", "probability"] = Field(
+        "uniform",
+        description="A sample's weight: 1, or the classifier's probability of the class.",
+    )
+    normalise_samples: Literal["none", "max", "mean"] = Field(
+        "none", description="Divide each sample's map by its maximum or mean before it is summed."
+    )
+    smoothing: Annotated[Float, Field(ge=0.0, le=1.0)] = Field(
+        0.0, description="Sigma of a Gaussian filter, as a share of sqrt(height x width)."
+    )
+    subtract_others: Annotated[Float, Field(ge=0.0)] = Field(
+        0.0, description="Share of the other present classes' strongest map to subtract."
+    )
+    scale: Annotated[Float, Field(gt=0.0, le=100.0)] = Field(
+        100.0, description="Percentile of a map that becomes 1; 100 is its maximum."
+    )
+
+
+class Recipe(Section):
+    """A way from a classifier to score maps."""
+
+    method: str = Field(description="Attribution method; `ws3 recipes --methods` lists them.")
+    samples: Samples = Field(default_factory=lambda: Samples(kind="full"))
+    aggregation: Aggregation = Field(default_factory=Aggregation)
+    reduction: Literal["max", "mean", "l2", "sum"] = Field(
+        "max", description="How a pixel's channels become one number (gradient-like methods)."
+    )
+    sign: Literal["abs", "positive"] = Field(
+        "abs", description="abs: strength whatever the sign; positive: negative values become 0."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the method itself, such as steps."
+    )
+    precision: Precision = Field("fp32", description="Arithmetic of the network.")

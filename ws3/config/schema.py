@@ -1,0 +1,39 @@
+"""The JSON schema of the configuration, generated from the typed model.
+
+`python -m ws3.config.schema > config/schema.yaml` writes it; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ws3.config.presets import PRESETS
+from ws3.config.run import RunConfig
+
+_HEADER = """\
+# Generated from ws3/config by `make schema`; editors read it, and a test keeps it in step.
+"""
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a configuration file."""
+    generated = RunConfig.model_json_schema()
+    recipe = generated["$defs"]["Recipe"]
+    recipe["properties"]["preset"] = {
+        "enum": list(PRESETS),
+        "description": "Start from a named recipe; the other keys change it.",
+    }
+    recipe["anyOf"] = [{"required": ["method"]}, {"required": ["preset"]}]
+    del recipe["required"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **generated}
+
+
+def schema_text() -> str:
+    """Return the schema as the text of `config/schema.yaml`."""
+    return _HEADER + yaml.safe_dump(schema(), sort_keys=False, allow_unicode=True, width=100)
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")

@@ -1,0 +1,254 @@
+"""MS COCO instances (2014 or 2017) in its own layout."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+from ws3.config.run import Coco
+from ws3.datasets.files import names_in, row_stamp, write_atomically
+from ws3.datasets.index import IGNORED, ImageRow, Listing, check_classes
+from ws3.datasets.palette import voc_palette
+from ws3.errors import Ws3Error
+
+_CHUNK = 1 << 20
+
+
+def list_coco(config: Coco) -> Listing:
+    """List COCO without opening any image.
+
+    The labels of an image are the categories of its instances, crowd regions (`iscrowd`) left
+    out; images without any are left out too, as is the custom for weak supervision. Classes are
+    all categories in the order of their ids. Masks are `masks/<split>/<image>.png` where there are
+    any: `draw_coco_masks` draws them.
+
+    The annotation file is read as a stream, as it takes gigabytes once decoded.
+
+    Returns:
+        The rows, train first, in the order of the annotation files.
+
+    Raises:
+        Ws3Error: A folder or annotation file is missing or malformed, or the two splits have
+            different categories.
+    """
+    root = Path(config.root).expanduser()
+    classes: tuple[str, ...] | None = None
+    rows: list[ImageRow] = []
+    for split, name in (("train", config.train), ("val", config.val)):
+        if name is None:
+            continue
+        images = root / name
+        if not images.is_dir():
+            raise Ws3Error(f"{images}: no such folder; the images of {name} are expected here")
+        path = root / "annotations" / f"instances_{name}.json"
+        found, files, labels = _read(path)
+        if classes is not None and found != classes:
+            raise Ws3Error(
+                f"{path}: its categories aren't those of instances_{config.train}.json; train and "
+                "val must have the same"
+            )
+        classes = found
+        masks = root / "masks" / name
+        drawn = names_in(masks, "masks as PNGs") if masks.is_dir() else set()
+        for image_id, file in files.items():
+            if image_id not in labels:
+                continue
+            image = PurePath(file).stem
+            image_path = f"{images}/{file}"
+            mask = f"{masks}/{image}.png" if f"{image}.png" in drawn else ""
+            stamp = row_stamp(image_path, mask)
+            names = tuple(classes[index] for index in sorted(labels[image_id]))
+            rows.append(ImageRow(image, split, names, image_path, mask, stamp))
+    return Listing(classes or (), tuple(rows))
+
+
+def draw_coco_masks(
+    annotation_file: str | Path,
+    out_dir: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Draw the instances of an annotation file as class masks in the VOC palette.
+
+    Where instances overlap the one of the smaller area is on top. Crowd regions become 255
+    (ignored) where no instance is. Each file is written whole or not at all.
+
+    Args:
+        annotation_file: An `instances_<split>.json`.
+        out_dir: Folder for the `<image>.png`; `list_coco` looks in `masks/<split>`.
+        progress: Called with the masks drawn and the masks in all.
+
+    Returns:
+        How many masks were drawn: one for each image that has annotations.
+
+    Raises:
+        Ws3Error: The annotation file is missing or malformed, or a mask can't be written.
+    """
+    import numpy as np
+    from PIL import Image
+    from pycocotools import mask as rle
+
+    path = Path(annotation_file)
+    values, images = _categories_and_images(path)
+    # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
+    drawn: dict[int, list[tuple[bool, float, int, Any]]] = {}
+    try:
+        for name, item in _stream(path):
+            if name != "annotations":
+                continue
+            height, width, _ = images[item["image_id"]]
+            region = item["segmentation"]
+            if isinstance(region, list):
+                encoded = rle.merge(rle.frPyObjects(region, height, width))
+            elif isinstance(region["counts"], list):
+                encoded = rle.frPyObjects(region, height, width)
+            else:
+                encoded = region
+            crowd = bool(item.get("iscrowd"))
+            value = IGNORED if crowd else values[item["category_id"]][0] + 1
+            entry = (crowd, float(item["area"]), value, encoded)
+            drawn.setdefault(item["image_id"], []).append(entry)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _malformed(path, error) from error
+    for count, (image_id, regions) in enumerate(drawn.items(), start=1):
+        height, width, file = images[image_id]
+        mask = np.zeros((height, width), np.uint8)
+        for _, _, value, encoded in sorted(regions, key=lambda entry: (not entry[0], -entry[1])):
+            mask[rle.decode(encoded).astype(bool)] = value
+        picture = Image.fromarray(mask)
+        picture.putpalette(voc_palette())
+        data = io.BytesIO()
+        picture.save(data, "PNG")
+        write_atomically(Path(out_dir) / f"{PurePath(file).stem}.png", data.getvalue())
+        if progress is not None:
+            progress(count, len(drawn))
+    return len(drawn)
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], dict[int, str], dict[int, set[int]]]:
+    """Return the classes, the file of each image id, and the class indices of each image id."""
+    categories: dict[int, str] = {}
+    files: dict[int, str] = {}
+    found: dict[int, set[int]] = {}
+    try:
+        for name, item in _stream(path):
+            if name == "annotations":
+                if not item.get("iscrowd"):
+                    found.setdefault(item["image_id"], set()).add(item["category_id"])
+            elif name == "images":
+                files[item["id"]] = item["file_name"]
+            elif name == "categories":
+                categories[item["id"]] = item["name"]
+        index = {category: position for position, category in enumerate(sorted(categories))}
+        labels = {image: {index[category] for category in ids} for image, ids in found.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _malformed(path, error) from error
+    return check_classes([categories[key] for key in index], str(path)), files, labels
+
+
+def _categories_and_images(
+    path: Path,
+) -> tuple[dict[int, tuple[int, str]], dict[int, tuple[int, int, str]]]:
+    """Return index and name of each category id; height, width and file of each image id."""
+    categories: dict[int, str] = {}
+    images: dict[int, tuple[int, int, str]] = {}
+    try:
+        for name, item in _stream(path):
+            if name == "images":
+                images[item["id"]] = (int(item["height"]), int(item["width"]), item["file_name"])
+            elif name == "categories":
+                categories[item["id"]] = item["name"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _malformed(path, error) from error
+    check_classes([categories[key] for key in sorted(categories)], str(path))
+    return {key: (index, categories[key]) for index, key in enumerate(sorted(categories))}, images
+
+
+def _malformed(path: Path, error: Exception) -> Ws3Error:
+    return Ws3Error(
+        f"{path}: not a COCO instances file ({type(error).__name__}: {error}); expected are "
+        "images, annotations and categories"
+    )
+
+
+def _stream(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (list's name, item) for each item of the lists of the JSON object in a file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from _items(file)
+    except OSError as error:
+        raise Ws3Error(
+            f"{path}: {error.strerror}; COCO's instance annotations are expected here"
+        ) from error
+    except ValueError as error:
+        raise _malformed(path, error) from error
+
+
+def _items(file: io.TextIOBase) -> Iterator[tuple[str, Any]]:
+    """Decode one item at a time: what is in memory is a buffer, not the file."""
+    decode = json.JSONDecoder().raw_decode
+    buffer, position = "", 0
+
+    def more() -> bool:
+        nonlocal buffer, position
+        chunk = file.read(max(_CHUNK, len(buffer) - position))
+        buffer, position = buffer[position:] + chunk, 0
+        return bool(chunk)
+
+    def next_sign() -> str:
+        nonlocal position
+        while True:
+            while position < len(buffer) and buffer[position] in " \t\r\n":
+                position += 1
+            if position < len(buffer):
+                return buffer[position]
+            if not more():
+                raise ValueError("it ends too early")
+
+    def expect(signs: str) -> str:
+        nonlocal position
+        sign = next_sign()
+        if sign not in signs:
+            raise ValueError(f"{sign!r} where one of {signs!r} is expected")
+        position += 1
+        return sign
+
+    def value() -> Any:
+        nonlocal position
+        next_sign()
+        while True:
+            try:
+                item, end = decode(buffer, position)
+            except ValueError:
+                # Either broken or cut by the end of the buffer: only more text can tell.
+                if not more():
+                    raise
+                continue
+            if end < len(buffer):
+                position = end
+                return item
+            # A number at the very end of the buffer may go on in the next chunk.
+            if not more():
+                raise ValueError("it ends too early")
+
+    expect("{")
+    if next_sign() == "}":
+        return
+    while True:
+        name = value()
+        expect(":")
+        if next_sign() != "[":
+            value()
+        else:
+            position += 1
+            if next_sign() == "]":
+                position += 1
+            else:
+                while True:
+                    yield name, value()
+                    if expect(",]") == "]":
+                        break
+        if expect(",}") == "}":
+            return

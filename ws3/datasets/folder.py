@@ -1,0 +1,145 @@
+"""A user's own photographs: a folder of images, a table of labels, optional masks and splits."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+
+from ws3.config.run import Folder
+from ws3.datasets.files import names_in, ordered, read_lines, read_text, row_stamp
+from ws3.datasets.index import ImageRow, Listing, check_classes
+from ws3.errors import Ws3Error
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Endings of image files, in any case of letters."""
+
+_SHOWN = 5
+
+
+def list_folder(config: Folder) -> Listing:
+    """List a folder dataset without opening any image.
+
+    `labels` is a CSV table with the columns `image` (a file's name, with or without its ending)
+    and `labels` (class names joined by ';', case-sensitive). Without a `train` file all images
+    that aren't in the `val` file are for training; with one, images in neither file are left out.
+
+    Returns:
+        The rows, train first, in the order of the split files or, without one, of the table. A
+        missing image file, a label outside the class file and the like are left to
+        `ws3.datasets.index.complete`, which reports them all together.
+
+    Raises:
+        Ws3Error: A folder, the table, a list or the class file is missing or malformed, or a
+            split file names images that the table doesn't have.
+    """
+    root = Path(config.root).expanduser()
+    images = root / config.images
+    files = _by_id(names_in(images, "the image files of dataset.images"))
+    table_path = root / config.labels
+    table = _read_table(table_path)
+    if config.classes is None:
+        found = {label for _, labels in table for label in labels}
+        classes = check_classes(sorted(found), str(table_path))
+    else:
+        path = root / config.classes
+        classes = check_classes(read_lines(path, "one class name a line"), str(path))
+    masks: set[str] = set()
+    if config.masks is not None:
+        masks = names_in(root / config.masks, "a mask <image>.png for each image that has one")
+
+    def row(image: str, split: str, labels: Iterable[str]) -> ImageRow:
+        candidates = files.get(image, ())
+        path = str(images / (candidates[0] if candidates else image))
+        mask = f"{image}.png"
+        mask_path = str(root / config.masks / mask) if config.masks and mask in masks else ""
+        problem = ""
+        if len(candidates) > 1:
+            problem = f"several files bear this name: {', '.join(candidates)}; leave one"
+        return ImageRow(
+            image=image,
+            split=split,
+            labels=ordered(labels, classes),
+            path=path,
+            mask=mask_path,
+            stamp=row_stamp(path, mask_path),
+            problem=problem,
+        )
+
+    return Listing(
+        classes,
+        tuple(
+            row(image, split, labels)
+            for split, part in _split(config, root, table).items()
+            for image, labels in part
+        ),
+    )
+
+
+_Table = Sequence[tuple[str, tuple[str, ...]]]
+
+
+def _without_suffix(name: str) -> str:
+    suffix = PurePath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
+
+
+def _by_id(names: Iterable[str]) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for name in sorted(names):
+        image = _without_suffix(name)
+        if image != name:
+            files.setdefault(image, []).append(name)
+    return files
+
+
+def _read_table(path: Path) -> _Table:
+    expected = "the columns image,labels, several labels joined by ';'"
+    lines = read_text(path, expected).splitlines()
+    rows: list[tuple[str, tuple[str, ...]]] = []
+    try:
+        reader = csv.reader(lines, strict=True)
+        header = [cell.strip() for cell in next(reader, [])]
+        if header != ["image", "labels"]:
+            raise Ws3Error(
+                f"{path}: its first line is {','.join(header)!r}, but it should be 'image,labels' "
+                f"({expected})"
+            )
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != 2 or not cells[0].strip():
+                raise Ws3Error(
+                    f"{path}: line {reader.line_num} should have two cells, image and labels "
+                    "(several labels are joined by ';'): " + ",".join(cells)
+                )
+            labels = (label.strip() for label in cells[1].split(";"))
+            image = _without_suffix(cells[0].strip())
+            rows.append((image, tuple(label for label in labels if label)))
+    except csv.Error as error:
+        raise Ws3Error(f"{path}: no CSV table ({error}); expected here: {expected}") from error
+    return rows
+
+
+def _split(config: Folder, root: Path, table: _Table) -> Mapping[str, _Table]:
+    by_id: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for image, labels in table:
+        by_id.setdefault(image, []).append((image, labels))
+
+    def part(name: str) -> _Table:
+        path = root / name
+        ids = [_without_suffix(line) for line in read_lines(path, "one image id a line")]
+        absent = [image for image in ids if image not in by_id]
+        if absent:
+            more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+            raise Ws3Error(
+                f"{path}: names images that {root / config.labels} doesn't have: "
+                f"{', '.join(absent[:_SHOWN])}{more}; add their labels or take them out"
+            )
+        return [row for image in ids for row in by_id[image]]
+
+    val = part(config.val) if config.val is not None else []
+    if config.train is not None:
+        return {"train": part(config.train), "val": val}
+    held_out = {image for image, _ in val}
+    return {"train": [row for row in table if row[0] not in held_out], "val": val}

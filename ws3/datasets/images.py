@@ -1,0 +1,151 @@
+"""Decoding of photographs and of label masks, with errors that say what to do.
+
+Pixels are used as stored: an EXIF orientation tag is *not* applied, neither to photographs nor to
+masks, so that a mask drawn on the stored pixels fits. A photograph that is upright only through
+its tag should be turned for good (for example by `jpegtran` or `exiftran`) before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ws3.errors import Ws3Error
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+_ADVICE = "replace it, or set on_bad_image: skip"
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        Ws3Error: The file is missing or can't be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise Ws3Error(f"{path}: no such file; {_ADVICE}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Ws3Error(f"{path}: can't be read ({reason}); {_ADVICE}") from error
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of some bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _open(data: bytes, path: str | Path) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+    except _TOO_LARGE as error:
+        raise Ws3Error(f"{path}: too large ({error}); {_ADVICE}") from error
+    except _UNREADABLE as error:
+        raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Ws3Error(
+            f"{path}: too large ({image.width} x {image.height} pixels, at most {limit} in all); "
+            f"{_ADVICE}"
+        )
+    return image
+
+
+def _convert(image: Image.Image, mode: str, path: str | Path) -> Image.Image:
+    try:
+        if "transparency" in image.info and mode == "RGB":
+            image = image.convert("RGBA")
+        return image.convert(mode)
+    except _UNREADABLE as error:
+        raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
+
+
+def image_size(data: bytes, path: str | Path = "image") -> tuple[int, int]:
+    """Return (width, height) in pixels from the header of an image file, without decoding it.
+
+    Args:
+        data: The file's bytes.
+        path: The file, for error messages.
+
+    Raises:
+        Ws3Error: This is no image, or one of too many pixels.
+    """
+    return _open(data, path).size
+
+
+def decode_rgb(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
+    """Decode a photograph.
+
+    Gray, palette, CMYK and other 8-bit modes are converted; transparency is dropped. An EXIF
+    orientation tag is not applied (see the module's description).
+
+    Args:
+        data: The file's bytes.
+        path: The file, for error messages.
+
+    Returns:
+        uint8 (height, width, 3), RGB.
+
+    Raises:
+        Ws3Error: The file is truncated, no image, too large, or has 16-bit or float pixels.
+    """
+    image = _open(data, path)
+    if image.mode in _DEEP_MODES:
+        raise Ws3Error(
+            f"{path}: pixels of mode {image.mode} (16-bit, 32-bit or float) have no defined "
+            "brightness; convert it to 8 bits a channel, or set on_bad_image: skip"
+        )
+    return np.array(_convert(image, "RGB", path))
+
+
+def decode_label_mask(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
+    """Decode a mask of class values: the palette indices or gray values as stored.
+
+    Args:
+        data: The bytes of a PNG, palette or 8-bit grayscale.
+        path: The file, for error messages.
+
+    Returns:
+        uint8 (height, width): 0 background, class i of the class list as i + 1, 255 ignored.
+
+    Raises:
+        Ws3Error: The file is truncated, no PNG, or holds colours or 16-bit values.
+    """
+    image = _open(data, path)
+    wanted = "masks are PNGs of class values, palette or 8-bit grayscale"
+    if image.format != "PNG":
+        raise Ws3Error(f"{path}: the mask is a {image.format} file, but {wanted}; convert it")
+    if image.mode in _DEEP_MODES:
+        raise Ws3Error(f"{path}: the mask has 16-bit values, but {wanted}; convert it")
+    if image.mode not in ("P", "L", "1"):
+        raise Ws3Error(
+            f"{path}: the mask holds colours (mode {image.mode}), but {wanted}; convert each "
+            "colour to its class value"
+        )
+    # Fewer gray bits are stretched to 0..255 when decoded: 1 may mean the class 1 or "white".
+    bits = data[24]
+    if image.mode != "P" and bits < 8:
+        raise Ws3Error(f"{path}: the mask has {bits}-bit gray values, but {wanted}; convert it")
+    return np.array(_convert(image, image.mode, path))
+
+
+def read_label_mask(path: str | Path) -> npt.NDArray[np.uint8]:
+    """Read a mask file; see `decode_label_mask`.
+
+    Returns:
+        uint8 (height, width): 0 background, class i of the class list as i + 1, 255 ignored.
+
+    Raises:
+        Ws3Error: The file is missing, truncated, no PNG, or holds colours or 16-bit values.
+    """
+    return decode_label_mask(read_bytes(path), path)

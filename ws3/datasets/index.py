@@ -1,0 +1,375 @@
+"""The index: which images there are, with which labels, and that every file is in order."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ws3.datasets.files import read_lines, write_atomically
+from ws3.errors import Ws3Error
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+COLUMNS = (
+    "image",
+    "split",
+    "labels",
+    "path",
+    "mask",
+    "stamp",
+    "width",
+    "height",
+    "sha256",
+    "mask_sha256",
+    "problem",
+)
+CLASSES_FILE = "classes.txt"
+IGNORED = 255
+MAX_CLASSES = 254
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_MAX_ID = 200
+_SHOWN = 50
+_SLICE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image of the dataset.
+
+    Attributes:
+        image: The id, legal as a file name.
+        split: "train" or "val".
+        labels: Names of the classes present, in class-list order.
+        path: The image file.
+        mask: The ground-truth mask file, or "".
+        stamp: Size and modification time of the files, "" for a drawn dataset: what a cheap look
+            at the file says.
+        width: Pixels; 0 until indexed.
+        height: Pixels; 0 until indexed.
+        sha256: Of the image file's bytes; "" until indexed.
+        mask_sha256: Of the mask file's bytes; "" until indexed or without a mask.
+        problem: Why the image can't be used; "" means that it is fine.
+    """
+
+    image: str
+    split: str
+    labels: tuple[str, ...]
+    path: str
+    mask: str
+    stamp: str
+    width: int = 0
+    height: int = 0
+    sha256: str = ""
+    mask_sha256: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What can be known of a dataset without opening any image.
+
+    Attributes:
+        classes: Names of the classes; class i has the value i + 1 in masks.
+        rows: Train first, then val, each in the dataset's own order.
+    """
+
+    classes: tuple[str, ...]
+    rows: tuple[ImageRow, ...]
+
+
+@dataclass(frozen=True)
+class Index(Listing):
+    """A listing whose every file has been opened and checked."""
+
+
+def check_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
+    """Return a class list as a tuple if it can be one.
+
+    Args:
+        classes: Names, in mask order, without the background.
+        source: Where they come from, for the error message.
+
+    Raises:
+        Ws3Error: There is no class, too many, one twice, or a name that can't be one.
+    """
+    if not classes:
+        raise Ws3Error(f"{source}: no classes; name at least one")
+    if len(classes) > MAX_CLASSES:
+        raise Ws3Error(
+            f"{source}: {len(classes)} classes, but 8-bit masks have values for {MAX_CLASSES}"
+        )
+    for name in classes:
+        if not name or name != name.strip() or ";" in name or len(name.splitlines()) > 1:
+            raise Ws3Error(
+                f"{source}: {name!r} can't be a class name; leave out ';', line breaks and blanks "
+                "around it"
+            )
+        if name.lower() == "background":
+            raise Ws3Error(
+                f"{source}: leave out {name!r}; it is the mask value 0, and the first class is 1"
+            )
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise Ws3Error(f"{source}: the class {twice[0]!r} is listed twice; list it once")
+    return tuple(classes)
+
+
+def row_digest(rows: Sequence[ImageRow]) -> str:
+    """Return a digest of what a cheap look says of some rows.
+
+    It covers ids, splits, labels, stamps and the names of the files, not the folders that hold
+    them, and is the same for the rows of a listing and of the index made from it.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    facts = [
+        (row.image, row.split, row.labels, _name(row.path), _name(row.mask), row.stamp)
+        for row in rows
+    ]
+    return hashlib.sha256(json.dumps(facts).encode("ascii")).hexdigest()[:16]
+
+
+def _name(path: str) -> str:
+    return path.rpartition(os.sep)[2]
+
+
+def write_index(path: str | Path, index: Index) -> None:
+    """Write an index as CSV, and its class list as `classes.txt` in the same folder.
+
+    Each of the two files is written whole or not at all.
+
+    Raises:
+        Ws3Error: A file can't be written.
+    """
+    text = _csv(index.rows, csv.QUOTE_MINIMAL)
+    if "\r" in text:
+        # Before Python 3.13 the writer leaves a carriage return (in a file's name) unquoted.
+        text = _csv(index.rows, csv.QUOTE_ALL)
+    path = Path(path)
+    names = "".join(f"{name}\n" for name in index.classes)
+    write_atomically(path.with_name(CLASSES_FILE), names.encode())
+    # File names needn't be UTF-8.
+    write_atomically(path, text.encode(errors="surrogateescape"))
+
+
+def _csv(rows: Sequence[ImageRow], quoting: Literal[0, 1]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n", quoting=quoting)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow(
+            (
+                row.image,
+                row.split,
+                ";".join(row.labels),
+                row.path,
+                row.mask,
+                row.stamp,
+                row.width,
+                row.height,
+                row.sha256,
+                row.mask_sha256,
+                row.problem,
+            )
+        )
+    return text.getvalue()
+
+
+def read_index(path: str | Path) -> Index:
+    """Read an index that `write_index` wrote.
+
+    Raises:
+        Ws3Error: One of the two files is missing or malformed.
+    """
+    path = Path(path)
+    rows: list[ImageRow] = []
+    labels: dict[str, tuple[str, ...]] = {"": ()}
+    line = 1
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != COLUMNS:
+                raise ValueError(f"its columns should be {','.join(COLUMNS)}")
+            for image, split, names, image_path, mask, stamp, width, height, *rest in reader:
+                line = reader.line_num
+                if split not in ("train", "val"):
+                    raise ValueError(f"split {split!r} is neither train nor val")
+                if names not in labels:
+                    labels[names] = tuple(names.split(";"))
+                digest, mask_digest, problem = rest
+                rows.append(
+                    ImageRow(
+                        image,
+                        split,
+                        labels[names],
+                        image_path,
+                        mask,
+                        stamp,
+                        int(width),
+                        int(height),
+                        digest,
+                        mask_digest,
+                        problem,
+                    )
+                )
+    except FileNotFoundError as error:
+        raise Ws3Error(f"{path}: no such file; make it with ws3 index") from error
+    except OSError as error:
+        raise Ws3Error(f"{path}: {error.strerror}; make it with ws3 index") from error
+    except (ValueError, csv.Error) as error:
+        raise Ws3Error(
+            f"{path}: malformed after line {line} ({error}); delete it and run ws3 index"
+        ) from error
+    names_path = path.with_name(CLASSES_FILE)
+    classes = read_lines(names_path, "the class list that ws3 index writes; run ws3 index")
+    return Index(check_classes(classes, str(names_path)), tuple(rows))
+
+
+def complete(
+    listing: Listing,
+    previous: Index | None = None,
+    on_problem: Literal["fail", "skip"] = "fail",
+    progress: Callable[[int, int], None] | None = None,
+) -> Index:
+    """Open and check every file of a listing.
+
+    Checked are ids (legal and used once), labels (at least one, all in the class list), images
+    (they decode to RGB) and masks (they decode, have the image's size and only known values). All
+    problems are reported together.
+
+    Args:
+        listing: What to check.
+        previous: An older index: rows that the listing still has unchanged are taken from it, and
+            their files aren't opened.
+        on_problem: "fail" raises; "skip" notes a problem of a single image in its row. Illegal
+            and repeated ids always raise, as they'd mix up results.
+        progress: Called with the rows done and the rows in all.
+
+    Raises:
+        Ws3Error: There are problems, or no training image (is left).
+    """
+    if not any(row.split == "train" for row in listing.rows):
+        raise Ws3Error(
+            f"the dataset has {len(listing.rows)} images and none for training; check its root and "
+            "its split lists"
+        )
+    fatal = _id_problems(listing.rows)
+    known = _reusable(listing, previous)
+    rows: list[ImageRow] = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        # In slices, so that neither an interrupt nor memory has to await the whole dataset.
+        for start in range(0, len(listing.rows), _SLICE):
+            part = listing.rows[start : start + _SLICE]
+            for row in pool.map(lambda row: known.get(row) or _check(row, listing.classes), part):
+                rows.append(row)
+                if progress is not None:
+                    progress(len(rows), len(listing.rows))
+    single = [f"{row.image}: {row.problem}" for row in rows if row.problem]
+    if fatal or (single and on_problem == "fail"):
+        raise Ws3Error(_report([*fatal, *single]))
+    if not any(row.split == "train" and not row.problem for row in rows):
+        raise Ws3Error(f"no training image is left. {_report(single)}")
+    return Index(listing.classes, tuple(rows))
+
+
+def _reusable(listing: Listing, previous: Index | None) -> dict[ImageRow, ImageRow]:
+    """Map rows as a listing has them to the rows of an older index."""
+    if previous is None or previous.classes != listing.classes:
+        return {}
+    return {
+        ImageRow(row.image, row.split, row.labels, row.path, row.mask, row.stamp): row
+        for row in previous.rows
+        if row.sha256 and not row.problem
+    }
+
+
+def _id_problems(rows: Sequence[ImageRow]) -> list[str]:
+    problems = []
+    splits: dict[str, list[str]] = {}
+    for row in rows:
+        splits.setdefault(row.image, []).append(row.split)
+    for image, found in splits.items():
+        if not _ID.fullmatch(image) or len(image) > _MAX_ID:
+            problems.append(
+                f"{image!r}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' and "
+                "'.', beginning with a letter, a digit or '_'"
+            )
+        if len(set(found)) > 1:
+            problems.append(f"{image}: in both train and val; leave it in one")
+        elif len(found) > 1:
+            problems.append(f"{image}: {len(found)} times in {found[0]}; leave it there once")
+    return problems
+
+
+def _report(problems: Sequence[str]) -> str:
+    head = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the dataset"
+    lines = [f"{head}; mend the files, or set on_bad_image: skip where a single image is bad:"]
+    lines += [f"  {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  ... and {len(problems) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _check(row: ImageRow, classes: tuple[str, ...]) -> ImageRow:
+    """Open the files of one row; return it completed, or with its problems."""
+    # Imported here: listing a dataset is to stay light, without numpy and Pillow.
+    from ws3.datasets import images
+
+    problems = [row.problem] if row.problem else []
+    unknown = [label for label in row.labels if label not in classes]
+    if unknown:
+        problems.append(f"label {', '.join(map(repr, unknown))} isn't in the class list")
+    if not row.labels and not row.problem:
+        problems.append("has no labels")
+    found: dict[str, str | int] = {}
+    try:
+        data = images.read_bytes(row.path)
+        height, width, _ = images.decode_rgb(data, row.path).shape
+        found |= {"width": width, "height": height, "sha256": images.sha256(data)}
+    except Ws3Error as error:
+        problems.append(str(error))
+    if row.mask:
+        try:
+            data = images.read_bytes(row.mask)
+            mask = images.decode_label_mask(data, row.mask)
+            found["mask_sha256"] = images.sha256(data)
+            problems += _mask_problems(row, mask, found, len(classes))
+        except Ws3Error as error:
+            problems.append(str(error))
+    return replace(row, **found, problem="; ".join(problems))  # type: ignore[arg-type]
+
+
+def _mask_problems(
+    row: ImageRow, mask: npt.NDArray[np.uint8], found: dict[str, str | int], classes: int
+) -> list[str]:
+    import numpy as np
+
+    problems = []
+    height, width = mask.shape
+    if "width" in found and (width, height) != (found["width"], found["height"]):
+        problems.append(
+            f"{row.mask}: {width} x {height} pixels, but the image has "
+            f"{found['width']} x {found['height']}"
+        )
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    unknown = [int(value) for value in values if classes < value < IGNORED]
+    if unknown:
+        problems.append(
+            f"{row.mask}: holds the value{'s' if len(unknown) > 1 else ''} "
+            f"{', '.join(map(str, unknown))}, but with {classes} classes only 0 to {classes} and "
+            f"{IGNORED} are known"
+        )
+    return problems

@@ -1,0 +1,151 @@
+"""Pascal VOC in the layout of the VOCdevkit."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from xml.parsers import expat
+
+from ws3.config.run import Voc
+from ws3.datasets.files import ordered, read_lines, row_stamp
+from ws3.datasets.index import ImageRow, Listing
+from ws3.errors import Ws3Error
+
+CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+"""The 20 classes in the order of their mask values."""
+
+# The augmented list (Hariharan et al. 2011) isn't part of the devkit; these are its usual places.
+_TRAINAUG = (
+    "ImageSets/Segmentation/trainaug.txt",
+    "ImageSets/Segmentation/train_aug.txt",
+    "ImageSets/SegmentationAug/trainaug.txt",
+    "ImageSets/SegmentationAug/train_aug.txt",
+    "ImageSets/trainaug.txt",
+    "ImageSets/train_aug.txt",
+)
+
+
+def list_voc(config: Voc) -> Listing:
+    """List VOC without opening any image.
+
+    Labels are the classes of all objects in `Annotations/<id>.xml`, those marked "difficult" or
+    "truncated" included. Masks are those of `SegmentationClass`, for `trainaug` those of
+    `SegmentationClassAug`.
+
+    Returns:
+        The rows, train first, in the order of the list files. A missing image, mask or annotation
+        is left to `ws3.datasets.index.complete`, which reports them all together.
+
+    Raises:
+        Ws3Error: A folder or a split list is missing.
+    """
+    root = Path(config.root).expanduser()
+    for folder in ("JPEGImages", "Annotations", "ImageSets"):
+        if not (root / folder).is_dir():
+            raise Ws3Error(
+                f"{root}: there is no folder {folder}; dataset.root should be the VOC folder that "
+                "holds JPEGImages, Annotations and ImageSets, such as VOCdevkit/VOC2012"
+            )
+    rows: list[ImageRow] = []
+    splits: tuple[tuple[str, str | None], ...] = (("train", config.train), ("val", config.val))
+    for split, name in splits:
+        if name is not None:
+            masks = _mask_folder(root, name)
+            rows += (_row(root, masks, image, split) for image in _ids(root, name))
+    return Listing(CLASSES, tuple(rows))
+
+
+def _mask_folder(root: Path, name: str) -> Path:
+    masks = root / ("SegmentationClassAug" if name == "trainaug" else "SegmentationClass")
+    if not masks.is_dir():
+        advice = "; get the augmented masks, or set dataset.train: train"
+        raise Ws3Error(
+            f"{masks}: no such folder; the masks of {name} are expected here"
+            f"{advice if name == 'trainaug' else ''}"
+        )
+    return masks
+
+
+def _ids(root: Path, name: str) -> list[str]:
+    if name == "trainaug":
+        path = next((root / place for place in _TRAINAUG if (root / place).is_file()), None)
+        if path is None:
+            raise Ws3Error(
+                f"{root}: the augmented training list is in none of {', '.join(_TRAINAUG)}; put it "
+                "in one of these places, or set dataset.train: train"
+            )
+    else:
+        path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
+    lines = read_lines(path, f"the ids of {name}, one a line")
+    # Some augmented lists have "/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png" a line.
+    return [PurePath(line.split()[0]).stem for line in lines]
+
+
+def _row(root: Path, masks: Path, image: str, split: str) -> ImageRow:
+    path = f"{root}/JPEGImages/{image}.jpg"
+    mask = f"{masks}/{image}.png"
+    labels: tuple[str, ...] = ()
+    problem = ""
+    try:
+        labels = ordered(_objects(root / "Annotations" / f"{image}.xml"), CLASSES)
+    except Ws3Error as error:
+        problem = str(error)
+    return ImageRow(image, split, labels, path, mask, row_stamp(path, mask), problem=problem)
+
+
+def _objects(path: Path) -> list[str]:
+    """Return the text of every /annotation/object/name of an annotation file."""
+    names: list[str] = []
+    inside: list[str] = []
+
+    def start(tag: str, _: dict[str, str]) -> None:
+        inside.append(tag)
+        if inside == ["annotation", "object", "name"]:
+            names.append("")
+
+    def end(_: str) -> None:
+        inside.pop()
+
+    def text(characters: str) -> None:
+        if inside == ["annotation", "object", "name"]:
+            names[-1] += characters
+
+    def doctype(*_: object) -> None:
+        # Entities are what makes XML from strangers dangerous, and VOC has none.
+        raise Ws3Error(f"{path}: has a DOCTYPE, which VOC annotations never have; remove it")
+
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text
+    parser.StartDoctypeDeclHandler = doctype
+    try:
+        parser.Parse(path.read_bytes(), True)
+    except FileNotFoundError as error:
+        raise Ws3Error(f"{path}: no such file; the image's labels are expected here") from error
+    except OSError as error:
+        raise Ws3Error(f"{path}: {error.strerror}") from error
+    except expat.ExpatError as error:
+        raise Ws3Error(f"{path}: no valid XML ({error}); replace it") from error
+    return [name.strip() for name in names]

@@ -1,0 +1,85 @@
+"""Batches: runs of consecutive images of one split, the unit of a job.
+
+Nothing that is computed depends on the batch; it only says who computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ws3.config.run import RunConfig, Stage
+from ws3.datasets.index import ImageRow, Listing, row_digest
+from ws3.errors import Ws3Error
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some consecutive images of a split."""
+
+    name: str
+    start: int
+    rows: tuple[ImageRow, ...]
+
+
+class Batches:
+    """All batches of one stage, in the order of the index."""
+
+    def __init__(self, listing: Listing, splits: Iterable[str], size: int) -> None:
+        self._by_split: dict[str, list[Batch]] = {}
+        self._by_name: dict[str, Batch] = {}
+        self._size = size
+        for split in splits:
+            rows = [row for row in listing.rows if row.split == split]
+            batches = [
+                Batch(
+                    rows[start].image if size == 1 else f"{split}-{start // size:05d}",
+                    start,
+                    tuple(rows[start : start + size]),
+                )
+                for start in range(0, len(rows), size)
+            ]
+            self._by_split[split] = batches
+            self._by_name.update((batch.name, batch) for batch in batches)
+
+    def names(self, splits: Iterable[str]) -> list[str]:
+        """Return the names of the batches of some splits."""
+        return [batch.name for split in splits for batch in self._by_split[split]]
+
+    def __getitem__(self, name: str) -> Batch:
+        """Return a batch by name.
+
+        Raises:
+            Ws3Error: if there is none.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise Ws3Error(
+                f"{name}: there is no such batch; `ws3 status` lists the run's batches."
+            ) from None
+
+    def covering(self, batch: Batch) -> list[str]:
+        """Return the batches of this stage that hold the images of another stage's batch."""
+        ours = self._by_split[batch.rows[0].split]
+        first, last = batch.start, batch.start + len(batch.rows) - 1
+        return [ours[number].name for number in range(first // self._size, last // self._size + 1)]
+
+    def identity(self, name: str) -> str:
+        """Return the digest of a batch's index rows: when it changes, so does the batch's work."""
+        return row_digest(self._by_name[name].rows)
+
+
+def stage_splits(config: RunConfig, stage: Stage) -> tuple[str, ...]:
+    """Return the splits that a stage works on."""
+    return config.evaluation.splits if stage == "predictions" else config.map_splits
+
+
+def stage_batches(config: RunConfig, listing: Listing, stage: Stage) -> Batches:
+    """Return the batches of a stage."""
+    return Batches(listing, stage_splits(config, stage), config.batch_size(stage))
+
+
+def ids(rows: Sequence[ImageRow]) -> list[str]:
+    """Return the ids of some rows."""
+    return [row.image for row in rows]

@@ -1,0 +1,32 @@
+"""Where a job's time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Phase = Literal["start", "load", "compute", "write"]
+_BEGAN = time.monotonic()
+
+
+class Clock:
+    """Seconds by phase: start (of the program), load, compute, write."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Phase, float] = {
+            "start": time.monotonic() - _BEGAN,
+            "load": 0.0,
+            "compute": 0.0,
+            "write": 0.0,
+        }
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Add the block's seconds to a phase."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - began

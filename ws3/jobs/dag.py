@@ -1,0 +1,208 @@
+"""What the Snakemake rules ask: which files, which batches, which parameters.
+
+Snakemake evaluates this once per parse, also in every cluster job, so nothing here is heavy. A
+job's parameters say what its result depends on; Snakemake reruns exactly the jobs whose
+parameters changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from ws3.attribution.catalogue import check_recipe
+from ws3.config.load import dump, resolve
+from ws3.config.run import RunConfig, Stage, TunedBackground
+from ws3.datasets.index import Listing, row_digest
+from ws3.errors import Ws3Error
+from ws3.jobs.batches import Batches, stage_batches
+from ws3.jobs.fingerprints import crf_part
+from ws3.jobs.run import Run
+from ws3.jobs.sources import known_listing, signature
+
+
+class Plan:
+    """The jobs of a run."""
+
+    def __init__(self, data: Mapping[str, Any], *, look: bool) -> None:
+        """Resolve the configuration.
+
+        Args:
+            data: Snakemake's merged configuration.
+            look: whether to look for changes of the dataset; a job's own parse need not.
+
+        Raises:
+            Ws3Error: if the configuration is not valid.
+        """
+        self.config: RunConfig = resolve(data, "config")
+        for name, recipe in self.config.recipes.items():
+            check_recipe(name, recipe)
+        self.run = Run.of(self.config)
+        self.folder = self.run.folder.as_posix()
+        self._look = look
+        self._batches: dict[Stage, Batches] = {}
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The images, as far as they are known without opening any.
+
+        Raises:
+            Ws3Error: if the dataset isn't there, or has no image of a split that is needed.
+        """
+        listing = known_listing(self.run, look=self._look)
+        splits = {row.split for row in listing.rows}
+        for split in self.config.map_splits:
+            if split not in splits:
+                raise Ws3Error(
+                    f"config: evaluation.splits: the dataset has no image in the {split} split; "
+                    f"it has: {', '.join(sorted(splits)) or 'none'}"
+                )
+        return listing
+
+    def batches(self, stage: Stage) -> Batches:
+        """Return the batches of a stage."""
+        if stage not in self._batches:
+            self._batches[stage] = stage_batches(self.config, self.listing, stage)
+        return self._batches[stage]
+
+    def receipts(self, stage: Stage, recipe: str, splits: Sequence[str]) -> list[str]:
+        """Return the receipts of all batches of a stage and recipe on some splits."""
+        return [self._receipt(stage, recipe, name) for name in self.batches(stage).names(splits)]
+
+    def upstream(self, stage: Stage, recipe: str, batch: str, source: Stage) -> list[str]:
+        """Return the receipts of an earlier stage that hold a batch's images."""
+        rows = self.batches(stage)[batch]
+        return [self._receipt(source, recipe, name) for name in self.batches(source).covering(rows)]
+
+    def identity(self, stage: Stage, batch: str) -> str:
+        """Return the digest of a batch's images, labels and files."""
+        return self.batches(stage).identity(batch)
+
+    def threshold_inputs(self, recipe: str) -> list[str]:
+        """Return the receipts of the maps that a recipe's threshold is tuned on."""
+        background = self.config.masks.background
+        if not isinstance(background, TunedBackground):
+            return []
+        if background.split not in self.config.map_splits:
+            raise Ws3Error(
+                f"config: masks.background.split: no maps are made for the {background.split} "
+                "split; add it to evaluation.splits"
+            )
+        names = self.batches("maps").names([background.split])
+        if background.images is not None:
+            names = names[: -(-background.images // self.config.batch_size("maps"))]
+        return [self._receipt("maps", recipe, name) for name in names]
+
+    def evaluation_inputs(self, recipe: str) -> list[str]:
+        """Return everything that a recipe's figures are computed from."""
+        splits, reference = self.config.evaluation.splits, self.config.reference_recipe
+        files = [
+            *self.receipts("maps", recipe, splits),
+            *self.receipts("masks", recipe, splits),
+            self.run.threshold_file(recipe).as_posix(),
+        ]
+        if recipe != reference:
+            files += self.receipts("maps", reference, splits)
+            files.append(self.run.threshold_file(reference).as_posix())
+        if recipe in self.config.segmentation.recipes:
+            files += self.receipts("predictions", recipe, splits)
+        return files
+
+    def targets(self) -> list[str]:
+        """Return what a run is to end with: the report, and the masks of every image."""
+        masks = [
+            file
+            for recipe in self.config.recipes
+            for file in self.receipts("masks", recipe, self.config.map_splits)
+        ]
+        return [self.run.report_file.as_posix(), *masks]
+
+    def evaluations(self) -> list[str]:
+        """Return the figures of all recipes."""
+        return [self.run.evaluation_file(name).as_posix() for name in self.config.recipes]
+
+    @cached_property
+    def config_text(self) -> str:
+        """The resolved configuration, as YAML."""
+        return dump(self.config)
+
+    @cached_property
+    def index_params(self) -> dict[str, Any]:
+        """What the index depends on."""
+        return {
+            "images": row_digest(self.listing.rows),
+            "dataset": signature(self.config.dataset, self.run.folder)["dataset"],
+            "on_bad_image": self.config.on_bad_image,
+        }
+
+    @cached_property
+    def classifier_params(self) -> dict[str, Any]:
+        """What the classifier depends on: the images it learns from, and how."""
+        return {
+            "train": row_digest([row for row in self.listing.rows if row.split == "train"]),
+            "classes": list(self.listing.classes),
+            "classifier": self.config.classifier.model_dump(mode="json"),
+            "seed": self.config.seed,
+            "threads": self.config.threads,
+        }
+
+    def saliency_params(self, recipe: str) -> dict[str, Any]:
+        """What a recipe's sample chunks depend on."""
+        dumped = self.config.recipes[recipe].model_dump(mode="json")
+        aggregation = dumped.pop("aggregation")
+        kept = {key: aggregation[key] for key in ("reducer", "weight", "normalise_samples")}
+        return {**dumped, "aggregation": kept, "seed": self.config.seed}
+
+    def maps_params(self, recipe: str) -> dict[str, Any]:
+        """What a recipe's maps depend on, beyond the sample chunks."""
+        return self.config.recipes[recipe].aggregation.model_dump(mode="json")
+
+    @cached_property
+    def threshold_params(self) -> dict[str, Any]:
+        """What a recipe's threshold depends on, beyond the maps."""
+        return self.config.masks.background.model_dump(mode="json")
+
+    @cached_property
+    def masks_params(self) -> dict[str, Any]:
+        """What masks depend on, beyond the maps and the threshold."""
+        masks = self.config.masks
+        return {"crf": crf_part(masks.crf), "ignore_below": masks.ignore_below}
+
+    @cached_property
+    def segmenter_params(self) -> dict[str, Any]:
+        """What a segmentation network depends on, beyond its masks."""
+        training = self.config.segmentation.model_dump(
+            mode="json", exclude={"recipes", "test_scales", "test_flip", "crf"}
+        )
+        return {**training, "seed": self.config.seed, "threads": self.config.threads}
+
+    @cached_property
+    def predict_params(self) -> dict[str, Any]:
+        """What predictions depend on, beyond the network."""
+        settings = self.config.segmentation
+        return {
+            "scales": list(settings.test_scales),
+            "flip": settings.test_flip,
+            "crf": crf_part(settings.crf),
+        }
+
+    @cached_property
+    def evaluate_params(self) -> dict[str, Any]:
+        """What the figures depend on, beyond what they are computed from."""
+        return {
+            "reference": self.config.reference_recipe,
+            "splits": list(self.config.evaluation.splits),
+            "images": row_digest(
+                [row for row in self.listing.rows if row.split in self.config.evaluation.splits]
+            ),
+        }
+
+    def _receipt(self, stage: Stage, recipe: str, batch: str) -> str:
+        return f"{self.folder}/receipts/{stage}/{recipe}/{batch}.json"
+
+
+def as_text(params: Mapping[str, Any]) -> str:
+    """Return parameters as one line of text, the same for the same parameters."""
+    return json.dumps(params, sort_keys=True)

@@ -1,0 +1,153 @@
+"""A lease on a batch: only one job works on it at a time.
+
+A restarted main process may submit a batch whose first job still runs somewhere. The second job
+waits for the first; when the first is gone, it takes over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life of a lease's owner."""
+
+STALE = 120.0
+"""Seconds without one after which the owner counts as dead."""
+
+_log = logging.getLogger(__name__)
+
+
+class Lease:
+    """A lock file with an owner and a heartbeat; works on network file systems."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        heartbeat: float = HEARTBEAT,
+        stale: float = STALE,
+        give_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare a lease.
+
+        Args:
+            path: the lock file.
+            heartbeat: seconds between two signs of life.
+            stale: seconds without one after which an owner counts as dead.
+            give_up: called while waiting; raises to stop.
+        """
+        self._path, self._heartbeat, self._stale = path, heartbeat, stale
+        self._give_up = give_up
+        self._owner = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "token": secrets.token_hex(8),
+        }
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Lease:
+        """Take the lease; wait while a living owner holds it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        announced = False
+        while not self._take():
+            owner = self._read_owner()
+            if self._is_dead(owner):
+                self._break()
+                continue
+            if not announced:
+                _log.warning(
+                    "waiting: process %s on %s works on this batch (%s)",
+                    owner.get("pid", "?"),
+                    owner.get("host", "?"),
+                    self._path,
+                )
+                announced = True
+            self._give_up()
+            time.sleep(min(1.0, self._heartbeat))
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the lease back."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._read_owner().get("token") == self._owner["token"]:
+            self._path.unlink(missing_ok=True)
+
+    def _take(self) -> bool:
+        # A link is atomic on every file system that clusters use, and the file that it makes
+        # is never seen empty.
+        ours = self._path.with_name(f".tmp-{self._path.name}-{self._owner['token']}")
+        ours.write_text(json.dumps(self._owner), encoding="utf-8")
+        try:
+            os.link(ours, self._path)
+        except FileExistsError:
+            return False
+        finally:
+            ours.unlink(missing_ok=True)
+        return True
+
+    def _read_owner(self) -> dict[str, Any]:
+        try:
+            owner = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return owner if isinstance(owner, dict) else {}
+
+    def _is_dead(self, owner: dict[str, Any]) -> bool:
+        try:
+            silent = time.time() - self._path.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        if silent > self._stale:
+            return True
+        same_host = owner.get("host") == self._owner["host"]
+        return same_host and not _alive(int(owner.get("pid", 0)))
+
+    def _break(self) -> None:
+        # Of several that find the owner dead, the rename lets one remove the file.
+        grave = self._path.with_name(f".tmp-{self._path.name}-{secrets.token_hex(4)}")
+        try:
+            self._path.rename(grave)
+        except FileNotFoundError:
+            return
+        grave.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._heartbeat):
+            try:
+                os.utime(self._path)
+            except OSError:
+                _log.warning("the lease %s is gone; another job may have taken over", self._path)
+                return
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,71 @@
+"""Progress: a bar where a person watches, plain lines with rate and ETA where a log is written."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_LINE_EVERY = 30.0
+
+
+class ProgressReport:
+    """Reports how far a loop over images has come, on standard error."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title, self._total, self._done = title, total, 0
+        self._began = self._spoke = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> ProgressReport:
+        """Show the bar, if a person watches."""
+        if sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(self._title, total=self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, images: int = 1) -> None:
+        """Count some images as done."""
+        self._done += images
+        if self._bar is not None:
+            self._bar.update(self._task, advance=images)
+            return
+        now = time.monotonic()
+        if now - self._spoke >= _LINE_EVERY:
+            self._spoke = now
+            rate = self._done / (now - self._began)
+            left = (self._total - self._done) / rate
+            print(
+                f"{self._title}: {self._done}/{self._total} images, {rate:.2f} images/s, "
+                f"about {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )

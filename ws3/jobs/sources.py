@@ -1,0 +1,81 @@
+"""What the images are, as cheaply as it can be known: for Snakemake, at parse time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ws3.config.run import Coco, Dataset, Folder, Synthetic, Voc
+from ws3.datasets import dataset_root, list_dataset
+from ws3.datasets.files import row_stamp
+from ws3.datasets.index import Listing, read_index
+from ws3.jobs.run import Run, read_json
+
+
+def known_listing(run: Run, *, look: bool) -> Listing:
+    """Return the images of a run, from its index if that is up to date.
+
+    The index is taken while the dataset's lists and folders are as they were when it was made;
+    each image's own size and modification time are looked at, but no image is opened. Otherwise
+    the dataset is listed anew.
+
+    Args:
+        run: the run.
+        look: False trusts the index as it is: for a job, whose main process has looked already.
+    """
+    receipt = run.receipt("index")
+    if run.index_file.exists() and receipt.exists():
+        if not look:
+            return read_index(run.index_file)
+        if read_json(receipt).get("sources") == signature(run.config.dataset, run.folder):
+            index = read_index(run.index_file)
+            if isinstance(run.config.dataset, Synthetic):
+                return index
+            rows = (replace(row, stamp=row_stamp(row.path, row.mask)) for row in index.rows)
+            return Listing(index.classes, tuple(rows))
+    return list_dataset(run.config.dataset, run.folder)
+
+
+def signature(dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Return what a cheap look says of a dataset's lists and folders, as plain data."""
+    root = dataset_root(dataset, folder)
+    return {
+        "dataset": dataset.model_dump(mode="json"),
+        "files": {str(path): _look(root / path) for path in _sources(dataset)},
+    }
+
+
+def _sources(dataset: Dataset) -> list[str]:
+    match dataset:
+        case Synthetic():
+            return []
+        case Folder():
+            named = (dataset.labels, dataset.classes, dataset.train, dataset.val)
+            folders = (dataset.images, dataset.masks)
+            return [path for path in (*named, *folders) if path is not None]
+        case Voc():
+            return [
+                "ImageSets/Segmentation",
+                "ImageSets/SegmentationAug",
+                "Annotations",
+                "JPEGImages",
+                "SegmentationClass",
+                "SegmentationClassAug",
+            ]
+        case Coco():
+            splits = [split for split in (dataset.train, dataset.val) if split is not None]
+            return [
+                path
+                for split in splits
+                for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
+            ]
+
+
+def _look(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    # A folder's size says nothing; its time changes with every file that comes or goes.
+    return str(found.st_mtime_ns) if path.is_dir() else f"{found.st_size}-{found.st_mtime_ns}"

@@ -1,0 +1,112 @@
+"""How far a run has come: from its receipts, its failures and its folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ws3.config.run import STAGES, Stage
+from ws3.errors import Ws3Error
+from ws3.jobs.batches import stage_splits
+from ws3.jobs.run import Run, read_json
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage of one recipe.
+
+    Attributes:
+        stage: saliency, maps, masks or predictions.
+        recipe: its name.
+        done: images whose batch has a receipt.
+        expected: images that the stage works on.
+        skipped: images that were passed over.
+        failed: reason per image that failed and has not been mended.
+        seconds: spent by the jobs that wrote the receipts.
+        bytes: on disk.
+    """
+
+    stage: Stage
+    recipe: str
+    done: int
+    expected: int
+    skipped: int
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    bytes: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Images that are neither done, skipped nor failed."""
+        return max(0, self.expected - self.done - self.skipped - len(self.failed))
+
+
+def run_status(run: Run) -> Iterator[StageStatus]:
+    """Yield the state of every stage and recipe of a run, in the order of the data.
+
+    Raises:
+        StaleResultError: if the images are not indexed yet.
+    """
+    for stage in STAGES:
+        rows = {row.image for row in run.rows(stage_splits(run.config, stage))}
+        recipes = run.config.segmentation.recipes if stage == "predictions" else run.config.recipes
+        for recipe in recipes:
+            found = receipts_of(run, stage, recipe)
+            done = {image for receipt in found for image in receipt["images"]} & rows
+            skipped = {image for receipt in found for image in receipt["skipped"]} & rows
+            failed = {
+                image: reason
+                for image, reason in failures_of(run, stage, recipe).items()
+                if image in rows and image not in skipped
+            }
+            yield StageStatus(
+                stage,
+                recipe,
+                done=len(done - failed.keys()),
+                expected=len(rows),
+                skipped=len(skipped),
+                failed=failed,
+                seconds=sum(sum(receipt["seconds"].values()) for receipt in found),
+                bytes=folder_bytes(_results(run, stage, recipe)),
+            )
+
+
+def receipts_of(run: Run, stage: Stage, recipe: str) -> list[dict[str, Any]]:
+    """Return all receipts of a stage and recipe, by name; damaged ones are left out."""
+    found = []
+    for path in sorted(run.receipt(stage, recipe, "any").parent.glob("*.json")):
+        try:
+            found.append(read_json(path))
+        except Ws3Error:
+            continue
+    return found
+
+
+def failures_of(run: Run, stage: Stage, recipe: str) -> dict[str, str]:
+    """Return the reason per image that failed in a stage."""
+    folder = run.failure_file(stage, recipe, "any").parent
+    return {path.stem: read_json(path)["reason"] for path in sorted(folder.glob("*.json"))}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files in and below a folder."""
+    total = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(base, name)).st_size  # noqa: PTH116, PTH118 (speed)
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _results(run: Run, stage: Stage, recipe: str) -> Path:
+    return {
+        "saliency": run.saliency_store(recipe),
+        "maps": run.map_store(recipe),
+        "masks": run.mask_file(recipe, "any").parent,
+        "predictions": run.prediction_file(recipe, "any").parent,
+    }[stage]

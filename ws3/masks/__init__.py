@@ -1,0 +1,1 @@
+"""From score maps to pseudo-masks: background score, dense CRF, palette PNG."""

@@ -1,0 +1,166 @@
+"""Dense CRF (Krähenbühl and Koltun 2011), through pydensecrf."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ws3.config.run import CrfParameters
+from ws3.errors import Ws3Error
+from ws3.masks.background import hard_labels
+
+PRESETS: dict[str, CrfParameters] = {
+    # Chen et al. 2017, in the numbers of kazuto1011/deeplab-pytorch.
+    "deeplab": CrfParameters(
+        gaussian_sxy=1,
+        gaussian_compat=3,
+        bilateral_sxy=67,
+        bilateral_srgb=3,
+        bilateral_compat=4,
+        iterations=10,
+        unary="softmax",
+    ),
+    # Ahn and Kwak 2018 (PSA).
+    "psa": CrfParameters(
+        gaussian_sxy=3,
+        gaussian_compat=3,
+        bilateral_sxy=80,
+        bilateral_srgb=13,
+        bilateral_compat=10,
+        iterations=10,
+        unary="softmax",
+    ),
+    # Ahn, Cho and Kwak 2019 (IRNet).
+    "irn": CrfParameters(
+        gaussian_sxy=3,
+        gaussian_compat=3,
+        bilateral_sxy=50,
+        bilateral_srgb=5,
+        bilateral_compat=10,
+        iterations=10,
+        unary="labels",
+        gt_prob=0.7,
+    ),
+}
+
+
+def parameters(value: str | CrfParameters) -> CrfParameters | None:
+    """Return the numbers of a preset, explicit numbers as they are, and None for "none".
+
+    Raises:
+        Ws3Error: if there is no preset of this name.
+    """
+    if isinstance(value, CrfParameters):
+        return value
+    if value == "none":
+        return None
+    if value not in PRESETS:
+        raise Ws3Error(
+            f"crf: {value!r} is not a preset; choose from: {', '.join(PRESETS)}, none, "
+            "or give explicit numbers"
+        )
+    return PRESETS[value]
+
+
+class DenseCrf:
+    """The dense CRF of one image, for any number of score maps.
+
+    The two permutohedral lattices depend on the image alone and are built once, in the first
+    `refine`; further calls reuse them and return, bit for bit, what a fresh object would.
+
+    Args:
+        image: uint8 (H, W, 3), the RGB photograph as it was read, with nothing subtracted.
+        labels: number of labels, the background included.
+        parameters: the numbers of the CRF.
+
+    Raises:
+        ValueError: if the image is not uint8 (H, W, 3) or `labels` is less than 1.
+    """
+
+    def __init__(
+        self, image: npt.NDArray[np.uint8], labels: int, parameters: CrfParameters
+    ) -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(
+                f"the image must be uint8 (height, width, 3), not {image.dtype} {image.shape}"
+            )
+        if labels < 1:
+            raise ValueError(f"there must be at least 1 label, not {labels}")
+        self._shape = (labels, *image.shape[:2])
+        self._parameters = parameters
+        if labels == 1:
+            return
+        from pydensecrf.densecrf import DenseCRF2D
+
+        height, width = image.shape[:2]
+        self._crf = DenseCRF2D(width, height, labels)
+        self._crf.addPairwiseGaussian(
+            sxy=parameters.gaussian_sxy, compat=parameters.gaussian_compat
+        )
+        self._crf.addPairwiseBilateral(
+            sxy=parameters.bilateral_sxy,
+            srgb=parameters.bilateral_srgb,
+            rgbim=np.ascontiguousarray(image),
+            compat=parameters.bilateral_compat,
+        )
+
+    def refine(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the labels' probabilities after mean-field inference.
+
+        The unary energy is, by `parameters.unary`,
+
+        - softmax: -log of the scores divided by their sum over the labels, clipped at
+          pydensecrf's 1e-5 (`pydensecrf.utils.unary_from_softmax`);
+        - labels: -log of `gt_prob` for the winning label and of (1 - gt_prob) / (labels - 1) for
+          the others (`unary_from_labels`), where `hard_labels` says who wins.
+
+        Args:
+            scores: float32 (labels, H, W) in [0, 1], the background first.
+
+        Returns:
+            float32 (labels, H, W), summing to one over the labels.
+
+        Raises:
+            ValueError: if the shape is not the one promised, or a score is NaN or outside [0, 1].
+        """
+        if scores.shape != self._shape:
+            raise ValueError(f"the scores must have shape {self._shape}, not {scores.shape}")
+        if not (scores.min() >= 0 and scores.max() <= 1):
+            raise ValueError("the scores hold NaN or values outside [0, 1]")
+        if len(scores) == 1:
+            return np.ones(self._shape, np.float32)
+        self._crf.setUnaryEnergy(self._unary(scores))
+        probabilities = self._crf.inference(self._parameters.iterations)
+        return np.array(probabilities, np.float32).reshape(self._shape)
+
+    def _unary(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        from pydensecrf.utils import unary_from_labels, unary_from_softmax
+
+        unary: npt.NDArray[np.float32]
+        if self._parameters.unary == "softmax":
+            unary = unary_from_softmax(normalise(scores))
+        else:
+            unary = unary_from_labels(
+                hard_labels(scores), len(scores), self._parameters.gt_prob, zero_unsure=False
+            )
+        return unary
+
+
+def normalise(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Divide scores by their sum over the labels; where all are 0, all labels are equal.
+
+    Args:
+        scores: float32 (labels, H, W), not negative.
+
+    Returns:
+        float32 (labels, H, W), summing to one over the labels.
+    """
+    total = scores.sum(axis=0)
+    empty = total == 0
+    if empty.any():
+        scores = np.where(empty, np.float32(1), scores)
+        total = np.where(empty, np.float32(len(scores)), total)
+    return np.asarray(scores / total, np.float32)
+
+
+__all__ = ["PRESETS", "DenseCrf", "normalise", "parameters"]

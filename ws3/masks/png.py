@@ -1,0 +1,122 @@
+"""Masks as palette PNGs, written in one step and read with every byte checked."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, PngImagePlugin
+
+from ws3.datasets.palette import voc_palette
+from ws3.errors import Ws3Error
+
+COMPRESSION = 6
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def write_mask(path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str]) -> None:
+    """Write a mask as an 8-bit PNG with the VOC palette; the same mask gives the same bytes.
+
+    The file appears whole or not at all: it is written beside its place under a name that begins
+    with `.tmp-`, flushed to the disk and renamed.
+
+    Args:
+        path: where to, in a folder that exists.
+        mask: uint8 (H, W).
+        text: entries to keep in the file, such as the fingerprint; see `read_text`.
+
+    Raises:
+        ValueError: if the mask is not uint8 (H, W), or empty.
+        Ws3Error: if the file can't be written, the disk being full for one.
+    """
+    if mask.dtype != np.uint8 or mask.ndim != 2 or mask.size == 0:
+        raise ValueError(f"a mask must be uint8 (height, width), not {mask.dtype} {mask.shape}")
+    image = Image.fromarray(mask)
+    image.putpalette(voc_palette())
+    entries = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        entries.add_text(key, value)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", bits=8, compress_level=COMPRESSION, pnginfo=entries)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    try:
+        try:
+            with temporary.open("xb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Ws3Error(
+                f"no space left on the device while writing {path}: free some and run it again"
+            ) from error
+        raise Ws3Error(f"can't write {path}: {error.strerror or error}") from error
+
+
+def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a mask and prove it intact: every chunk's checksum, then the pixels.
+
+    Args:
+        path: an 8-bit palette or grey PNG.
+
+    Returns:
+        uint8 (H, W), the palette's indices.
+
+    Raises:
+        Ws3Error: if the file is missing, damaged, or no such PNG.
+    """
+    try:
+        data = path.read_bytes()
+        # Pillow: verifying stops before the last chunk, decoding skips the pixels' checksums.
+        if not data.endswith(_END):
+            raise ValueError("its end is missing")
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.verify()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            mode = image.mode
+            mask = np.array(image)
+    except FileNotFoundError:
+        raise Ws3Error(f"there is no mask at {path}: run the stage that makes it") from None
+    except _DAMAGE as error:
+        raise Ws3Error(f"{path} is damaged ({error}): delete it and make it again") from error
+    if mode not in ("P", "L") or mask.dtype != np.uint8:
+        raise Ws3Error(f"{path} is no mask: its pixels are {mode}, not 8-bit palette indices")
+    return mask
+
+
+def read_text(path: Path) -> dict[str, str]:
+    """Read the text entries of a mask; only the file's head is looked at.
+
+    Args:
+        path: a PNG that `write_mask` wrote.
+
+    Returns:
+        What was passed as `text`.
+
+    Raises:
+        Ws3Error: if the file is missing or its head is damaged.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return {
+                str(key): str(value) for key, value in image.info.items() if isinstance(value, str)
+            }
+    except FileNotFoundError:
+        raise Ws3Error(f"there is no mask at {path}: run the stage that makes it") from None
+    except _DAMAGE as error:
+        raise Ws3Error(f"{path} is damaged ({error}): delete it and make it again") from error
+
+
+__all__ = ["COMPRESSION", "read_mask", "read_text", "write_mask"]

@@ -1,0 +1,68 @@
+"""One image's pseudo-mask from its score maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ws3.config.run import ConstantBackground, CrfParameters, PowerBackground
+from ws3.errors import Ws3Error
+from ws3.masks.background import add_background, hard_labels
+from ws3.masks.crf import DenseCrf, normalise
+
+IGNORED = 255
+
+
+def pseudo_mask(
+    image: npt.NDArray[np.uint8],
+    maps: npt.NDArray[np.floating],
+    class_values: Sequence[int],
+    background: ConstantBackground | PowerBackground | float,
+    crf: CrfParameters | None,
+    ignore_below: float = 0.0,
+) -> npt.NDArray[np.uint8]:
+    """Return the pseudo-mask of one image; the labels are background and its own classes only.
+
+    Without a CRF the label is `hard_labels` of the scores, and its confidence the label's score
+    divided by the sum over the labels; with a CRF it is the label of highest probability, and
+    that probability. With neither, an image without classes is background of confidence 1.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        maps: floating point (C, H, W) in [0, 1]; C may be 0.
+        class_values: the C mask values (class index + 1) of the maps.
+        background: how the background is scored; see `add_background`.
+        crf: the CRF's numbers, or None for no CRF.
+        ignore_below: pixels whose confidence is under this become 255.
+
+    Returns:
+        uint8 (H, W): 0, one of `class_values`, or 255.
+
+    Raises:
+        Ws3Error: if the maps hold NaN, or their size is not the image's.
+        ValueError: if the maps, the class values or the image are otherwise not as described.
+    """
+    if maps.shape[1:] != image.shape[:2]:
+        raise Ws3Error(
+            f"the score maps are {maps.shape[-2:]} pixels and the image is {image.shape[:2]}: "
+            "make the maps again from this image"
+        )
+    if np.isnan(maps).any():
+        raise Ws3Error("the score maps hold NaN: make the maps of this image again")
+    scores = add_background(maps, background)
+    if crf is None:
+        probabilities = normalise(scores)
+        labels = hard_labels(scores)
+    else:
+        probabilities = DenseCrf(image, len(scores), crf).refine(scores)
+        labels = probabilities.argmax(axis=0).astype(np.uint8)
+    mask = np.array([0, *class_values], np.uint8)[labels]
+    if ignore_below > 0:
+        confidence = np.take_along_axis(probabilities, labels[None].astype(np.intp), axis=0)[0]
+        mask[confidence < ignore_below] = IGNORED
+    return mask
+
+
+__all__ = ["IGNORED", "pseudo_mask"]

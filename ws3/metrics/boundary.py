@@ -1,0 +1,89 @@
+"""Boundary IoU: agreement of outlines."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ws3.metrics.checks import IGNORED, check_classes, check_masks, check_values
+from ws3.metrics.ratios import mean_defined, ratio
+
+
+class BoundaryIou:
+    """IoU of the inner boundary bands of masks, per object class (Cheng et al. 2021).
+
+    A class's band is its pixels within d of its contour or of the image border, where
+    d = `dilation` x the image's diagonal, rounded, at least 1 pixel. Intersections and unions are
+    summed over the images before they are divided, as for mIoU. Pixels that are 255 in either
+    mask belong to no class in both, so that masks which agree on all others score 1.
+
+    Args:
+        classes: number of classes, the background not counted.
+        dilation: width of the band as a share of the image's diagonal.
+    """
+
+    def __init__(self, classes: int, dilation: float = 0.02) -> None:
+        check_classes(classes)
+        if not 0 < dilation <= 1:
+            raise ValueError(f"dilation must lie in (0, 1], not {dilation}")
+        self.classes = classes
+        self.dilation = dilation
+        self._intersection = np.zeros(classes, np.int64)
+        self._union = np.zeros(classes, np.int64)
+
+    def update(self, truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8]) -> None:
+        """Add one image.
+
+        Args:
+            truth: uint8 (H, W), values 0 to `classes` and 255.
+            prediction: uint8 (H, W), likewise.
+
+        Raises:
+            ValueError: if dtypes, shapes or values are others.
+        """
+        check_masks(truth=truth, prediction=prediction)
+        check_values("truth", truth, self.classes)
+        check_values("prediction", prediction, self.classes)
+        width = max(1, round(self.dilation * float(np.hypot(*truth.shape))))
+        known = (truth != IGNORED) & (prediction != IGNORED)
+        present = np.bincount(truth[known], minlength=256)
+        present += np.bincount(prediction[known], minlength=256)
+        for value in np.flatnonzero(present[1:]) + 1:
+            expected = _band(known & (truth == value), width)
+            found = _band(known & (prediction == value), width)
+            self._intersection[value - 1] += np.count_nonzero(expected & found)
+            self._union[value - 1] += np.count_nonzero(expected | found)
+
+    def merge(self, other: BoundaryIou) -> None:
+        """Add another's counts.
+
+        Raises:
+            ValueError: if it has other classes or another dilation.
+        """
+        if (other.classes, other.dilation) != (self.classes, self.dilation):
+            raise ValueError(
+                f"can't merge counts of {other.classes} and {self.classes} classes, "
+                f"dilation {other.dilation} and {self.dilation}"
+            )
+        self._intersection += other._intersection
+        self._union += other._union
+
+    def per_class(self) -> npt.NDArray[np.float64]:
+        """Return the boundary IoU of each class; NaN for a class that occurs in neither mask."""
+        return ratio(self._intersection, self._union)
+
+    def mean(self) -> float:
+        """Return the mean over the object classes that occur; NaN if none does."""
+        return mean_defined(self.per_class())
+
+
+def _band(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
+    # A frame of zeros, so that an object cut off by the image border has its contour there.
+    framed = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    core = cv2.erode(framed, np.ones((3, 3), np.uint8), iterations=width)
+    band: npt.NDArray[np.bool_] = mask & (core[1:-1, 1:-1] == 0)
+    return band
+
+
+__all__ = ["BoundaryIou"]

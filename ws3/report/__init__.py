@@ -1,0 +1,1 @@
+"""Figures, gallery and HTML page of a run."""

@@ -1,0 +1,202 @@
+"""The page: one HTML file with its pictures beside it, readable offline and without scripts."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ws3.report.figures import (
+    THEMES,
+    miou_chart,
+    recall_chart,
+    region_drawing,
+    save,
+    sweep_chart,
+)
+from ws3.report.model import DASH, STAGES, Report, Score, best, scores_of
+from ws3.report.pictures import class_hex
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The scores of one split and stage."""
+
+    split: str
+    stage: str
+    title: str
+    scores: tuple[Score, ...]
+    best: Score | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes that any of the scores knows."""
+        return tuple(dict.fromkeys(name for score in self.scores for name in score.per_class))
+
+
+@dataclass(frozen=True, slots=True)
+class _Charts:
+    """File names, without theme and ending, of the charts of one split."""
+
+    split: str
+    miou: str
+    sweep: str | None
+    recall: str | None
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Write `index.html` and the charts that it shows.
+
+    The page names no date and no host, so the same report gives the same bytes. It loads nothing
+    from outside its folder.
+
+    Args:
+        folder: Where to; created if need be. The gallery's pictures are already there.
+        report: What to show.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: The report names a picture that is not in the folder.
+    """
+    for entry in report.gallery:
+        for picture in entry.paths:
+            if not (folder / picture).is_file():
+                raise ValueError(f"gallery picture {picture} of {entry.image!r} is not in {folder}")
+    scores = scores_of(report.evaluations)
+    charts = _draw(folder / "figures", report, scores)
+    page = (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            report=report,
+            groups=_groups(report, scores),
+            highlights=_highlights(report, scores),
+            biased=[score for score in scores if score.chosen_on_reported_split],
+            tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
+            charts=charts,
+            config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
+            total_seconds=sum(timing.seconds for timing in report.timings),
+            total_size=sum(timing.size for timing in report.timings),
+        )
+    )
+    path = folder / "index.html"
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(page, encoding="utf-8", newline="\n")
+    temporary.replace(path)
+    return path
+
+
+def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts]:
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for number, split in enumerate(dict.fromkeys(score.split for score in scores)):
+        here = [score for score in scores if score.split == split]
+        maps = [score for score in here if score.stage == "maps"]
+        # The number, as a split's name need not be fit for a file.
+        charts = _Charts(
+            split=split,
+            miou=f"miou-{number}",
+            sweep=f"sweep-{number}" if any(score.sweep for score in maps) else None,
+            recall=f"recall-{number}"
+            if any(s.dr_recall is not None and s.ndr_recall is not None for s in here)
+            else None,
+        )
+        for theme in THEMES:
+            ending = f"{theme.name}.svg"
+            bars = miou_chart(here, report.reference, theme)
+            save(bars, folder / f"{charts.miou}.{ending}", theme)
+            if charts.sweep:
+                save(sweep_chart(maps, theme), folder / f"{charts.sweep}.{ending}", theme)
+            if charts.recall:
+                save(recall_chart(here, theme), folder / f"{charts.recall}.{ending}", theme)
+        drawn.append(charts)
+    for theme in THEMES:
+        save(region_drawing(theme), folder / f"regions.{theme.name}.svg", theme)
+    return drawn
+
+
+def _groups(report: Report, scores: Sequence[Score]) -> list[_Group]:
+    keys = dict.fromkeys((score.split, score.stage) for score in scores)
+    return [
+        _Group(
+            split=split,
+            stage=stage,
+            title=report.stage_titles[stage],
+            scores=tuple(s for s in scores if s.split == split and s.stage == stage),
+            best=best(scores, split, stage),
+        )
+        for split, stage in keys
+    ]
+
+
+def _highlights(report: Report, scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Return the best recipe of each stage on the first split, and its lead on the reference."""
+    if not scores:
+        return []
+    split = scores[0].split
+    found = []
+    for stage in STAGES:
+        top = best(scores, split, stage)
+        if top is None or top.miou is None:
+            continue
+        base = [
+            s for s in scores if (s.recipe, s.split, s.stage) == (report.reference, split, stage)
+        ]
+        lead = None
+        if base and base[0].miou is not None and top.recipe != report.reference:
+            lead = top.miou - base[0].miou
+        found.append({"title": report.stage_titles[stage], "score": top, "lead": lead})
+    return found
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ws3.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        percent=_percent, width=_width, duration=_duration, size=_size, rate=_rate
+    )
+    environment.globals.update(class_hex=class_hex, dash=DASH)
+    return environment
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return DASH if share is None else f"{100 * share:.{digits}f}"
+
+
+def _width(share: float | None) -> str:
+    """Return a share as the length of a bar, for CSS."""
+    return "0" if share is None else f"{100 * min(1.0, max(0.0, share)):.1f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    power = min(4, int(math.log10(count)) // 3)
+    return f"{count / 1000**power:.1f} {('', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def _rate(images: int, seconds: float) -> str:
+    return f"{images / seconds:.3g}" if seconds > 0 and images else DASH

@@ -1,0 +1,316 @@
+"""What a report shows, as plain values: nothing here reads a file or draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+DASH = "\N{EN DASH}"
+"""What stands where a number is undefined."""
+
+STAGES = ("maps", "masks", "segmentation")
+"""Stages that are evaluated, in the order of the pipeline."""
+
+STAGE_TITLES = {
+    "maps": "Score maps, before the CRF",
+    "masks": "Pseudo-masks, after the CRF",
+    "segmentation": "Segmentation network",
+}
+
+STAGE_TITLES_WITHOUT_CRF = {**STAGE_TITLES, "maps": "Score maps", "masks": "Pseudo-masks (no CRF)"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class in one evaluation; every share is in [0, 1], None where it is undefined."""
+
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    pxap: float | None
+    images: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One recipe, evaluated at one stage on one split.
+
+    Every share is in [0, 1] and None where it is undefined. `threshold_split` is the split whose
+    ground truth chose the threshold, "" if none did. A segmentation network has no threshold of
+    its own: it inherits how the threshold of the masks that it learned from was chosen.
+    """
+
+    recipe: str
+    split: str
+    stage: str
+    images: int | None
+    miou: float | None
+    precision: float | None
+    recall: float | None
+    pxap: float | None
+    boundary_iou: float | None
+    fp_share: float | None
+    fn_share: float | None
+    dr_recall: float | None
+    ndr_recall: float | None
+    fpr_region_rate: float | None
+    tn_region_rate: float | None
+    threshold: float | None
+    threshold_kind: str
+    threshold_split: str
+    ignored_share: float | None
+    sweep: tuple[tuple[float, float], ...]
+    per_class: Mapping[str, ClassScore]
+
+    @property
+    def chosen_on_reported_split(self) -> bool:
+        """Whether the ground truth that gives the score also chose the threshold."""
+        return self.threshold_split == self.split
+
+    @property
+    def threshold_text(self) -> str:
+        """The threshold as a short number, or a dash where there is none."""
+        return DASH if self.threshold is None else f"{self.threshold:.3g}"
+
+    @property
+    def provenance(self) -> str:
+        """How the threshold was chosen, in a few words."""
+        if self.threshold_split:
+            how = f"tuned on ground truth of {self.threshold_split}"
+            if self.chosen_on_reported_split:
+                how += ", the split reported here"
+        elif self.threshold_kind == "power":
+            how = "power background, set in the configuration"
+        else:
+            how = "constant, set in the configuration"
+        return f"of its training masks: {how}" if self.stage == "segmentation" else how
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedImage:
+    """An image that the run left out, and why."""
+
+    image: str
+    split: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """What the dataset holds.
+
+    Attributes:
+        name: What to call it, such as "voc".
+        classes: Class names, in class-list order.
+        images: Usable images of each split.
+        class_images: For each split, how many images bear each class.
+        skipped: Images left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: Mapping[str, int]
+    class_images: Mapping[str, Mapping[str, int]]
+    skipped: tuple[SkippedImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierFacts:
+    """The classifier and how well it names what is in an image.
+
+    Attributes:
+        architecture: Name of the network.
+        epochs: Epochs trained, None for a classifier that was brought along.
+        split: Split on which the average precisions were measured.
+        mean_ap: Mean of the classes' average precisions, in [0, 1].
+        per_class_ap: Average precision of each class, in [0, 1].
+    """
+
+    architecture: str
+    epochs: int | None
+    split: str
+    mean_ap: float | None
+    per_class_ap: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RecipePictures:
+    """The gallery's pictures of one image and recipe, as paths relative to the report's folder."""
+
+    recipe: str
+    maps: tuple[str, ...]
+    mask: str | None
+    prediction: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryEntry:
+    """One image of the gallery; its pictures are paths relative to the report's folder.
+
+    Attributes:
+        image: The image's id.
+        split: Its split.
+        labels: Names of the classes present, one for each of a recipe's maps.
+        class_ids: Their positions in the class list, counted from 0.
+        photo: The photograph.
+        truth: The ground truth, None if there is none.
+        recipes: Pictures of each recipe.
+    """
+
+    image: str
+    split: str
+    labels: tuple[str, ...]
+    class_ids: tuple[int, ...]
+    photo: str
+    truth: str | None
+    recipes: tuple[RecipePictures, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every picture of the entry."""
+        found: list[str | None] = [self.photo, self.truth]
+        for pictures in self.recipes:
+            found += [*pictures.maps, pictures.mask, pictures.prediction]
+        return tuple(path for path in found if path is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a stage took; `recipe` is "" for a stage that all recipes share.
+
+    `seconds` are summed over the jobs, `size` is in bytes as written to disk.
+    """
+
+    stage: str
+    recipe: str
+    images: int
+    seconds: float
+    size: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows.
+
+    Attributes:
+        run: Name of the run.
+        config: The resolved configuration, of plain values only.
+        evaluations: One evaluation a recipe, as in `evaluation/<recipe>.json`.
+        dataset: The dataset.
+        classifier: The classifier, None if it was not measured.
+        gallery: Images to show.
+        timings: What each stage took.
+        versions: Version of each program that took part.
+
+    Raises:
+        ValueError: Two evaluations are of the same recipe.
+    """
+
+    run: str
+    config: Mapping[str, Any]
+    evaluations: Sequence[Mapping[str, Any]]
+    dataset: DatasetFacts
+    classifier: ClassifierFacts | None = None
+    gallery: tuple[GalleryEntry, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.recipes)) != len(self.recipes):
+            raise ValueError(f"each recipe needs exactly one evaluation, got {self.recipes}")
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Names of the recipes that were evaluated."""
+        return tuple(str(evaluation["recipe"]) for evaluation in self.evaluations)
+
+    @property
+    def reference(self) -> str:
+        """The recipe that the four regions are relative to, "" without evaluations."""
+        return str(self.evaluations[0]["reference"]) if self.evaluations else ""
+
+    @property
+    def has_crf(self) -> bool:
+        """Whether the pseudo-masks passed through a dense CRF."""
+        return bool(self.config.get("masks", {}).get("crf") != "none")
+
+    @property
+    def stage_titles(self) -> Mapping[str, str]:
+        """What to call each evaluated stage of this run."""
+        return STAGE_TITLES if self.has_crf else STAGE_TITLES_WITHOUT_CRF
+
+
+def scores_of(evaluations: Sequence[Mapping[str, Any]]) -> tuple[Score, ...]:
+    """Return the scores of evaluations, by split, then stage, then recipe as given.
+
+    Args:
+        evaluations: Contents of `evaluation/<recipe>.json`. Absent, null and non-finite numbers
+            alike become None.
+    """
+    splits: list[str] = []
+    for evaluation in evaluations:
+        splits += [split for split in evaluation["splits"] if split not in splits]
+    found: list[Score] = []
+    for split in splits:
+        for stage in STAGES:
+            for evaluation in evaluations:
+                stages = evaluation["splits"].get(split, {})
+                if stages.get(stage):
+                    found.append(_score(str(evaluation["recipe"]), split, stage, stages))
+    return tuple(found)
+
+
+def best(scores: Sequence[Score], split: str, stage: str) -> Score | None:
+    """Return the score with the highest mIoU of a split and stage, None if none is defined."""
+    ranked = [s for s in scores if s.split == split and s.stage == stage and s.miou is not None]
+    return max(ranked, key=lambda score: score.miou or 0.0, default=None)
+
+
+def _score(recipe: str, split: str, stage: str, stages: Mapping[str, Any]) -> Score:
+    metrics = stages[stage]
+    chosen = metrics
+    if stage == "segmentation" and not metrics.get("threshold_split"):
+        chosen = stages.get("masks") or metrics
+    return Score(
+        recipe=recipe,
+        split=split,
+        stage=stage,
+        images=metrics.get("images"),
+        miou=_number(metrics.get("miou")),
+        precision=_number(metrics.get("precision")),
+        recall=_number(metrics.get("recall")),
+        pxap=_number(metrics.get("pxap")),
+        boundary_iou=_number(metrics.get("boundary_iou")),
+        fp_share=_number(metrics.get("fp_share")),
+        fn_share=_number(metrics.get("fn_share")),
+        dr_recall=_number(metrics.get("dr_recall")),
+        ndr_recall=_number(metrics.get("ndr_recall")),
+        fpr_region_rate=_number(metrics.get("fpr_region_rate")),
+        tn_region_rate=_number(metrics.get("tn_region_rate")),
+        threshold=_number(chosen.get("threshold")),
+        threshold_kind=str(chosen.get("threshold_kind") or ""),
+        threshold_split=str(chosen.get("threshold_split") or ""),
+        ignored_share=_number(metrics.get("ignored_share")),
+        sweep=_curve(metrics.get("sweep") or ()),
+        per_class={
+            str(name): ClassScore(
+                iou=_number(values.get("iou")),
+                precision=_number(values.get("precision")),
+                recall=_number(values.get("recall")),
+                pxap=_number(values.get("pxap")),
+                images=values.get("images"),
+            )
+            for name, values in (metrics.get("per_class") or {}).items()
+        },
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _curve(points: Sequence[Sequence[Any]]) -> tuple[tuple[float, float], ...]:
+    pairs = ((_number(threshold), _number(miou)) for threshold, miou in points)
+    return tuple((t, m) for t, m in pairs if t is not None and m is not None)

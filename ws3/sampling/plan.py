@@ -1,0 +1,96 @@
+"""The samples of one image, by number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ws3.config.recipes import Masking, Samples
+from ws3.sampling.windows import Window, WindowSequence, covering_count
+
+# Every network here halves its input five times; other sizes would be padded inside it.
+_STRIDE = 32
+
+COVER = -1
+"""Number of the whole-image sample that a covering too small is completed with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One view of an image: what is cut out, how it is changed, and the size the network sees."""
+
+    number: int
+    window: Window
+    height: int
+    width: int
+    flip: bool = False
+    noise: float | None = None
+    masking: Masking | None = None
+
+
+class SamplePlan:
+    """All samples of one image for one recipe; a pure function of its arguments."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        *,
+        image: str,
+        height: int,
+        width: int,
+        seed: int,
+        recipe: str,
+        input_size: int,
+    ) -> None:
+        """Plan the samples.
+
+        Args:
+            samples: the recipe's `samples` section.
+            image: the image's id.
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+            seed: the run's seed.
+            recipe: the recipe's name.
+            input_size: side of the network's input where `samples.input_size` is null.
+        """
+        self._samples = samples
+        self.whole = Window(0, 0, height, width)
+        self._input_size = samples.input_size or input_size
+        self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
+        self.seed, self.recipe, self.image = seed, recipe, image
+        self.total = samples.total
+        covered = samples.kind != "crops" or samples.count >= covering_count(
+            height, width, samples.side
+        )
+        self.needs_cover = not covered
+
+    def sample(self, number: int) -> Sample:
+        """Return sample `number`, or the whole-image sample for `COVER`."""
+        samples, size = self._samples, self._input_size
+        if number == COVER:
+            return Sample(COVER, self.whole, size, size)
+        if samples.kind == "scales":
+            views = 2 if samples.flip else 1
+            height, width = self._fitted(samples.scales[number // views])
+            flip = number % views == 1
+        else:
+            flip = samples.flip and number % 2 == 1
+            height, width = (size, size) if samples.kind == "crops" else self._fitted(1.0)
+        return Sample(
+            number=number,
+            window=self._windows[number] if samples.kind == "crops" else self.whole,
+            height=height,
+            width=width,
+            flip=flip,
+            noise=samples.noise,
+            masking=samples.masking,
+        )
+
+    def _fitted(self, scale: float) -> tuple[int, int]:
+        """Return the size with the image's aspect and scale x the network's area."""
+        factor = self._input_size * scale / math.sqrt(self.whole.height * self.whole.width)
+        height, width = self.whole.height * factor, self.whole.width * factor
+        return (
+            max(_STRIDE, round(height / _STRIDE) * _STRIDE),
+            max(_STRIDE, round(width / _STRIDE) * _STRIDE),
+        )

@@ -1,0 +1,79 @@
+"""From an image to a sample's pixels, and from a sample's scores back to the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ws3.config.recipes import Masking
+from ws3.sampling.plan import Sample, SamplePlan
+from ws3.sampling.seeds import stream
+
+Pixels = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+def view(
+    image: Pixels, sample: Sample, plan: SamplePlan, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Scores:
+    """Return what the network sees of a sample.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        sample: what to cut out and how to change it.
+        plan: the plan that the sample is from; it seeds noise and masking.
+        mean: per channel, for RGB in [0, 1].
+        std: per channel, for RGB in [0, 1].
+
+    Returns:
+        float32 (3, h, w), normalised; masked patches are 0, the mean colour.
+    """
+    cut = np.ascontiguousarray(image[sample.window.slices])
+    resized = resize(cut, sample.height, sample.width)
+    if sample.flip:
+        resized = resized[:, ::-1]
+    pixels = resized.astype(np.float32) / np.float32(255)
+    if sample.noise:
+        draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "noise")
+        pixels += draw.standard_normal(pixels.shape, dtype=np.float32) * np.float32(sample.noise)
+    normalised = (pixels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    if sample.masking is not None:
+        draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "masking")
+        normalised[_hidden(draw, sample.masking, sample.height, sample.width)] = 0
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+
+def unview(scores: Scores, sample: Sample) -> Scores:
+    """Return a sample's score map in the geometry of its window.
+
+    Args:
+        scores: float32 (h, w) of any size, in the geometry of the sample.
+        sample: the sample; a mirrored one is mirrored back.
+
+    Returns:
+        float32 (window height, window width).
+    """
+    upright = scores[:, ::-1] if sample.flip else scores
+    return resize(np.ascontiguousarray(upright), sample.window.height, sample.window.width)
+
+
+def resize(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize an (h, w) or (h, w, channels) array: area average down, bilinear up."""
+    if array.shape[:2] == (height, width):
+        return array
+    shrinks = height * width < array.shape[0] * array.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(array, (width, height), interpolation=how)
+
+
+def _hidden(
+    draw: np.random.Generator, masking: Masking, height: int, width: int
+) -> NDArray[np.bool_]:
+    """Return which pixels are hidden, bool (height, width)."""
+    patch = max(1, round(masking.patch * min(height, width)))
+    rows, columns = -(-height // patch), -(-width // patch)
+    cells = draw.random((rows, columns)) < masking.share
+    return cells.repeat(patch, 0).repeat(patch, 1)[:height, :width]

@@ -1,0 +1,1 @@
+"""The network that learns from pseudo-masks: building, training, saving, predicting."""

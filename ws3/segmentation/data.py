@@ -1,0 +1,186 @@
+"""Training data: photographs with pseudo-masks, augmented the same way in every run.
+
+What is drawn for an image depends only on (seed, epoch, index), so neither a resume nor the number
+of loader processes changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from ws3.datasets.images import decode_rgb, read_bytes
+from ws3.errors import Ws3Error
+from ws3.masks.png import read_mask
+
+IGNORED = 255
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+_JITTER = 0.2  # largest relative change of brightness, contrast and saturation
+
+
+def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Subtract ImageNet's mean and divide by its deviation.
+
+    Args:
+        image: RGB in [0, 1], float32 (H, W, 3).
+
+    Returns:
+        float32 (3, H, W), contiguous.
+    """
+    normal = (image - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+
+def augment(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    crop_size: int,
+    scale: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Scale, flip, crop and pad an image with its mask at random, and jitter the colours.
+
+    Where the scaled image is smaller than the crop it lies at a random place in it; around it the
+    image is ImageNet's mean colour and the mask is ignored.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        mask: Class of each pixel, uint8 (H, W).
+        crop_size: Side of the result in pixels.
+        scale: Smallest and largest factor of the image's size.
+        rng: What everything is drawn from.
+
+    Returns:
+        The normalised image, float32 (3, crop_size, crop_size), and its mask, uint8
+        (crop_size, crop_size).
+    """
+    factor = rng.uniform(*scale)
+    height, width = (max(1, round(side * factor)) for side in mask.shape)
+    image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
+    # INTER_NEAREST rounds down: it would shift the mask by half a pixel against the image.
+    mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
+    if rng.random() < 0.5:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    rows_from, rows_to = _window(height, crop_size, rng)
+    columns_from, columns_to = _window(width, crop_size, rng)
+
+    window = np.asarray(image[rows_from, columns_from], np.float32) / np.float32(255)
+    crop = np.zeros((3, crop_size, crop_size), np.float32)
+    crop[:, rows_to, columns_to] = normalise(_jitter(window, rng))
+    labels = np.full((crop_size, crop_size), IGNORED, np.uint8)
+    labels[rows_to, columns_to] = mask[rows_from, columns_from]
+    return crop, labels
+
+
+def _window(side: int, crop_size: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Return which pixels of a side are taken, and where in the crop they go."""
+    offset = int(rng.integers(abs(side - crop_size) + 1))
+    if side >= crop_size:
+        return slice(offset, offset + crop_size), slice(0, crop_size)
+    return slice(0, side), slice(offset, offset + side)
+
+
+def _jitter(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    brightness, contrast, saturation = rng.uniform(1 - _JITTER, 1 + _JITTER, 3).astype(np.float32)
+    image = image * brightness
+    image = (image - image.mean()) * contrast + image.mean()
+    grey = image.mean(axis=2, keepdims=True)
+    jittered: NDArray[np.float32] = np.clip((image - grey) * saturation + grey, 0, 1)
+    return jittered
+
+
+class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented crops of images and their pseudo-masks, addressed by (epoch, index).
+
+    Args:
+        pairs: Image and mask files.
+        classes: Number of classes without background.
+        crop_size: Side of the crops in pixels.
+        scale: Range of the random scale.
+        seed: Seed of the run.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str | Path, str | Path]],
+        classes: int,
+        crop_size: int,
+        scale: tuple[float, float],
+        seed: int,
+    ) -> None:
+        self.pairs = [(str(image), str(mask)) for image, mask in pairs]
+        self.classes = classes
+        self.crop_size = crop_size
+        self.scale = scale
+        self.seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return the image, float32 (3, S, S), and the mask, int64 (S, S), of (epoch, index).
+
+        An index beyond the number of images is another crop of image `index % images`.
+
+        Raises:
+            Ws3Error: A file can't be read, sizes differ, or the mask has a class that isn't there.
+        """
+        epoch, index = key
+        image_path, mask_path = self.pairs[index % len(self.pairs)]
+        image = decode_rgb(read_bytes(image_path), image_path)
+        mask = read_mask(Path(mask_path))
+        self._check(image, mask, image_path, mask_path)
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index]))
+        crop, labels = augment(image, mask, self.crop_size, self.scale, rng)
+        return torch.from_numpy(crop), torch.from_numpy(labels).long()
+
+    def _check(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], image_path: str, mask_path: str
+    ) -> None:
+        if image.shape[:2] != mask.shape:
+            raise Ws3Error(
+                f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, but its image "
+                f"{image_path} is {image.shape[1]} x {image.shape[0]}; make the masks anew"
+            )
+        unknown = mask[(mask > self.classes) & (mask != IGNORED)]
+        if unknown.size:
+            raise Ws3Error(
+                f"{mask_path} holds the value {unknown[0]}, but there are {self.classes} classes; "
+                "make the masks anew"
+            )
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Shuffled (epoch, index) pairs that fill whole batches.
+
+    The images left over at an epoch's end are dropped (others each epoch), because batch
+    normalisation can't learn from one image alone; fewer images than a batch are repeated.
+
+    Args:
+        images: Number of images.
+        batch_size: Images a batch.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        self.population = max(images, batch_size)
+        self.length = self.population // batch_size * batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch to draw; Lightning calls this before each one."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch]))
+        for index in rng.permutation(self.population)[: self.length]:
+            yield self.epoch, int(index)
+
+    def __len__(self) -> int:
+        return self.length

@@ -1,0 +1,110 @@
+"""A trained segmentation network as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ws3.errors import Ws3Error
+from ws3.segmentation.data import MEAN, STD
+from ws3.segmentation.files import read_tensors, write_tensors
+from ws3.segmentation.networks import ARCHITECTURES, build
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SegmentationModel:
+    """A trained network and what its channels mean.
+
+    Attributes:
+        network: The network, in evaluation mode, on the CPU.
+        architecture: Its name in `ws3.segmentation.networks`.
+        classes: Class names without background; channel i + 1 is class i.
+    """
+
+    network: nn.Module
+    architecture: str
+    classes: tuple[str, ...]
+
+
+def save_model(path: Path, network: nn.Module, architecture: str, classes: Sequence[str]) -> None:
+    """Write a trained network: a plain dict, readable with `torch.load(weights_only=True)`.
+
+    Args:
+        path: The file; it is replaced in one step.
+        network: A network from `build`.
+        architecture: The name it was built by.
+        classes: Class names without background.
+    """
+    state = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+    write_tensors(
+        path,
+        {
+            "format": FORMAT,
+            "architecture": architecture,
+            "classes": list(classes),
+            "mean": list(MEAN),
+            "std": list(STD),
+            "state_dict": state,
+        },
+    )
+
+
+def load_model(path: Path) -> SegmentationModel:
+    """Read a trained network.
+
+    Args:
+        path: A file that `save_model` wrote.
+
+    Returns:
+        The model, in evaluation mode, on the CPU.
+
+    Raises:
+        Ws3Error: The file is missing, damaged, or not such a file.
+    """
+    advice = "train the network anew with `ws3 train-segmenter`"
+    content = read_tensors(path, advice)
+    problem = _problem(content)
+    if problem:
+        raise Ws3Error(f"{path} is not a segmentation model of ws3 ({problem}); {advice}")
+    classes = tuple(content["classes"])
+    # The drawn weights are overwritten: leave the caller's random numbers as they were.
+    with torch.random.fork_rng(devices=[]):
+        network = build(content["architecture"], len(classes) + 1, None)
+    try:
+        network.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise Ws3Error(
+            f"{path} holds weights that don't fit its {content['architecture']} with "
+            f"{len(classes)} classes; {advice}"
+        ) from error
+    return SegmentationModel(network.eval(), content["architecture"], classes)
+
+
+def _problem(content: dict[str, object]) -> str:
+    """Say why a file's content is no model; '' if it is one."""
+    if content.get("format") != FORMAT:
+        return f"its format is {content.get('format')!r}, not {FORMAT}"
+    if content.get("architecture") not in ARCHITECTURES:
+        return f"its architecture {content.get('architecture')!r} is unknown"
+    classes = content.get("classes")
+    if not (
+        isinstance(classes, list)
+        and 1 <= len(classes) <= 254
+        and all(isinstance(name, str) for name in classes)
+    ):
+        return "it has no list of 1 to 254 class names"
+    if content.get("mean") != list(MEAN) or content.get("std") != list(STD):
+        return "it wants images normalised in another way"
+    state = content.get("state_dict")
+    if not (
+        isinstance(state, dict)
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+    ):
+        return "its state_dict is not made of tensors"
+    return ""

@@ -1,0 +1,176 @@
+"""Segmentation networks by name, and their pretrained backbones.
+
+Every network maps images (N, 3, H, W) to a dict whose "out" is the logits (N, classes, H, W), and
+has the parts `backbone` and `classifier`, as torchvision's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights, mobilenet_v2
+from torchvision.models.segmentation import LRASPP, DeepLabV3
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+
+from ws3.errors import Ws3Error
+from ws3.segmentation.files import read_tensors
+
+ARCHITECTURES = (
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v2",
+    "deeplabv3_mobilenet_v3_large",
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "lraspp_mobilenet_v2",
+    "lraspp_mobilenet_v3_large",
+)
+_HEADS = ("fc.", "classifier.")
+
+
+def build(architecture: str, classes_with_background: int, weights: str | None) -> nn.Module:
+    """Build a segmentation network; new parts are drawn from torch's global generator.
+
+    Args:
+        architecture: One of `ARCHITECTURES`. The MobileNetV2 variants are ours, made of
+            torchvision's parts; the others are torchvision's.
+        classes_with_background: Number of output channels, 2 to 255.
+        weights: What the backbone starts from: "imagenet" (torchvision downloads it), the path of
+            a state dict of the same backbone's torchvision classification network, or None.
+
+    Returns:
+        The network, in training mode, on the CPU.
+
+    Raises:
+        Ws3Error: The architecture is unknown, or the weights can't be had or don't fit.
+    """
+    if architecture not in ARCHITECTURES:
+        raise Ws3Error(
+            f"segmentation.architecture: {architecture!r} is unknown; "
+            f"choose from: {', '.join(ARCHITECTURES)}"
+        )
+    if not 2 <= classes_with_background <= 255:
+        raise ValueError(f"2 to 255 classes with background, not {classes_with_background}")
+    network: nn.Module
+    if architecture == "deeplabv3_mobilenet_v2":
+        network = _deeplabv3_mobilenet_v2(classes_with_background)
+    elif architecture == "lraspp_mobilenet_v2":
+        network = _lraspp_mobilenet_v2(classes_with_background)
+    else:
+        network = get_model(
+            architecture, weights=None, weights_backbone=None, num_classes=classes_with_background
+        )
+    if weights is not None:
+        _load_backbone(network.get_submodule("backbone"), backbone_name(architecture), weights)
+    return network
+
+
+def backbone_name(architecture: str) -> str:
+    """Return the torchvision classification network that an architecture's backbone is cut from."""
+    return architecture.split("_", 1)[1]
+
+
+class MobileNetV2Stages(nn.Sequential):
+    """MobileNetV2's blocks at output stride 16, returning some of their outputs.
+
+    The last strided block keeps its resolution, and the blocks after it are dilated by 2 (Chen et
+    al. 2017, arXiv 1706.05587), so every second pixel equals the undilated network's output.
+
+    Args:
+        returned: From block number to the name of its output. Blocks after the last are left out.
+    """
+
+    def __init__(self, returned: Mapping[int, str]) -> None:
+        blocks = list(mobilenet_v2(weights=None).features)
+        for number in (14, 15, 16, 17):
+            for layer in blocks[number].modules():
+                if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                    layer.stride = (1, 1)
+                    if number > 14:
+                        layer.dilation = layer.padding = (2, 2)
+        super().__init__(*blocks[: max(returned) + 1])
+        self.returned = dict(returned)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the named outputs for images (N, 3, H, W)."""
+        outputs = {}
+        features = images
+        for number, block in enumerate(self):
+            features = block(features)
+            if number in self.returned:
+                outputs[self.returned[number]] = features
+        return outputs
+
+
+def _deeplabv3_mobilenet_v2(classes: int) -> nn.Module:
+    """DeepLabV3 on the 320 channels before the last layer (Sandler et al. 2018, section 6.3)."""
+    head = DeepLabHead(320, classes, atrous_rates=(6, 12, 18))
+    network: nn.Module = DeepLabV3(MobileNetV2Stages({17: "out"}), head)
+    return network
+
+
+def _lraspp_mobilenet_v2(classes: int) -> nn.Module:
+    """LR-ASPP (Howard et al. 2019) on the outputs at stride 8 (32 channels) and 16 (1280)."""
+    stages = MobileNetV2Stages({6: "low", 18: "high"})
+    network: nn.Module = LRASPP(stages, low_channels=32, high_channels=1280, num_classes=classes)
+    return network
+
+
+def _load_backbone(backbone: nn.Module, name: str, weights: str) -> None:
+    """Copy a classification network's state dict, less its head, into a backbone."""
+    if weights == "imagenet":
+        state, source = _imagenet(name), f"torchvision's {name}"
+    else:
+        source = weights
+        state = read_tensors(
+            Path(weights), f"segmentation.weights wants a state dict of torchvision's {name}"
+        )
+    # On the meta device the network costs no memory: only its names and shapes are wanted.
+    with torch.device("meta"):
+        expected = get_model(name, weights=None).state_dict()
+    problem = _mismatch(state, expected)
+    if problem:
+        raise Ws3Error(
+            f"{source} is not a state dict of torchvision's {name} ({problem}); give one, or set "
+            "segmentation.architecture to one with the backbone that the file was made for"
+        )
+    wanted = backbone.state_dict().keys()
+    renamed = {key.removeprefix("features."): value for key, value in state.items()}
+    backbone.load_state_dict(
+        {key: value for key, value in renamed.items() if key in wanted}, strict=False
+    )
+
+
+def _mismatch(state: Mapping[str, Any], expected: Mapping[str, Tensor]) -> str:
+    """Say how a state dict differs from the expected one, heads aside; '' if it doesn't."""
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            return f"{str(key)!r} is not a tensor"
+        if key.startswith(_HEADS):
+            continue
+        if key not in expected:
+            return f"unknown {key!r}"
+        if value.shape != expected[key].shape:
+            return f"{key!r} is {tuple(value.shape)}, not {tuple(expected[key].shape)}"
+    for key in expected:
+        # Files from before PyTorch 0.4.1 have no such counters, and nothing here reads them.
+        if key not in state and not key.startswith(_HEADS) and "num_batches_tracked" not in key:
+            return f"{key!r} is missing"
+    return ""
+
+
+def _imagenet(name: str) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = get_model_weights(name).IMAGENET1K_V1.get_state_dict(
+            progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise Ws3Error(
+            f"segmentation.weights: torchvision could not download the ImageNet weights of {name} "
+            f"({error}); download them elsewhere and set segmentation.weights to the file"
+        ) from error
+    return state

@@ -1,0 +1,368 @@
+"""Training of a segmentation network on pseudo-masks, with Lightning."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import PolynomialLR
+from torch.utils.data import DataLoader
+
+from ws3.config.run import Segmentation
+from ws3.errors import Ws3Error
+from ws3.segmentation.data import IGNORED, EpochSampler, PseudoMaskDataset
+from ws3.segmentation.files import read_tensors, write_tensors
+from ws3.segmentation.networks import build
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "last.ckpt"
+HISTORY = "training.csv"
+_NEW_LAYERS_RATE = 10.0  # of a new head on a pretrained backbone, relative to the backbone's
+_POLY_POWER = 0.9
+_UNTRAINED = {"recipes", "test_scales", "test_flip", "crf"}  # config keys training doesn't read
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Figures of one training epoch, on the augmented crops.
+
+    Attributes:
+        epoch: Its number, from 1.
+        loss: Mean of the batches' cross-entropy.
+        pixel_accuracy: Share of the labelled pixels that were right.
+        learning_rate: The backbone's, after the epoch.
+    """
+
+    epoch: int
+    loss: float
+    pixel_accuracy: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, in evaluation mode on the CPU, and the epochs that made it."""
+
+    network: nn.Module
+    epochs: tuple[Epoch, ...]
+
+
+def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over the labelled pixels; 0, with zero gradient, if there is none.
+
+    Args:
+        logits: float (N, classes with background, H, W).
+        labels: int64 (N, H, W); 255 is ignored.
+
+    Returns:
+        A scalar, float32.
+    """
+    total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+    # The mean that torch itself would take is 0/0 = NaN where every pixel is ignored.
+    return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+class SegmentationTask(LightningModule):
+    """What Lightning needs to train a segmentation network.
+
+    SGD with momentum 0.9 under the poly schedule of DeepLab (Chen et al. 2017, arXiv 1606.00915),
+    whose rate falls each step as (1 - step / steps)^0.9. With a pretrained backbone, the new
+    head learns 10 times as fast, and the backbone's batch normalisation keeps its statistics:
+    batches are too small to estimate better ones, and weights with the normalisation folded into
+    the convolutions have none to speak of. From scratch, all layers learn at the same rate.
+
+    Args:
+        network: A network from `build`.
+        config: How to train.
+        seed: Seed of the run.
+        identity: What the training is of; kept in the checkpoint.
+        folder: Where the checkpoint and the history go after each epoch.
+    """
+
+    def __init__(
+        self, network: nn.Module, config: Segmentation, seed: int, identity: str, folder: Path
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.seed = seed
+        self.identity = identity
+        self.folder = folder
+        self.history: list[Epoch] = []
+        self._loss = self._right = self._labelled = 0.0
+        self._started = 0.0
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule, stepped after each batch."""
+        config = self.config
+        rate = config.learning_rate
+        head_rate = rate if config.weights is None else rate * _NEW_LAYERS_RATE
+        groups = [
+            {"params": list(self.network.get_submodule("backbone").parameters()), "lr": rate},
+            {
+                "params": list(self.network.get_submodule("classifier").parameters()),
+                "lr": head_rate,
+            },
+        ]
+        optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = PolynomialLR(optimizer, total_iters=steps, power=_POLY_POWER)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_train_epoch_start(self) -> None:
+        """Prepare an epoch so that it doesn't depend on how the ones before were run."""
+        # Dropout is then the same in a resumed epoch as in an undisturbed one.
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self._loss = self._right = self._labelled = 0.0
+        self._started = time.monotonic()
+        self.network.train()
+        if self.config.weights is not None:
+            for layer in self.network.get_submodule("backbone").modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch of images (N, 3, S, S) and labels (N, S, S).
+
+        Raises:
+            Ws3Error: The loss is not finite.
+        """
+        images, labels = batch
+        logits = self.network(images.contiguous(memory_format=torch.channels_last))["out"]
+        loss = pixel_loss(logits, labels)
+        with torch.no_grad():
+            labelled = labels != IGNORED
+            right = (logits.argmax(dim=1) == labels) & labelled
+            # One transfer from the device for all three.
+            figures = torch.stack([loss.detach().double(), right.sum(), labelled.sum()]).tolist()
+        if not figures[0] < float("inf"):
+            raise self._diverged(f"step {batch_idx + 1}")
+        self._loss += figures[0]
+        self._right += figures[1]
+        self._labelled += figures[2]
+        self.log("loss", figures[0], prog_bar=True, logger=False)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Note the epoch's figures, and keep the checkpoint.
+
+        Raises:
+            Ws3Error: The weights are not finite, or no pixel of the epoch had a label.
+        """
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise self._diverged("the last step")
+        if self._labelled == 0:
+            raise Ws3Error(
+                f"no pixel of training epoch {self.current_epoch + 1} has a label: the "
+                "pseudo-masks are all 255; lower masks.ignore_below"
+            )
+        batches = int(self.trainer.num_training_batches)
+        epoch = Epoch(
+            epoch=self.current_epoch + 1,
+            loss=self._loss / batches,
+            pixel_accuracy=self._right / self._labelled,
+            learning_rate=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+        )
+        self.history.append(epoch)
+        _write_history(self.folder / HISTORY, self.history)
+        self.trainer.save_checkpoint(self.folder / CHECKPOINT)
+        seconds = time.monotonic() - self._started
+        log.info(
+            "epoch %d/%d: loss %.4f, pixel accuracy %.3f, %.1f images/s, %.0f s left",
+            epoch.epoch,
+            self.config.epochs,
+            epoch.loss,
+            epoch.pixel_accuracy,
+            batches * self.config.batch_size / seconds,
+            seconds * (self.config.epochs - epoch.epoch),
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what Lightning doesn't know of."""
+        checkpoint["identity"] = self.identity
+        checkpoint["history"] = [asdict(epoch) for epoch in self.history]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what Lightning doesn't know of."""
+        self.history = [Epoch(**epoch) for epoch in checkpoint["history"]]
+
+    def _diverged(self, where: str) -> Ws3Error:
+        return Ws3Error(
+            f"training diverged in epoch {self.current_epoch + 1} at {where}: the loss or a weight "
+            f"is not finite; lower segmentation.learning_rate (now {self.config.learning_rate:g})"
+        )
+
+
+class _SafeCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints, but replaced in one step and read without unpickling code."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        write_tensors(Path(path), checkpoint)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return _read_checkpoint(Path(path))
+
+
+def train(
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    classes: int,
+    config: Segmentation,
+    seed: int,
+    folder: Path,
+    device: str,
+    progress: bool,
+    workers: int = 0,
+    fingerprint: str = "",
+) -> Trained:
+    """Train a segmentation network, or go on where an interrupted call stopped.
+
+    After each epoch `folder` holds `last.ckpt`, from which the same call goes on, and
+    `training.csv`. On CPU with a fixed number of threads, an interrupted and resumed training
+    ends with the same weights as an undisturbed one, bit by bit. A checkpoint of another training
+    (other images, config, seed or fingerprint) is not used. The caller's random numbers are left
+    alone.
+
+    Args:
+        pairs: Image and mask files; 0 in a mask is background, i is class i - 1, 255 is ignored.
+        classes: Number of classes without background.
+        config: The network and how to train it.
+        seed: Seed of the run.
+        folder: Where the checkpoint goes.
+        device: "cpu" or "cuda" (with mixed precision).
+        progress: Whether to show a progress bar; otherwise each epoch logs a line.
+        workers: Processes that load images; 0: this one does.
+        fingerprint: What the masks were made from, if their paths don't tell.
+
+    Returns:
+        The network and the figures of its epochs.
+
+    Raises:
+        Ws3Error: There is no image, a file can't be used, training diverged, or memory ran out.
+    """
+    if not pairs:
+        raise Ws3Error("there is no pseudo-mask to train on; run `ws3 masks` first")
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = _identity(pairs, classes, config, seed, fingerprint)
+    resumed = _resumable(folder / CHECKPOINT, identity)
+    on_gpu = torch.device(device).type == "cuda"
+    with (
+        torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []),
+        warnings.catch_warnings(),
+    ):
+        # Advice to developers (few loader processes, unusual logging interval), not to users.
+        warnings.filterwarnings("ignore", module="lightning")
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        torch.manual_seed(seed)
+        # A resumed network needs no weights file any more: all of it is in the checkpoint.
+        network = build(config.architecture, classes + 1, None if resumed else config.weights)
+        # Faster on CPU and, in mixed precision, on GPU.
+        network.to(memory_format=torch.channels_last)
+        task = SegmentationTask(network, config, seed, identity, folder)
+        loader = DataLoader(
+            PseudoMaskDataset(pairs, classes, config.crop_size, config.scale, seed),
+            batch_size=config.batch_size,
+            sampler=EpochSampler(len(pairs), config.batch_size, seed),
+            num_workers=workers,
+            pin_memory=on_gpu,
+            persistent_workers=workers > 0,
+            # Its own, lest starting an epoch's loading draws from the numbers that dropout gets.
+            generator=torch.Generator(),
+        )
+        trainer = Trainer(
+            accelerator="gpu" if on_gpu else "cpu",
+            devices=1,
+            precision=_gpu_precision() if on_gpu else "32-true",
+            max_epochs=config.epochs,
+            # The environment is named lest Lightning, inside a Slurm job, takes charge of it.
+            plugins=[LightningEnvironment(), _SafeCheckpointIO()],
+            callbacks=[TQDMProgressBar()] if progress else [],
+            enable_progress_bar=progress,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            logger=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+        try:
+            trainer.fit(task, loader, ckpt_path=str(folder / CHECKPOINT) if resumed else None)
+        except torch.OutOfMemoryError as error:
+            raise Ws3Error(
+                f"segmentation.batch_size: {config.batch_size} crops of {config.crop_size} pixels "
+                "don't fit into the GPU's memory; lower batch_size or crop_size"
+            ) from error
+        except Ws3Error as error:
+            # A loader process wraps the sentence into a traceback, whose last line it is.
+            raise Ws3Error(str(error).rstrip().rsplit("Ws3Error: ", 1)[-1]) from error
+    network.to(memory_format=torch.contiguous_format)
+    return Trained(network.cpu().eval(), tuple(task.history))
+
+
+def _gpu_precision() -> Any:
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if native else "16-mixed"
+
+
+def _identity(
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    classes: int,
+    config: Segmentation,
+    seed: int,
+    fingerprint: str,
+) -> str:
+    """Return a digest of everything that a training's outcome depends on."""
+    described = {
+        "pairs": [[str(image), str(mask)] for image, mask in pairs],
+        "classes": classes,
+        "config": config.model_dump(mode="json", exclude=_UNTRAINED),
+        "seed": seed,
+        "fingerprint": fingerprint,
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    return read_tensors(path, "delete it to train from the beginning")
+
+
+def _resumable(path: Path, identity: str) -> bool:
+    """Whether a checkpoint of this very training is there."""
+    if not path.exists():
+        return False
+    if _read_checkpoint(path).get("identity") != identity:
+        log.info("%s is of another training and will be replaced", path)
+        return False
+    log.info("going on from %s", path)
+    return True
+
+
+def _write_history(path: Path, history: Sequence[Epoch]) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Epoch)])
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in history)
+    partial.replace(path)

@@ -1,0 +1,87 @@
+"""saliency store -> maps/<recipe>.zarr."""
+
+from __future__ import annotations
+
+from ws3.aggregation.combine import combine
+from ws3.config.run import Stage
+from ws3.datasets.index import ImageRow
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.jobs import fingerprints
+from ws3.jobs.clock import Clock
+from ws3.jobs.run import Run
+from ws3.jobs.runner import Made
+from ws3.stages.saliency import expected_chunks, sample_plan
+from ws3.store.maps import MapStore
+from ws3.store.saliency import SaliencyStore
+
+
+class AggregateWork:
+    """Combines an image's partial sums into its final maps."""
+
+    stage: Stage = "maps"
+
+    def __init__(self, run: Run, recipe: str) -> None:
+        self.recipe = recipe
+        self._run, self._settings = run, run.recipe(recipe)
+        self._source = SaliencyStore(run.saliency_store(recipe))
+        self._source.check_format()
+        self._store = MapStore(run.map_store(recipe))
+        self._store.create({"kind": "maps", "recipe": recipe})
+
+    def fingerprint(self, row: ImageRow) -> str:
+        """Return what an image's maps are made from."""
+        return fingerprints.maps(self._run, self.recipe, row)
+
+    def is_done(self, row: ImageRow, fingerprint: str) -> bool:
+        """Return whether intact maps with this fingerprint are committed."""
+        attributes = self._store.attributes(row.image)
+        if attributes is None or attributes.get("fingerprint") != fingerprint:
+            return False
+        try:
+            self._store.read(row.image)
+        except StaleResultError:
+            return False
+        return True
+
+    def make(self, row: ImageRow, fingerprint: str, clock: Clock) -> Made:
+        """Combine and commit.
+
+        Raises:
+            StaleResultError: if the sample chunks are missing, damaged or made from other inputs.
+            Ws3Error: if a value is not a finite number.
+        """
+        repair = f"ws3 saliency {self._run.folder} --recipe {self.recipe} --image {row.image}"
+        attributes = self._source.attributes(row.image)
+        expected = fingerprints.saliency(self._run, self.recipe, row)
+        if attributes is None or attributes.get("fingerprint") != expected:
+            what = "missing" if attributes is None else "made from other inputs"
+            raise StaleResultError(f"its sample chunks are {what}; repair them with: {repair}")
+        plan = sample_plan(self._run, self.recipe, row)
+        layout = expected_chunks(plan, self._settings.samples.per_chunk)
+        with clock.phase("load"):
+            try:
+                chunks = [self._source.read(row.image, name) for name in layout]
+            except StaleResultError as error:
+                raise StaleResultError(f"{error} Repair it with: {repair}") from None
+            for chunk, numbers in zip(chunks, layout.values(), strict=True):
+                if chunk.samples != numbers:
+                    raise StaleResultError(f"samples are missing; make them with: {repair}")
+        with clock.phase("compute"):
+            try:
+                maps = combine(chunks, self._settings.aggregation, plan)
+            except Ws3Error as error:
+                raise Ws3Error(f"{error} (recipe {self.recipe})") from None
+        keep = ("image", "height", "width", "classes", "class_values", "checkpoint", "method")
+        with clock.phase("write"):
+            self._store.write(
+                row.image,
+                maps,
+                {
+                    **{key: attributes[key] for key in keep},
+                    "fingerprint": fingerprint,
+                    "recipe": self.recipe,
+                    "samples": plan.total,
+                    "seed": self._run.config.seed,
+                },
+            )
+        return Made(plan.total, maps.nbytes)

@@ -1,0 +1,54 @@
+"""A recipe's method on the run's classifier: the only place where saliency meets torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ws3.attribution.precision import arithmetic
+from ws3.attribution.registry import get
+from ws3.classifier import checkpoints
+from ws3.classifier.networks import AttributionNetwork, device
+from ws3.config.recipes import Recipe
+from ws3.jobs.run import Run
+
+
+class Attributor:
+    """Attributes network batches, all samples of one image."""
+
+    def __init__(self, run: Run, recipe: Recipe) -> None:
+        """Load the classifier.
+
+        Raises:
+            Ws3Error: if the checkpoint can't be used, or the method doesn't go with its network.
+        """
+        # One thread a process: the rounding must not depend on how many cores there are.
+        torch.set_num_threads(1)
+        classifier = checkpoints.load(run.classifier_file)
+        self.mean, self.std = classifier.mean, classifier.std
+        self._device = torch.device(device(run.config.device))
+        self._network = AttributionNetwork(classifier, self._device)
+        self._method, self._recipe = get(recipe.method), recipe
+
+    def __call__(
+        self, inputs: NDArray[np.float32], classes: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Attribute one network batch.
+
+        Args:
+            inputs: float32 (samples, 3, h, w), normalised.
+            classes: logit indices of the classes to explain.
+
+        Returns:
+            scores: float32 (classes, samples, h', w'), not negative.
+            probabilities: float32 (samples, classes).
+        """
+        batch = torch.from_numpy(inputs).to(self._device)
+        with arithmetic(self._recipe.precision, self._device):
+            attribution = self._method(self._network, batch, classes, self._recipe)
+        return attribution.scores.float().cpu().numpy(), (
+            attribution.probabilities.float().cpu().numpy()
+        )

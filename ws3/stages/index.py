@@ -1,0 +1,64 @@
+"""images + labels -> index.csv."""
+
+from __future__ import annotations
+
+import logging
+
+from ws3.config.load import dump
+from ws3.config.run import Synthetic
+from ws3.datasets import dataset_root, list_dataset
+from ws3.datasets.index import complete, read_index, write_index
+from ws3.datasets.synthetic import draw_synthetic
+from ws3.errors import Ws3Error
+from ws3.jobs.progress import ProgressReport
+from ws3.jobs.run import Run
+from ws3.jobs.sources import signature
+from ws3.store.files import atomic_file, write_json
+
+_log = logging.getLogger(__name__)
+
+
+def index(run: Run) -> None:
+    """Check every image once, and write the index, its classes and its receipt.
+
+    The built-in dataset is drawn first. Images that the index already has, and that did not
+    change, are not read again.
+
+    Raises:
+        Ws3Error: with one line for every problem of the dataset.
+    """
+    dataset = run.config.dataset
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(dataset, Synthetic):
+        draw_synthetic(dataset, dataset_root(dataset, run.folder))
+    sources = signature(dataset, run.folder)
+    listing = list_dataset(dataset, run.folder)
+    previous = None
+    if run.index_file.exists():
+        try:
+            previous = read_index(run.index_file)
+        except Ws3Error as error:
+            _log.warning("%s It is made anew.", error)
+    with ProgressReport("index", len(listing.rows)) as progress:
+        completed = complete(
+            listing, previous, run.config.on_bad_image, lambda done, total: progress.advance()
+        )
+    write_index(run.index_file, completed)
+    splits = {row.split for row in completed.rows}
+    write_json(
+        run.receipt("index"),
+        {
+            "sources": sources,
+            "classes": list(completed.classes),
+            "images": {
+                split: sum(row.split == split for row in completed.rows) for split in sorted(splits)
+            },
+            "problems": {row.image: row.problem for row in completed.rows if row.problem},
+        },
+    )
+
+
+def write_config(run: Run) -> None:
+    """Write the resolved configuration into the run's folder."""
+    with atomic_file(run.folder / "config.yaml") as temporary:
+        temporary.write_text(dump(run.config), encoding="utf-8")

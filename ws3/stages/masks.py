@@ -1,0 +1,61 @@
+"""maps + images -> masks/<recipe>/<image>.png."""
+
+from __future__ import annotations
+
+from ws3.config.run import Stage
+from ws3.datasets.index import ImageRow
+from ws3.jobs import fingerprints
+from ws3.jobs.clock import Clock
+from ws3.jobs.run import Run
+from ws3.jobs.runner import Made
+from ws3.masks.crf import parameters
+from ws3.masks.png import write_mask
+from ws3.masks.pseudo import pseudo_mask
+from ws3.stages.inputs import FINGERPRINT, current_mask, read_maps
+from ws3.stages.saliency import load_image
+from ws3.stages.threshold import chosen_background
+
+
+class MaskWork:
+    """Turns an image's maps into its pseudo-mask."""
+
+    stage: Stage = "masks"
+
+    def __init__(self, run: Run, recipe: str) -> None:
+        run.recipe(recipe)
+        self.recipe = recipe
+        self._run = run
+        self._background = chosen_background(run.threshold_file(recipe))
+        self._crf = parameters(run.config.masks.crf)
+        run.mask_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
+
+    def fingerprint(self, row: ImageRow) -> str:
+        """Return what an image's mask is made from."""
+        return fingerprints.masks(self._run, self.recipe, row)
+
+    def is_done(self, row: ImageRow, fingerprint: str) -> bool:
+        """Return whether an intact mask with this fingerprint is committed."""
+        return current_mask(self._run.mask_file(self.recipe, row.image), fingerprint) is not None
+
+    def make(self, row: ImageRow, fingerprint: str, clock: Clock) -> Made:
+        """Refine and commit.
+
+        Raises:
+            StaleResultError: if the maps are missing, damaged or made from other inputs.
+            Ws3Error: if the image can't be read.
+        """
+        with clock.phase("load"):
+            image, maps = load_image(row), read_maps(self._run, self.recipe, row)
+        with clock.phase("compute"):
+            mask = pseudo_mask(
+                image,
+                maps,
+                self._run.class_values(row),
+                self._background,
+                self._crf,
+                self._run.config.masks.ignore_below,
+            )
+        path = self._run.mask_file(self.recipe, row.image)
+        with clock.phase("write"):
+            write_mask(path, mask, {FINGERPRINT: fingerprint})
+        return Made(bytes=path.stat().st_size)

@@ -1,0 +1,138 @@
+"""everything -> report/index.html."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from ws3 import __version__
+from ws3.config.run import STAGES
+from ws3.datasets.images import read_label_mask
+from ws3.datasets.index import ImageRow
+from ws3.jobs.run import Run, read_json
+from ws3.jobs.runner import skip_reason
+from ws3.jobs.status import receipts_of
+from ws3.report.gallery import write_gallery_entry
+from ws3.report.html import write_report
+from ws3.report.model import (
+    ClassifierFacts,
+    DatasetFacts,
+    GalleryEntry,
+    Report,
+    SkippedImage,
+    Timing,
+)
+from ws3.stages.inputs import read_maps, read_prediction, read_pseudo_mask
+from ws3.stages.saliency import load_image
+
+_GALLERY = 8
+_PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
+
+
+def report(run: Run) -> Path:
+    """Write the report, and return its page.
+
+    Raises:
+        StaleResultError: if a result that it shows is missing or made from other inputs.
+    """
+    folder = run.report_file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_report(
+        folder,
+        Report(
+            run=run.config.run,
+            config=run.config.model_dump(mode="json"),
+            evaluations=[read_json(run.evaluation_file(name)) for name in run.config.recipes],
+            dataset=_dataset(run),
+            classifier=_classifier(run),
+            gallery=tuple(_gallery(run)),
+            timings=tuple(_timings(run)),
+            versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
+        ),
+    )
+
+
+def _dataset(run: Run) -> DatasetFacts:
+    good = [row for row in run.index.rows if not row.problem]
+    splits = list(dict.fromkeys(row.split for row in run.index.rows))
+    skipped = {row.image: SkippedImage(row.image, row.split, row.problem) for row in run.index.rows}
+    left_out = [
+        SkippedImage(row.image, row.split, f"{recipe}, {reason}")
+        for row in good
+        for recipe in run.config.recipes
+        if (reason := skip_reason(run, recipe, row, STAGES))
+    ]
+    return DatasetFacts(
+        name=run.config.dataset.kind,
+        classes=run.index.classes,
+        images={split: sum(row.split == split for row in good) for split in splits},
+        class_images={
+            split: {
+                name: sum(row.split == split and name in row.labels for row in good)
+                for name in run.index.classes
+            }
+            for split in splits
+        },
+        skipped=(*(entry for entry in skipped.values() if entry.reason), *left_out),
+    )
+
+
+def _classifier(run: Run) -> ClassifierFacts:
+    known = run.classifier
+    metrics = known["metrics"]
+    return ClassifierFacts(
+        architecture=known["architecture"],
+        epochs=known["epochs"],
+        split=metrics["split"],
+        mean_ap=metrics["mean_ap"],
+        per_class_ap=metrics["per_class_ap"],
+    )
+
+
+def _gallery(run: Run) -> Iterator[GalleryEntry]:
+    rows = [
+        row
+        for row in run.rows([run.config.evaluation.splits[0]])
+        if not any(skip_reason(run, recipe, row, STAGES) for recipe in run.config.recipes)
+    ]
+    for row in _spread(rows, _GALLERY):
+        yield write_gallery_entry(
+            run.report_file.parent,
+            row.image,
+            row.split,
+            load_image(row),
+            row.labels,
+            [value - 1 for value in run.class_values(row)],
+            {recipe: read_maps(run, recipe, row) for recipe in run.config.recipes},
+            {recipe: read_pseudo_mask(run, recipe, row) for recipe in run.config.recipes},
+            truth=read_label_mask(row.mask) if row.mask else None,
+            predictions={
+                recipe: read_prediction(run, recipe, row)
+                for recipe in run.config.segmentation.recipes
+            },
+        )
+
+
+def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
+    """Return some rows, evenly spread; those with several labels show most."""
+    several = [row for row in rows if len(row.labels) > 1]
+    chosen = several if len(several) >= count else rows
+    places = np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int)
+    return [chosen[place] for place in places]
+
+
+def _timings(run: Run) -> Iterator[Timing]:
+    for stage in STAGES:
+        for recipe in run.config.recipes:
+            found = receipts_of(run, stage, recipe)
+            if found:
+                yield Timing(
+                    stage=stage,
+                    recipe=recipe,
+                    images=sum(len(receipt["images"]) for receipt in found),
+                    seconds=sum(sum(receipt["seconds"].values()) for receipt in found),
+                    size=sum(receipt["bytes"] for receipt in found),
+                )

@@ -1,0 +1,218 @@
+"""classifier + images -> saliency/<recipe>.zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ws3.aggregation.accumulate import Accumulator, raw_chunk
+from ws3.config.run import Stage
+from ws3.datasets.images import decode_rgb, read_bytes
+from ws3.datasets.images import sha256 as digest_of
+from ws3.datasets.index import ImageRow
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.jobs import fingerprints
+from ws3.jobs.clock import Clock
+from ws3.jobs.run import Run
+from ws3.jobs.runner import Made
+from ws3.sampling.plan import COVER, Sample, SamplePlan
+from ws3.sampling.views import Pixels, view
+from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layout
+
+if TYPE_CHECKING:
+    from ws3.stages.attributor import Attributor
+
+_SMALLEST_PROBABILITY = np.float32(1e-6)
+"""A weight must not vanish: a pixel's score is divided by the sum of its samples' weights."""
+
+
+class SaliencyWork:
+    """Draws an image's samples, attributes each, and stores their partial sums."""
+
+    stage: Stage = "saliency"
+
+    def __init__(self, run: Run, recipe: str) -> None:
+        self.recipe = recipe
+        self._run, self._settings = run, run.recipe(recipe)
+        self._store = SaliencyStore(run.saliency_store(recipe))
+        self._store.create({"kind": "saliency", "recipe": recipe})
+
+    @cached_property
+    def _attributor(self) -> Attributor:
+        # torch takes seconds to import; a job that finds all done doesn't need it.
+        from ws3.stages.attributor import Attributor
+
+        return Attributor(self._run, self._settings)
+
+    def fingerprint(self, row: ImageRow) -> str:
+        """Return what an image's sample chunks are made from."""
+        return fingerprints.saliency(self._run, self.recipe, row)
+
+    def is_done(self, row: ImageRow, fingerprint: str) -> bool:
+        """Return whether all chunks are there, with this fingerprint and intact."""
+        attributes = self._store.attributes(row.image)
+        if attributes is None or attributes.get("fingerprint") != fingerprint:
+            return False
+        return not self._missing(row)
+
+    def make(self, row: ImageRow, fingerprint: str, clock: Clock) -> Made:
+        """Compute the chunks that are missing, and commit each as it is complete.
+
+        Raises:
+            Ws3Error: if the image can't be read, changed since it was indexed, or its attribution
+                is not a finite number.
+        """
+        with clock.phase("load"):
+            image = load_image(row)
+            attributor = self._attributor
+        with clock.phase("write"):
+            self._store.begin(row.image, self._attributes(row, fingerprint))
+        samples = written = 0
+        for name, numbers in self._missing(row).items():
+            stored = self._stored(row.image, name, numbers)
+            start = len(stored.samples) if stored is not None else 0
+            with clock.phase("compute"):
+                chunk = self._chunk(image, row, numbers[start:], stored, attributor)
+            with clock.phase("write"):
+                self._store.write(row.image, name, chunk)
+            samples += len(numbers) - start
+            written += _bytes(chunk)
+        return Made(samples, written)
+
+    def _plan(self, row: ImageRow) -> SamplePlan:
+        return sample_plan(self._run, self.recipe, row)
+
+    def _missing(self, row: ImageRow) -> dict[str, tuple[int, ...]]:
+        """Return the chunks that aren't there in full, with the samples that each must hold."""
+        layout = expected_chunks(self._plan(row), self._settings.samples.per_chunk)
+        found = self._store.chunk_samples(row.image)
+        missing = {name: numbers for name, numbers in layout.items() if found.get(name) != numbers}
+        for name in layout.keys() - missing.keys():
+            try:
+                self._store.read(row.image, name)
+            except StaleResultError:
+                missing[name] = layout[name]
+        return missing
+
+    def _stored(self, image: str, name: str, numbers: Sequence[int]) -> SampleChunk | None:
+        """Return a stored chunk that can be continued, or None."""
+        try:
+            chunk = self._store.read(image, name)
+        except StaleResultError:
+            return None
+        if isinstance(chunk, RawChunk):
+            return None
+        begins = tuple(numbers[: len(chunk.samples)]) == chunk.samples
+        return chunk if begins and len(chunk.samples) < len(numbers) else None
+
+    def _chunk(
+        self,
+        image: Pixels,
+        row: ImageRow,
+        numbers: Sequence[int],
+        stored: SampleChunk | None,
+        attributor: Attributor,
+    ) -> SampleChunk | RawChunk:
+        attributed = self._attribute(image, row, numbers, attributor)
+        aggregation = self._settings.aggregation
+        if self._settings.samples.keep_samples:
+            samples, scores, probabilities = zip(*attributed, strict=True)
+            return raw_chunk(list(samples), list(scores), list(probabilities))
+        accumulator = (
+            Accumulator.resume(aggregation, stored)
+            if stored is not None
+            else Accumulator(aggregation, len(row.labels), row.height, row.width)
+        )
+        for sample, scores_, probabilities_ in attributed:
+            accumulator.add(sample, scores_, probabilities_)
+        return accumulator.chunk()
+
+    def _attribute(
+        self, image: Pixels, row: ImageRow, numbers: Sequence[int], attributor: Attributor
+    ) -> Iterator[tuple[Sample, NDArray[np.float32], NDArray[np.float32]]]:
+        plan = self._plan(row)
+        classes = [value - 1 for value in self._run.class_values(row)]
+        size = self._settings.samples.network_batch
+        for slots in network_batches(numbers, size):
+            samples = {slot: plan.sample(number) for slot, number in slots.items()}
+            first = next(iter(samples.values()))
+            inputs = np.zeros((size, 3, first.height, first.width), np.float32)
+            for slot, sample in samples.items():
+                inputs[slot] = view(image, sample, plan, attributor.mean, attributor.std)
+            scores, probabilities = attributor(inputs, classes)
+            for slot, sample in samples.items():
+                weights = np.maximum(probabilities[slot], _SMALLEST_PROBABILITY)
+                yield sample, scores[:, slot], weights
+
+    def _attributes(self, row: ImageRow, fingerprint: str) -> dict[str, object]:
+        settings = self._settings
+        return {
+            "fingerprint": fingerprint,
+            "image": row.image,
+            "image_sha256": row.sha256,
+            "height": row.height,
+            "width": row.width,
+            "classes": list(row.labels),
+            "class_values": self._run.class_values(row),
+            "checkpoint": self._run.classifier["digest"],
+            "recipe": self.recipe,
+            "method": settings.method,
+            "reducer": settings.aggregation.reducer,
+            "weight": settings.aggregation.weight,
+            "precision": settings.precision,
+            "seed": self._run.config.seed,
+        }
+
+
+def load_image(row: ImageRow) -> Pixels:
+    """Return an indexed image, uint8 RGB (H, W, 3).
+
+    Raises:
+        Ws3Error: if it can't be read, or is not the one that was indexed.
+    """
+    data = read_bytes(row.path)
+    if digest_of(data) != row.sha256:
+        raise Ws3Error(
+            f"{row.path}: this image changed after it was indexed; run snakemake (or ws3 index) "
+            "again"
+        )
+    return decode_rgb(data, row.path)
+
+
+def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
+    """Return the samples of an image for a recipe."""
+    return SamplePlan(
+        run.recipe(recipe).samples,
+        image=row.image,
+        height=row.height,
+        width=row.width,
+        seed=run.config.seed,
+        recipe=recipe,
+        input_size=run.classifier["input_size"],
+    )
+
+
+def expected_chunks(plan: SamplePlan, per_chunk: int) -> dict[str, tuple[int, ...]]:
+    """Return the chunks that an image's group must hold, and the samples in each."""
+    return chunk_layout(plan.total, per_chunk, (COVER,) if plan.needs_cover else ())
+
+
+def network_batches(numbers: Iterable[int], size: int) -> Iterator[dict[int, int]]:
+    """Divide sample numbers into network batches: slot -> sample number.
+
+    Sample k always has slot k mod size, so its place in the network's batch does not depend on
+    which samples are still missing.
+    """
+    for _, group in groupby(numbers, key=lambda number: number // size):
+        yield {number % size: number for number in group}
+
+
+def _bytes(chunk: SampleChunk | RawChunk) -> int:
+    if isinstance(chunk, RawChunk):
+        return chunk.maps.nbytes + chunk.scales.nbytes + chunk.weights.nbytes
+    return chunk.sums.nbytes + chunk.weights.nbytes

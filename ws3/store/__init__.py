@@ -1,0 +1,1 @@
+"""The Zarr stores: create, append, read, verify. `docs/store.md` describes the format."""

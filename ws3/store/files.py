@@ -1,0 +1,128 @@
+"""Writes that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ws3.errors import Ws3Error
+
+TEMPORARY = ".tmp-"
+"""Prefix of what is not committed yet, and of what was replaced and is about to be removed."""
+
+
+class NoSpaceError(Ws3Error):
+    """The disk is full or a quota is reached; nothing more can be written."""
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and rename it into place if the block succeeds.
+
+    Raises:
+        NoSpaceError: if the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    with no_space_is_an_error(path):
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, and rename it into place if the block succeeds.
+
+    A folder that is there already is replaced. Between the two renames that this takes neither
+    exists: a reader then finds the result missing, never half of it.
+
+    Raises:
+        NoSpaceError: if the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    with no_space_is_an_error(path):
+        try:
+            yield temporary
+            _replace_folder(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON atomically, with sorted keys, so that equal data makes equal bytes."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(
+            json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return an unused temporary name in the folder of `path`."""
+    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove what killed writers left in a folder; return how many entries.
+
+    Only for a folder that nobody else is writing to.
+    """
+    leftovers = list(folder.glob(f"{TEMPORARY}*"))
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+@contextmanager
+def no_space_is_an_error(path: Path) -> Iterator[None]:
+    """Turn the system's 'no space' into a sentence that names the file.
+
+    Raises:
+        NoSpaceError: if the block runs out of space or quota.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(
+                f"{path}: there is no space left on the device; free some and run the same "
+                "command again, which continues where this one stopped."
+            ) from None
+        raise
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    try:
+        new.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        old = temporary_beside(path)
+        path.rename(old)
+        new.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, or an empty string if it isn't there."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""

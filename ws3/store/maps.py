@@ -1,0 +1,35 @@
+"""`maps/<recipe>.zarr`: one final score map per present class, at image size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ws3.store.groups import Store, new_group, open_group, read_array, write_array
+
+
+class MapStore(Store):
+    """Reads and writes the maps of a recipe."""
+
+    def write(self, image: str, maps: NDArray[np.float16], attributes: Mapping[str, Any]) -> None:
+        """Commit an image's maps, in place of any that are there.
+
+        Args:
+            image: the image's id.
+            maps: float16 (classes, H, W) in [0, 1].
+            attributes: class values and names, fingerprint, samples used.
+        """
+        with new_group(self.path / image, attributes) as group:
+            write_array(group, "map", maps, chunks=(1, *maps.shape[1:]))
+
+    def read(self, image: str) -> NDArray[np.float16]:
+        """Return an image's maps, float16 (classes, H, W).
+
+        Raises:
+            StaleResultError: if they are missing or damaged.
+        """
+        path = self.path / image
+        return read_array(open_group(path), "map", path)
