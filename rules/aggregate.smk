@@ -12,16 +12,16 @@ rule aggregate:
         f"{RUN}/logs/aggregate/{{recipe}}/{{batch}}.log",
     benchmark:
         f"{RUN}/benchmarks/aggregate/{{recipe}}/{{batch}}.tsv"
-    params:
-        run=RUN,
-        ids=identity("maps"),
-        aggregation=recipe_params(PLAN.maps_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        ids=identity("maps"),
+        aggregation=recipe_params(PLAN.maps_params),
     message:
         "Maps of {wildcards.recipe}, batch {wildcards.batch}"
     shell:

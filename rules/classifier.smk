@@ -11,15 +11,15 @@ rule train_classifier:
         f"{RUN}/logs/train_classifier.log",
     benchmark:
         f"{RUN}/benchmarks/train_classifier.tsv"
-    params:
-        run=RUN,
-        classifier=as_text(PLAN.classifier_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: PLAN.config.threads
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        classifier=as_text(PLAN.classifier_params),
     message:
         "Train the classifier"
     shell:

@@ -4,6 +4,8 @@
 # batch's index rows. What Snakemake tracks is the batch's receipt; the results themselves lie in
 # the stores, where a failed job's finished images stay.
 
+import os
+
 from ws3.errors import Ws3Error
 from ws3.jobs.dag import Plan, as_text
 from snakemake.exceptions import WorkflowError
@@ -22,12 +24,18 @@ wildcard_constraints:
     batch="[^/]+",
 
 
+def run_folder(wildcards, input):
+    return os.path.dirname(input.config)
+
+
 def identity(stage):
     return lambda wildcards: PLAN.identity(stage, wildcards.batch)
 
 
 def upstream(stage, source):
-    return lambda wildcards: PLAN.upstream(stage, wildcards.recipe, wildcards.batch, source)
+    return lambda wildcards: PLAN.upstream(
+        stage, wildcards.recipe, wildcards.batch, source
+    )
 
 
 def of_recipe(method):

@@ -12,15 +12,15 @@ rule evaluate:
         f"{RUN}/logs/evaluate/{{recipe}}.log",
     benchmark:
         f"{RUN}/benchmarks/evaluate/{{recipe}}.tsv"
-    params:
-        run=RUN,
-        evaluate=as_text(PLAN.evaluate_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        evaluate=as_text(PLAN.evaluate_params),
     message:
         "Evaluate {wildcards.recipe}"
     shell:
@@ -35,14 +35,14 @@ rule summary:
         f"{RUN}/evaluation/summary.csv",
     log:
         f"{RUN}/logs/summary.log",
-    params:
-        run=RUN,
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
     message:
         "Summarise all recipes"
     shell:

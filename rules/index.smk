@@ -10,10 +10,10 @@ rule config:
         f"{RUN}/config.yaml",
     log:
         f"{RUN}/logs/config.log",
-    params:
-        text=PLAN.config_text,
     conda:
         "../envs/ws3.yaml"
+    params:
+        text=PLAN.config_text,
     message:
         "Write the resolved configuration"
     shell:
@@ -29,14 +29,14 @@ rule index:
         f"{RUN}/logs/index.log",
     benchmark:
         f"{RUN}/benchmarks/index.tsv"
-    params:
-        run=RUN,
-        index=as_text(PLAN.index_params),
+    conda:
+        "../envs/ws3.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        index=as_text(PLAN.index_params),
     message:
         "Index the images"
     shell:

@@ -12,15 +12,15 @@ rule threshold:
         f"{RUN}/logs/threshold/{{recipe}}.log",
     benchmark:
         f"{RUN}/benchmarks/threshold/{{recipe}}.tsv"
-    params:
-        run=RUN,
-        background=as_text(PLAN.threshold_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        background=as_text(PLAN.threshold_params),
     message:
         "Background threshold of {wildcards.recipe}"
     shell:
@@ -39,16 +39,16 @@ rule masks:
         f"{RUN}/logs/masks/{{recipe}}/{{batch}}.log",
     benchmark:
         f"{RUN}/benchmarks/masks/{{recipe}}/{{batch}}.tsv"
-    params:
-        run=RUN,
-        ids=identity("masks"),
-        masks=as_text(PLAN.masks_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        ids=identity("masks"),
+        masks=as_text(PLAN.masks_params),
     message:
         "Pseudo-masks of {wildcards.recipe}, batch {wildcards.batch}"
     shell:

@@ -13,14 +13,14 @@ rule report:
         f"{RUN}/logs/report.log",
     benchmark:
         f"{RUN}/benchmarks/report.tsv"
-    params:
-        run=RUN,
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
     message:
         "Write the report"
     shell:

@@ -12,16 +12,16 @@ rule saliency:
         f"{RUN}/logs/saliency/{{recipe}}/{{batch}}.log",
     benchmark:
         f"{RUN}/benchmarks/saliency/{{recipe}}/{{batch}}.tsv"
-    params:
-        run=RUN,
-        ids=identity("saliency"),
-        recipe=recipe_params(PLAN.saliency_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        ids=identity("saliency"),
+        recipe=recipe_params(PLAN.saliency_params),
     message:
         "Saliency of {wildcards.recipe}, batch {wildcards.batch}"
     shell:

@@ -12,15 +12,15 @@ rule train_segmenter:
         f"{RUN}/logs/train_segmenter/{{recipe}}.log",
     benchmark:
         f"{RUN}/benchmarks/train_segmenter/{{recipe}}.tsv"
-    params:
-        run=RUN,
-        segmentation=as_text(PLAN.segmenter_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: PLAN.config.threads
     resources:
         mem_mb=growing(16000),
         runtime=growing(720),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        segmentation=as_text(PLAN.segmenter_params),
     message:
         "Train a segmentation network on the masks of {wildcards.recipe}"
     shell:
@@ -38,16 +38,16 @@ rule predict:
         f"{RUN}/logs/predict/{{recipe}}/{{batch}}.log",
     benchmark:
         f"{RUN}/benchmarks/predict/{{recipe}}/{{batch}}.tsv"
-    params:
-        run=RUN,
-        ids=identity("predictions"),
-        predict=as_text(PLAN.predict_params),
+    conda:
+        "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
-    conda:
-        "../envs/ws3.yaml"
+    params:
+        run=run_folder,
+        ids=identity("predictions"),
+        predict=as_text(PLAN.predict_params),
     message:
         "Predictions of {wildcards.recipe}, batch {wildcards.batch}"
     shell:

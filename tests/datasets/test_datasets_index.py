@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ws3.datasets.files import row_stamp, write_atomically
+from ws3.datasets.files import row_stamp
 from ws3.datasets.index import (
     ImageRow,
     Index,
@@ -28,6 +28,7 @@ from ws3.datasets.index import (
     write_index,
 )
 from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 
 CLASSES = ("cat", "dog", "tree frog")
 LISTED = ("image", "split", "labels", "path", "mask", "stamp")
@@ -106,14 +107,14 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_atomically(tmp_path / "f", b"old")
+    write_bytes(tmp_path / "f", b"old")
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(Ws3Error, match="No space left"):
-        write_atomically(tmp_path / "f", b"new")
+        write_bytes(tmp_path / "f", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert (tmp_path / "f").read_bytes() == b"old"
 
@@ -199,7 +200,7 @@ def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: 
         row("size"),
         row("values"),
         row("nomask"),
-        row("lost", mask=str(tmp_path / "lost_mask.png")),
+        row("lost", mask=str(tmp_path / "absent.png")),
         row("unknown", labels=("cat", "unicorn")),
         row("bare", labels=()),
         row("told", problem="its annotation is missing"),
@@ -220,7 +221,7 @@ def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: 
         f"size: .*{WIDTH} x {HEIGHT + 1} pixels, but the image has {WIDTH} x {HEIGHT}",
         "values: .*holds the values 4, 254, but with 3 classes only 0 to 3 and 255",
         "nomask: .*nomask_mask.png: truncated or not an image",
-        "lost: .*lost_mask.png: no such file",
+        "lost: .*absent.png: no such file",
         "unknown: label 'unicorn' isn't in the class list",
         "bare: has no labels",
         "told: its annotation is missing",

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import pytest
 
+from ws3.errors import Ws3Error
 from ws3.report.figures import (
     DARK,
     LIGHT,
@@ -98,6 +99,13 @@ def test_many_recipes_are_told_apart_by_shape_as_well_as_colour():
     assert len(looks) == 12
     neighbours = itertools.pairwise(looks)
     assert all(a[0] != b[0] and a[1] != b[1] for a, b in neighbours)
+
+
+@pytest.mark.parametrize("name", ["picture.jpg", "picture"])
+def test_other_formats_are_refused(tmp_path, name):
+    with pytest.raises(Ws3Error, match=r"ends in \.png or \.svg"):
+        save(region_drawing(), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_figures_ignore_the_readers_settings_and_leave_them_alone(tmp_path):

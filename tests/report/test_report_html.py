@@ -194,6 +194,17 @@ def test_a_failed_report_leaves_the_old_page(make_report, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_an_image_that_two_recipes_skipped_counts_once(make_report, tmp_path):
+    skipped = tuple(SkippedImage("img_9", "val", f"{name}, NaN") for name in ("cam", "saliency"))
+    dataset = DatasetFacts("voc", ("newt",), {"val": 3}, {}, skipped)
+    page = page_of(tmp_path, make_report(tmp_path, dataset=dataset, gallery=()))
+    assert "1 image was skipped" in " ".join(page.words)
+    assert page.rows_of("img_9") == [
+        ["img_9", "val", "cam, NaN"],
+        ["img_9", "val", "saliency, NaN"],
+    ]
+
+
 def test_one_recipe_alone(make_report, tmp_path, make_evaluation):
     report = make_report(tmp_path, evaluations=[make_evaluation("cam", 0.4)], gallery=())
     page = page_of(tmp_path, report)

@@ -36,7 +36,9 @@ def test_the_documented_count_covers_every_pixel(height, width, side, seed, firs
     assert seen.all() or count > 3000
 
 
-@pytest.mark.parametrize(("height", "width", "count"), [(100, 100, 9), (375, 500, 12), (90, 300, 27)])
+@pytest.mark.parametrize(
+    ("height", "width", "count"), [(100, 100, 9), (375, 500, 12), (90, 300, 27)]
+)
 def test_the_documented_examples_of_a_covering_count(height, width, count):
     assert covering_count(height, width, (0.4, 0.95)) == count
 

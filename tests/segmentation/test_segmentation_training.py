@@ -231,6 +231,25 @@ def test_statistics_of_a_pretrained_backbone_stay(
     assert not torch.equal(network.state_dict()["classifier.cbr.1.running_mean"], torch.zeros(128))
 
 
+def test_steep_gradients_on_a_pretrained_backbone_are_clipped(
+    draw_discs: DrawDiscs, tmp_path: Path
+) -> None:
+    given = mobilenet_v2(weights=None).state_dict()
+    given["features.6.conv.3.weight"] *= 1000  # no activation bounds what this scales
+    torch.save(given, tmp_path / "weights.pth")
+    config = _config(weights=str(tmp_path / "weights.pth"), learning_rate=1e-3, weight_decay=0)
+    trained = dict(_train(draw_discs(2), config, tmp_path).network.named_parameters())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        start = build("lraspp_mobilenet_v2", 3, config.weights)
+    gradients = [
+        (parameter.detach() - trained[name].detach()).double().norm()
+        / (1e-3 if name.startswith("backbone") else 1e-2)
+        for name, parameter in start.named_parameters()
+    ]
+    assert torch.stack(gradients).norm().item() == pytest.approx(1, rel=0.01)
+
+
 def test_one_image_is_enough(draw_discs: DrawDiscs, tmp_path: Path) -> None:
     trained = _train(draw_discs(1), _config(batch_size=3), tmp_path)
     assert not trained.network.training

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.store.files import NoSpaceError, atomic_file, atomic_folder, remove_leftovers, write_json
+from ws3.files import NoSpaceError, atomic_file, atomic_folder, remove_leftovers, write_json
 from ws3.store.groups import FORMAT, Store
 from ws3.store.maps import MapStore
 from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layout

@@ -6,6 +6,8 @@ same bytes as one that was summed in one go.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,9 +94,9 @@ def normalised(scores: NDArray[np.float32], aggregation: Aggregation) -> NDArray
 
 
 def raw_chunk(
-    samples: list[Sample],
-    scores: list[NDArray[np.float32]],
-    probabilities: list[NDArray[np.float32]],
+    samples: Sequence[Sample],
+    scores: Sequence[NDArray[np.float32]],
+    probabilities: Sequence[NDArray[np.float32]],
 ) -> RawChunk:
     """Pack single samples; each map is divided by its maximum, so that float16 holds it.
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from ws3.classifier import networks
-from ws3.datasets.files import write_atomically
 from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 
 FORMAT = 1
 StateDict = Mapping[str, Tensor]
@@ -92,7 +92,7 @@ def save(path: str | Path, classifier: Classifier) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomically(Path(path), buffer.getvalue())
+    write_bytes(Path(path), buffer.getvalue())
 
 
 def load(path: str | Path) -> Classifier:

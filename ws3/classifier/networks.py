@@ -1,14 +1,15 @@
 """Torchvision's classification networks with a multi-label head, and where to take them apart.
 
 Every supported network is a *trunk*, which ends in the last spatial feature map, and a *tail*,
-which pools it and classifies. Where the tail is exactly global average pooling and one linear layer, the
-class activation map (CAM) is exact.
+which pools it and classifies. Where the tail is exactly global average pooling and one linear
+layer, the class activation map (CAM) is exact.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_type_hints
 
@@ -66,6 +67,34 @@ def build(architecture: str, classes: int) -> nn.Module:
     Raises:
         Ws3Error: If the name is unknown, or the network isn't supported.
     """
+    family = family_of(architecture)
+    if family is None:
+        names = ", ".join(sorted(kind.__name__ for kind in _FAMILIES))
+        raise Ws3Error(
+            f"classifier.architecture: {architecture} is not supported, as it doesn't end in one "
+            f"spatial feature map that is pooled and classified; choose a network of one of "
+            f"these families: {names}"
+        )
+    network: nn.Module = models.get_model(architecture, weights=None)
+    head = head_name(network)
+    old = network.get_submodule(head)
+    if family in (models.VGG, models.AlexNet):
+        convolutions = [m for m in trunk(network).modules() if isinstance(m, nn.Conv2d)]
+        network.add_module("avgpool", nn.AdaptiveAvgPool2d(1))
+        network.add_module(head, nn.Linear(convolutions[-1].out_channels, classes))
+    elif isinstance(old, nn.Sequential):
+        old[-1] = nn.Linear(logits_layer(network).in_features, classes)
+    else:
+        network.add_module(head, nn.Linear(logits_layer(network).in_features, classes))
+    return network
+
+
+def family_of(architecture: str) -> type[nn.Module] | None:
+    """Return the torchvision class of a supported network, or None if it isn't supported.
+
+    Raises:
+        Ws3Error: If torchvision has no classification network of that name.
+    """
     known = models.list_models(module=models)
     if architecture not in known:
         close = difflib.get_close_matches(architecture, known, n=3)
@@ -74,33 +103,8 @@ def build(architecture: str, classes: int) -> nn.Module:
             f"classifier.architecture: torchvision has no classification network "
             f"{architecture!r}{hint}"
         )
-    kind = get_type_hints(models.get_model_builder(architecture))["return"]
-    if kind not in _FAMILIES:
-        names = ", ".join(sorted(family.__name__ for family in _FAMILIES))
-        raise Ws3Error(
-            f"classifier.architecture: {architecture} is not supported, as it doesn't end in one "
-            f"spatial feature map that is pooled and classified; choose a network of one of "
-            f"these families: {names}"
-        )
-    network: nn.Module = models.get_model(architecture, weights=None)
-    if isinstance(network, models.VGG | models.AlexNet):
-        network.avgpool = nn.AdaptiveAvgPool2d(1)
-        features = next(
-            layer.out_channels
-            for layer in reversed(list(network.features))
-            if isinstance(layer, nn.Conv2d)
-        )
-        network.classifier = nn.Linear(features, classes)
-        return network
-    old = logits_layer(network)
-    new = nn.Linear(old.in_features, classes)
-    head = head_name(network)
-    parent = network.get_submodule(head)
-    if isinstance(parent, nn.Sequential):
-        parent[-1] = new
-    else:
-        setattr(network, head, new)
-    return network
+    kind: type[nn.Module] = get_type_hints(models.get_model_builder(architecture))["return"]
+    return kind if kind in _FAMILIES else None
 
 
 def head_name(network: nn.Module) -> str:
@@ -202,10 +206,9 @@ def folded(part: nn.Module) -> nn.Module:
     A part that torch.fx can't trace is copied as it is.
     """
     duplicate = copy.deepcopy(part).eval()
-    try:
-        return fuse(duplicate)
-    except TraceError:
-        return duplicate
+    with suppress(TraceError):
+        duplicate = fuse(duplicate)
+    return duplicate
 
 
 def _family(network: nn.Module) -> _Family:

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         ("verify", verify),
         ("recipes", recipes),
         ("demo-data", demo_data),
+        ("coco-masks", coco_masks),
     ):
         app.command(name, rich_help_panel=_PANEL)(command)
 
@@ -148,3 +149,15 @@ def demo_data(
         raise Ws3Error(f"--{option}: {first['msg']}, not {first['input']}") from None
     draw_synthetic(dataset, folder)
     typer.echo(folder)
+
+
+def coco_masks(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="COCO's folder.")],
+    split: Annotated[str, typer.Argument(help="Such as train2014.")],
+) -> None:
+    """Draw the masks of a COCO split from its annotations, for evaluation."""
+    from ws3.datasets.coco import draw_coco_masks
+
+    target = folder / "masks" / split
+    count = draw_coco_masks(folder / "annotations" / f"instances_{split}.json", target)
+    typer.echo(f"{count} masks: {target}")

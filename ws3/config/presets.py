@@ -63,7 +63,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "integrated_gradients": Preset(
-        "Integrated gradients from black, 32 steps",
+        "Integrated gradients from the mean colour, 32 steps",
         "Sundararajan et al. 2017",
         {"method": "integrated_gradients", "samples": {"kind": "full"}, "options": {"steps": 32}},
     ),

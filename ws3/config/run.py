@@ -34,7 +34,7 @@ class Synthetic(Section):
     val_images: Annotated[Int, Field(ge=1)] = 60
     size: Annotated[Int, Field(ge=48, le=1024)] = Field(128, description="Pixels a side.")
     classes: Annotated[Int, Field(ge=2, le=8)] = 5
-    seed: Int = 0
+    seed: Annotated[Int, Field(ge=0)] = 0
 
 
 class Voc(Section):

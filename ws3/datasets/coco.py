@@ -9,10 +9,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ws3.config.run import Coco
-from ws3.datasets.files import names_in, row_stamp, write_atomically
+from ws3.datasets.files import names_in, row_stamp
 from ws3.datasets.index import IGNORED, ImageRow, Listing, check_classes
 from ws3.datasets.palette import voc_palette
 from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 
 _CHUNK = 1 << 20
 
@@ -121,7 +122,7 @@ def draw_coco_masks(
         picture.putpalette(voc_palette())
         data = io.BytesIO()
         picture.save(data, "PNG")
-        write_atomically(Path(out_dir) / f"{PurePath(file).stem}.png", data.getvalue())
+        write_bytes(Path(out_dir) / f"{PurePath(file).stem}.png", data.getvalue())
         if progress is not None:
             progress(count, len(drawn))
     return len(drawn)
@@ -226,10 +227,10 @@ def _items(file: io.TextIOBase) -> Iterator[tuple[str, Any]]:
                 if not more():
                     raise
                 continue
-            if end < len(buffer):
+            # A number that the end of the buffer cuts decodes as well: 1.5 as 1, at first.
+            if end < len(buffer) and buffer[end] in " \t\r\n,:]}":
                 position = end
                 return item
-            # A number at the very end of the buffer may go on in the next chunk.
             if not more():
                 raise ValueError("it ends too early")
 

@@ -59,7 +59,7 @@ _HEADS: tuple[_Head, ...] = (
     _Head(0.47, 0.41, 2.4, 0, "round", "dots", (0.97, 0.90, 0.76), (0.80, 0.16, 0.13)),
     _Head(0.44, 0.44, 2.0, 0, "feelers", "rings", (0.93, 0.96, 0.98), (0.10, 0.33, 0.72)),
     _Head(0.40, 0.40, 5.0, 0, "long", "checker", (0.92, 0.96, 0.88), (0.02, 0.48, 0.46)),
-    _Head(0.45, 0.45, 2.0, 0, "mane", "rays", (1.00, 0.82, 0.20), (0.86, 0.40, 0.05)),
+    _Head(0.41, 0.41, 2.0, 0, "mane", "rays", (1.00, 0.82, 0.20), (0.86, 0.40, 0.05)),
     _Head(0.50, 0.36, 2.0, 0, "fins", "waves", (0.95, 0.76, 0.90), (0.48, 0.18, 0.62)),
     _Head(0.43, 0.43, 5.0, 45, "pointed", "lozenges", (0.90, 0.93, 0.36), (0.16, 0.50, 0.16)),
     _Head(0.50, 0.40, 1.4, 0, "horn", "chevrons", (0.99, 0.62, 0.66), (0.42, 0.05, 0.22)),
@@ -322,7 +322,7 @@ def _ears(grid: _Grid, kind: str) -> Floats:
         limbs = [grid.limb(x, -0.3, 1.2 * x - 0.14, -0.68, 0.10, 0.085) for x in (-0.24, 0.06)]
     elif kind == "mane":
         angles = np.arange(12) * (math.tau / 12)
-        limbs = [grid.ball(0.45 * math.cos(a), 0.45 * math.sin(a), 0.115, 0.115) for a in angles]
+        limbs = [grid.ball(0.41 * math.cos(a), 0.41 * math.sin(a), 0.105, 0.105) for a in angles]
     elif kind == "fins":
         limbs = [grid.ball(-0.30, -0.30, 0.30, 0.13, 0.7), grid.ball(-0.42, 0.05, 0.24, 0.11, -0.3)]
     else:

@@ -1,9 +1,8 @@
-"""Small text files of a dataset: read with clear errors, written whole or not at all."""
+"""A dataset's lists and folders, read with clear errors."""
 
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,30 +65,6 @@ def names_in(folder: Path, expected: str) -> set[str]:
             return {entry.name for entry in entries}
     except OSError as error:
         raise Ws3Error(f"{folder}: {error.strerror}; expected here: {expected}") from error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, even after a crash.
-
-    The folder is made if need be.
-
-    Raises:
-        Ws3Error: The file can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}{path.suffix}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise Ws3Error(f"{path}: can't be written: {error.strerror}") from error
 
 
 def ordered(labels: Iterable[str], classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ws3.datasets.files import read_lines, write_atomically
+from ws3.datasets.files import read_lines
 from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,9 +161,9 @@ def write_index(path: str | Path, index: Index) -> None:
         text = _csv(index.rows, csv.QUOTE_ALL)
     path = Path(path)
     names = "".join(f"{name}\n" for name in index.classes)
-    write_atomically(path.with_name(CLASSES_FILE), names.encode())
+    write_bytes(path.with_name(CLASSES_FILE), names.encode())
     # File names needn't be UTF-8.
-    write_atomically(path, text.encode(errors="surrogateescape"))
+    write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def _csv(rows: Sequence[ImageRow], quoting: Literal[0, 1]) -> str:

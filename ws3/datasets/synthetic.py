@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ws3.config.run import Synthetic
-from ws3.datasets.files import names_in, write_atomically
+from ws3.datasets.files import names_in
 from ws3.datasets.index import CLASSES_FILE, ImageRow, Listing
 from ws3.datasets.palette import voc_palette
 from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -43,7 +44,7 @@ CLASSES = (
 )
 """Names of the creatures; `Synthetic.classes` takes the first so many."""
 
-AREA = 2.55
+AREA = 2.7
 """Area of a creature in squares of its own unit of length, about."""
 REACH = 1.5
 """Radius of the disc around a creature, in its own unit of length."""
@@ -60,9 +61,9 @@ _PARAMETERS = "dataset.json"
 # Share of the image that a creature takes, by how many there are. The ratio of radii within an
 # image and the distance of 0.65 times their sum keep at least a fifth of the smaller disc's radius
 # around its centre, where the torso is, free of every other disc: no creature is ever hidden.
-_SHARES = {1: (0.13, 0.34), 2: (0.105, 0.20), 3: (0.09, 0.12)}
+_SHARES = {1: (0.12, 0.34), 2: (0.095, 0.17), 3: (0.088, 0.11)}
 _DISTANCE = 0.65
-_TRIES = 100
+_TRIES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,9 @@ def describe(config: Synthetic, split: str, number: int) -> Scene:
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
     wanted = int(rng.choice((1, 2, 3), p=(0.5, 0.33, 0.17)))
     creatures: list[Creature] = []
-    while not creatures:
+    # Now and then the first ones leave no room for the rest: begin anew.
+    while len(creatures) < wanted:
+        creatures = []
         for chances in rng.random((_TRIES, 7)).tolist():
             creature = _place(chances, config.classes, wanted)
             if _head_shows(creature) and all(_apart(other, creature) for other in creatures):
@@ -136,7 +139,7 @@ def _place(chances: Sequence[float], classes: int, wanted: int) -> Creature:
     kind, share, x, y, angle, mirror, coat = chances
     smallest, largest = _SHARES[wanted]
     unit = math.sqrt(smallest * (largest / smallest) ** share / AREA)
-    margin = min(0.85 * REACH * unit, 0.42)
+    margin = min(0.8 * REACH * unit, 0.42)
     return Creature(
         index=int(kind * classes),
         x=margin + x * (1 - 2 * margin),
@@ -159,8 +162,10 @@ def _apart(first: Creature, second: Creature) -> bool:
     reach = REACH * (first.unit + second.unit)
     if math.dist((first.x, first.y), (second.x, second.y)) < _DISTANCE * reach:
         return False
+    if math.dist(first.head(), second.head()) < 0.6 * (first.unit + second.unit):
+        return False
     pairs = ((first, second), (second, first))
-    return all(math.dist(a.head(), (b.x, b.y)) > 0.9 * REACH * b.unit for a, b in pairs)
+    return all(math.dist(a.head(), (b.x, b.y)) > 0.75 * REACH * b.unit for a, b in pairs)
 
 
 def list_synthetic(config: Synthetic, root: Path) -> Listing:
@@ -174,7 +179,7 @@ def list_synthetic(config: Synthetic, root: Path) -> Listing:
         Rows whose stamp is a digest of what the drawings depend on, files drawn or not.
     """
     classes = CLASSES[: config.classes]
-    stamp = _stamp(config)
+    stamp = drawing_stamp(config)
     rows = []
     for split, image, number in _images(config):
         present = {creature.index for creature in describe(config, split, number).creatures}
@@ -211,7 +216,8 @@ def _parameters(config: Synthetic) -> dict[str, Any]:
     }
 
 
-def _stamp(config: Synthetic) -> str:
+def drawing_stamp(config: Synthetic) -> str:
+    """Return a digest of what the drawings depend on: their version, size, classes and seed."""
     text = json.dumps(_parameters(config), sort_keys=True)
     return f"drawn-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -249,15 +255,15 @@ def draw_synthetic(
         if not all(name in names for names in there):
             scene = describe(config, split, number)
             for folder, pixels in zip(folders, draw(scene, config.size), strict=True):
-                write_atomically(folder / name, _png(pixels))
+                write_bytes(folder / name, _png(pixels))
         if progress is not None:
             progress(count, len(images))
     labels = "".join(f"{row.image},{';'.join(row.labels)}\n" for row in listing.rows)
-    write_atomically(root / "labels.csv", f"image,labels\n{labels}".encode())
-    write_atomically(root / CLASSES_FILE, "".join(f"{c}\n" for c in listing.classes).encode())
+    write_bytes(root / "labels.csv", f"image,labels\n{labels}".encode())
+    write_bytes(root / CLASSES_FILE, "".join(f"{c}\n" for c in listing.classes).encode())
     for split in _SPLITS:
         ids = "".join(f"{row.image}\n" for row in listing.rows if row.split == split)
-        write_atomically(root / f"{split}.txt", ids.encode())
+        write_bytes(root / f"{split}.txt", ids.encode())
 
 
 def _prepare(config: Synthetic, root: Path, folders: list[Path]) -> None:
@@ -274,7 +280,7 @@ def _prepare(config: Synthetic, root: Path, folders: list[Path]) -> None:
         )
     for file in files:
         file.unlink()
-    write_atomically(path, present.encode())
+    write_bytes(path, present.encode())
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:

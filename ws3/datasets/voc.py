@@ -35,7 +35,7 @@ CLASSES = (
 """The 20 classes in the order of their mask values."""
 
 # The augmented list (Hariharan et al. 2011) isn't part of the devkit; these are its usual places.
-_TRAINAUG = (
+TRAINAUG_LISTS = (
     "ImageSets/Segmentation/trainaug.txt",
     "ImageSets/Segmentation/train_aug.txt",
     "ImageSets/SegmentationAug/trainaug.txt",
@@ -70,8 +70,9 @@ def list_voc(config: Voc) -> Listing:
     splits: tuple[tuple[str, str | None], ...] = (("train", config.train), ("val", config.val))
     for split, name in splits:
         if name is not None:
+            ids = _ids(root, name)
             masks = _mask_folder(root, name)
-            rows += (_row(root, masks, image, split) for image in _ids(root, name))
+            rows += (_row(root, masks, image, split) for image in ids)
     return Listing(CLASSES, tuple(rows))
 
 
@@ -88,11 +89,11 @@ def _mask_folder(root: Path, name: str) -> Path:
 
 def _ids(root: Path, name: str) -> list[str]:
     if name == "trainaug":
-        path = next((root / place for place in _TRAINAUG if (root / place).is_file()), None)
+        path = next((root / place for place in TRAINAUG_LISTS if (root / place).is_file()), None)
         if path is None:
             raise Ws3Error(
-                f"{root}: the augmented training list is in none of {', '.join(_TRAINAUG)}; put it "
-                "in one of these places, or set dataset.train: train"
+                f"{root}: the augmented training list is in none of {', '.join(TRAINAUG_LISTS)}; "
+                "put it in one of these places, or set dataset.train: train"
             )
     else:
         path = root / "ImageSets" / "Segmentation" / f"{name}.txt"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ws3.attribution.catalogue import check_recipe
+from ws3.attribution.catalogue import check
 from ws3.config.load import dump, resolve
 from ws3.config.run import RunConfig, Stage, TunedBackground
 from ws3.datasets.index import Listing, row_digest
@@ -38,7 +38,10 @@ class Plan:
         """
         self.config: RunConfig = resolve(data, "config")
         for name, recipe in self.config.recipes.items():
-            check_recipe(name, recipe)
+            try:
+                check(recipe.method, recipe.options)
+            except Ws3Error as error:
+                raise Ws3Error(f"config: recipes.{name}: {error}") from None
         self.run = Run.of(self.config)
         self.folder = self.run.folder.as_posix()
         self._look = look

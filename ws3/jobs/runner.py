@@ -18,12 +18,12 @@ from ws3 import __version__
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
+from ws3.files import NoSpaceError, write_json
 from ws3.jobs.batches import Batch
 from ws3.jobs.clock import Clock
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
 from ws3.jobs.run import Run, read_json
-from ws3.store.files import NoSpaceError, write_json
 
 UPSTREAM: Mapping[Stage, tuple[Stage, ...]] = {
     "saliency": (),

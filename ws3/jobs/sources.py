@@ -10,6 +10,8 @@ from ws3.config.run import Coco, Dataset, Folder, Synthetic, Voc
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.files import row_stamp
 from ws3.datasets.index import Listing, read_index
+from ws3.datasets.synthetic import drawing_stamp
+from ws3.datasets.voc import TRAINAUG_LISTS
 from ws3.jobs.run import Run, read_json
 
 
@@ -18,7 +20,8 @@ def known_listing(run: Run, *, look: bool) -> Listing:
 
     The index is taken while the dataset's lists and folders are as they were when it was made;
     each image's own size and modification time are looked at, but no image is opened. Otherwise
-    the dataset is listed anew.
+    the dataset is listed anew. (An annotation of VOC that is edited in place changes no folder;
+    `ws3 index` looks at all of them.)
 
     Args:
         run: the run.
@@ -42,6 +45,7 @@ def signature(dataset: Dataset, folder: Path) -> dict[str, Any]:
     root = dataset_root(dataset, folder)
     return {
         "dataset": dataset.model_dump(mode="json"),
+        "drawn": drawing_stamp(dataset) if isinstance(dataset, Synthetic) else "",
         "files": {str(path): _look(root / path) for path in _sources(dataset)},
     }
 
@@ -51,23 +55,20 @@ def _sources(dataset: Dataset) -> list[str]:
         case Synthetic():
             return []
         case Folder():
-            named = (dataset.labels, dataset.classes, dataset.train, dataset.val)
-            folders = (dataset.images, dataset.masks)
-            return [path for path in (*named, *folders) if path is not None]
+            lists = (dataset.labels, dataset.classes, dataset.train, dataset.val)
+            return [path for path in (*lists, dataset.images, dataset.masks) if path is not None]
         case Voc():
+            splits = (dataset.train, dataset.val)
             return [
-                "ImageSets/Segmentation",
-                "ImageSets/SegmentationAug",
-                "Annotations",
-                "JPEGImages",
-                "SegmentationClass",
-                "SegmentationClassAug",
+                *(f"ImageSets/Segmentation/{split}.txt" for split in splits if split is not None),
+                *TRAINAUG_LISTS,
+                *("Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug"),
             ]
         case Coco():
-            splits = [split for split in (dataset.train, dataset.val) if split is not None]
             return [
                 path
-                for split in splits
+                for split in (dataset.train, dataset.val)
+                if split is not None
                 for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
             ]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import secrets
 import struct
 import zlib
 from collections.abc import Mapping
@@ -17,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from ws3.datasets.palette import voc_palette
 from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 
 COMPRESSION = 6
 _END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -26,11 +24,10 @@ _DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.Dec
 def write_mask(path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str]) -> None:
     """Write a mask as an 8-bit PNG with the VOC palette; the same mask gives the same bytes.
 
-    The file appears whole or not at all: it is written beside its place under a name that begins
-    with `.tmp-`, flushed to the disk and renamed.
+    The file appears whole or not at all.
 
     Args:
-        path: where to, in a folder that exists.
+        path: where to.
         mask: uint8 (H, W).
         text: entries to keep in the file, such as the fingerprint; see `read_text`.
 
@@ -47,22 +44,7 @@ def write_mask(path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str])
         entries.add_text(key, value)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", bits=8, compress_level=COMPRESSION, pnginfo=entries)
-    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
-    try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Ws3Error(
-                f"no space left on the device while writing {path}: free some and run it again"
-            ) from error
-        raise Ws3Error(f"can't write {path}: {error.strerror or error}") from error
+    write_bytes(path, buffer.getvalue())
 
 
 def read_mask(path: Path) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 from ws3.report.model import STAGES, Score
 from ws3.report.pictures import PICTURE_SIDE, UInt8, class_hex, fit, heat_overlay, mask_overlay
 
@@ -79,7 +80,7 @@ _LONGEST_NAME = 22
 def _styled(theme: Theme) -> Iterator[None]:
     settings = {
         "font.family": "sans-serif",
-        "font.size": 10.5,
+        "font.size": 10,
         "text.color": theme.text,
         # A class or recipe may be called "$x$"; that is a name, not a formula.
         "text.parse_math": False,
@@ -109,7 +110,12 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
         figure: What to write; its background is transparent in SVG and white in PNG.
         path: Where to; replaced atomically.
         theme: The theme that the figure was drawn with.
+
+    Raises:
+        Ws3Error: The path has another ending.
     """
+    if path.suffix not in (".png", ".svg"):
+        raise Ws3Error(f"{path}: figures are PNG or SVG; choose a name that ends in .png or .svg")
     vector = path.suffix == ".svg"
     metadata = {"Date": None} if vector else {"Software": None}
     buffer = io.BytesIO()
@@ -121,9 +127,7 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
             transparent=vector,
             dpi=150,
         )
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
+    write_bytes(path, buffer.getvalue())
 
 
 def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) -> Figure:
@@ -139,7 +143,7 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
     thickness = 0.8 / max(1, len(stages))
     with _styled(theme):
         figure = Figure(
-            figsize=(6.2, 1.2 + len(recipes) * (0.24 + 0.27 * len(stages))), layout="constrained"
+            figsize=(5.6, 1.2 + len(recipes) * (0.24 + 0.27 * len(stages))), layout="constrained"
         )
         axes = figure.add_subplot()
         for score in scores:
@@ -187,7 +191,7 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         theme: Colours.
     """
     with _styled(theme):
-        figure = Figure(figsize=(6.2, 3.8), layout="constrained")
+        figure = Figure(figsize=(5.6, 3.9), layout="constrained")
         axes = figure.add_subplot()
         for number, score in enumerate(scores):
             if not score.sweep:
@@ -217,7 +221,7 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         axes.xaxis.set_label_text("background threshold")
         axes.yaxis.set_label_text("mIoU")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        figure.legend(loc="outside right upper")
+        figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
@@ -230,7 +234,7 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
     """
     recipes = list(dict.fromkeys(score.recipe for score in scores))
     with _styled(theme):
-        figure = Figure(figsize=(6.2, 4.0), layout="constrained")
+        figure = Figure(figsize=(5.6, 4.1), layout="constrained")
         axes = figure.add_subplot()
         for number, recipe in enumerate(recipes):
             colour = theme.series[number % len(theme.series)]
@@ -265,7 +269,7 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         axes.set_ylabel("NDR recall: of the object\nthat the reference misses")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        figure.legend(loc="outside right upper")
+        figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
@@ -292,7 +296,7 @@ def region_drawing(theme: Theme = LIGHT) -> Figure:
     hit = blob(7.4, 4.0, 1.75, 1.6)
     dr, ndr, fpr, tn = theme.regions
     with _styled(theme):
-        figure = Figure(figsize=(6.4, 2.8), layout="constrained")
+        figure = Figure(figsize=(5.8, 2.55), layout="constrained")
         axes = figure.add_subplot()
         axes.set_axis_off()
         axes.set_aspect("equal")
@@ -326,8 +330,8 @@ def region_drawing(theme: Theme = LIGHT) -> Figure:
                 (left, base + 0.2),
                 arrowprops={"arrowstyle": "-|>", "color": theme.text, "shrinkA": 2, "shrinkB": 0},
             )
-            axes.text(left, base, name, ha=side, va="bottom", weight="bold", fontsize=11)
-            axes.text(left, base, meaning, ha=side, va="top", color=theme.muted, fontsize=9)
+            axes.text(left, base, name, ha=side, va="bottom", weight="bold", fontsize=10.5)
+            axes.text(left, base, meaning, ha=side, va="top", color=theme.muted, fontsize=8.5)
     return figure
 
 

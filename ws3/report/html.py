@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ws3.files import write_bytes
 from ws3.report.figures import (
     THEMES,
     miou_chart,
@@ -88,9 +88,7 @@ def write_report(folder: Path, report: Report) -> Path:
         )
     )
     path = folder / "index.html"
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    write_bytes(path, page.encode())
     return path
 
 

@@ -90,7 +90,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class SkippedImage:
-    """An image that the run left out, and why."""
+    """An image that the run left out, or one recipe of it did, and why."""
 
     image: str
     split: str
@@ -106,7 +106,7 @@ class DatasetFacts:
         classes: Class names, in class-list order.
         images: Usable images of each split.
         class_images: For each split, how many images bear each class.
-        skipped: Images left out.
+        skipped: Images left out; one that several recipes left out may stand here several times.
     """
 
     name: str
@@ -114,6 +114,11 @@ class DatasetFacts:
     images: Mapping[str, int]
     class_images: Mapping[str, Mapping[str, int]]
     skipped: tuple[SkippedImage, ...] = ()
+
+    @property
+    def skipped_images(self) -> int:
+        """How many different images are among the skipped."""
+        return len({(entry.split, entry.image) for entry in self.skipped})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from ws3.datasets.palette import voc_palette
+
 UInt8 = NDArray[np.uint8]
 
 PICTURE_SIDE = 320
@@ -21,13 +23,7 @@ def class_colours() -> UInt8:
     Returns:
         (256, 3) uint8 RGB; row v is the colour of mask value v.
     """
-    values = np.arange(256)
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for level in range(3):
-        for channel in range(3):
-            bit = values >> (3 * level + channel) & 1
-            colours[:, channel] |= (bit << 7 - level).astype(np.uint8)
-    return colours
+    return np.frombuffer(voc_palette(), dtype=np.uint8).reshape(256, 3)
 
 
 def class_hex(class_id: int) -> str:

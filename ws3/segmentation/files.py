@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ws3.errors import Ws3Error
+from ws3.files import write_bytes
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
@@ -17,17 +18,13 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
     Args:
         path: The file; its folder is created if needed.
         content: What `torch.load(..., weights_only=True)` can read back.
+
+    Raises:
+        Ws3Error: The file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_tensors(path: Path, advice: str) -> dict[str, Any]:

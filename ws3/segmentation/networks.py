@@ -40,7 +40,8 @@ def build(architecture: str, classes_with_background: int, weights: str | None) 
             torchvision's parts; the others are torchvision's.
         classes_with_background: Number of output channels, 2 to 255.
         weights: What the backbone starts from: "imagenet" (torchvision downloads it), the path of
-            a state dict of the same backbone's torchvision classification network, or None.
+            a state dict of the same backbone's torchvision classification network (also within
+            {"state_dict": ...}, as in ws3's classifier.pt), or None.
 
     Returns:
         The network, in training mode, on the CPU.
@@ -126,9 +127,12 @@ def _load_backbone(backbone: nn.Module, name: str, weights: str) -> None:
         state, source = _imagenet(name), f"torchvision's {name}"
     else:
         source = weights
-        state = read_tensors(
+        content = read_tensors(
             Path(weights), f"segmentation.weights wants a state dict of torchvision's {name}"
         )
+        # ws3's own classifiers, as others' checkpoints, keep their weights under this key.
+        wrapped = content.get("state_dict")
+        state = wrapped if isinstance(wrapped, dict) else content
     # On the meta device the network costs no memory: only its names and shapes are wanted.
     with torch.device("meta"):
         expected = get_model(name, weights=None).state_dict()

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ws3.attribution.interface import Options
+from ws3.attribution.network import AttributionNetwork
 from ws3.attribution.precision import arithmetic
 from ws3.attribution.registry import get
 from ws3.classifier import checkpoints
-from ws3.classifier.networks import AttributionNetwork, device
+from ws3.classifier.networks import device
 from ws3.config.recipes import Recipe
 from ws3.jobs.run import Run
 
@@ -29,9 +31,10 @@ class Attributor:
         torch.set_num_threads(1)
         classifier = checkpoints.load(run.classifier_file)
         self.mean, self.std = classifier.mean, classifier.std
-        self._device = torch.device(device(run.config.device))
+        self._device = device(run.config.device)
         self._network = AttributionNetwork(classifier, self._device)
-        self._method, self._recipe = get(recipe.method), recipe
+        self._method, self._precision = get(recipe.method), recipe.precision
+        self._options = Options(recipe.reduction, recipe.sign, recipe.options)
 
     def __call__(
         self, inputs: NDArray[np.float32], classes: Sequence[int]
@@ -47,8 +50,8 @@ class Attributor:
             probabilities: float32 (samples, classes).
         """
         batch = torch.from_numpy(inputs).to(self._device)
-        with arithmetic(self._recipe.precision, self._device):
-            attribution = self._method(self._network, batch, classes, self._recipe)
+        with arithmetic(self._precision, self._device):
+            attribution = self._method(self._network, batch, classes, self._options)
         return attribution.scores.float().cpu().numpy(), (
             attribution.probabilities.float().cpu().numpy()
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ws3.config.run import STAGES
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
+from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import ProgressReport
 from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import UPSTREAM, skip_reason
@@ -24,7 +25,6 @@ from ws3.metrics.summary import summarise
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.stages.inputs import read_maps, read_prediction, read_pseudo_mask
 from ws3.stages.threshold import chosen_background
-from ws3.store.files import atomic_file, write_json
 
 Mask = NDArray[np.uint8]
 

@@ -10,10 +10,10 @@ from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.index import complete, read_index, write_index
 from ws3.datasets.synthetic import draw_synthetic
 from ws3.errors import Ws3Error
+from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import ProgressReport
 from ws3.jobs.run import Run
 from ws3.jobs.sources import signature
-from ws3.store.files import atomic_file, write_json
 
 _log = logging.getLogger(__name__)
 

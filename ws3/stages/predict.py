@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import nn
 
 from ws3.classifier.networks import device
@@ -29,10 +30,12 @@ class PredictWork:
 
     def __init__(self, run: Run, recipe: str) -> None:
         run.recipe(recipe)
+        # One thread a process: the rounding must not depend on how many cores there are.
+        torch.set_num_threads(1)
         self.recipe = recipe
         self._run = run
         self._crf = parameters(run.config.segmentation.crf)
-        self._device = device(run.config.device)
+        self._device = str(device(run.config.device))
         run.prediction_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,9 @@ from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layou
 
 if TYPE_CHECKING:
     from ws3.stages.attributor import Attributor
+
+Attributed = tuple[Sample, NDArray[np.float32], NDArray[np.float32]]
+"""A sample, its score maps (classes, h, w) and its classes' weights (classes,)."""
 
 _SMALLEST_PROBABILITY = np.float32(1e-6)
 """A weight must not vanish: a pixel's score is divided by the sum of its samples' weights."""
@@ -72,17 +75,23 @@ class SaliencyWork:
             attributor = self._attributor
         with clock.phase("write"):
             self._store.begin(row.image, self._attributes(row, fingerprint))
-        samples = written = 0
-        for name, numbers in self._missing(row).items():
-            stored = self._stored(row.image, name, numbers)
-            start = len(stored.samples) if stored is not None else 0
+        missing = self._missing(row)
+        stored = {name: self._stored(row.image, name, missing[name]) for name in missing}
+        wanted = {
+            name: numbers[0 if (begun := stored[name]) is None else len(begun.samples) :]
+            for name, numbers in missing.items()
+        }
+        # One stream over all chunks: a network batch may hold samples of two of them.
+        numbers = [number for some in wanted.values() for number in some]
+        attributed = self._attribute(image, row, numbers, attributor)
+        written = 0
+        for name, some in wanted.items():
             with clock.phase("compute"):
-                chunk = self._chunk(image, row, numbers[start:], stored, attributor)
+                chunk = self._chunk(row, stored[name], islice(attributed, len(some)))
             with clock.phase("write"):
                 self._store.write(row.image, name, chunk)
-            samples += len(numbers) - start
             written += _bytes(chunk)
-        return Made(samples, written)
+        return Made(len(numbers), written)
 
     def _plan(self, row: ImageRow) -> SamplePlan:
         return sample_plan(self._run, self.recipe, row)
@@ -111,30 +120,24 @@ class SaliencyWork:
         return chunk if begins and len(chunk.samples) < len(numbers) else None
 
     def _chunk(
-        self,
-        image: Pixels,
-        row: ImageRow,
-        numbers: Sequence[int],
-        stored: SampleChunk | None,
-        attributor: Attributor,
+        self, row: ImageRow, stored: SampleChunk | None, attributed: Iterable[Attributed]
     ) -> SampleChunk | RawChunk:
-        attributed = self._attribute(image, row, numbers, attributor)
         aggregation = self._settings.aggregation
         if self._settings.samples.keep_samples:
-            samples, scores, probabilities = zip(*attributed, strict=True)
-            return raw_chunk(list(samples), list(scores), list(probabilities))
+            samples, scores, weights = zip(*attributed, strict=True)
+            return raw_chunk(samples, scores, weights)
         accumulator = (
             Accumulator.resume(aggregation, stored)
             if stored is not None
             else Accumulator(aggregation, len(row.labels), row.height, row.width)
         )
-        for sample, scores_, probabilities_ in attributed:
-            accumulator.add(sample, scores_, probabilities_)
+        for sample, score, weight in attributed:
+            accumulator.add(sample, score, weight)
         return accumulator.chunk()
 
     def _attribute(
         self, image: Pixels, row: ImageRow, numbers: Sequence[int], attributor: Attributor
-    ) -> Iterator[tuple[Sample, NDArray[np.float32], NDArray[np.float32]]]:
+    ) -> Iterator[Attributed]:
         plan = self._plan(row)
         classes = [value - 1 for value in self._run.class_values(row)]
         size = self._settings.samples.network_batch

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import asdict
+
+import torch
 
 from ws3.classifier.networks import device
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
+from ws3.files import file_digest, write_json
 from ws3.jobs.fingerprints import fingerprint
 from ws3.jobs.fingerprints import masks as mask_fingerprint
 from ws3.jobs.run import Run, read_json
@@ -15,7 +19,6 @@ from ws3.jobs.runner import skip_reason
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import train
 from ws3.stages.inputs import read_pseudo_mask
-from ws3.store.files import file_digest, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -46,13 +49,14 @@ def train_segmenter(run: Run, recipe: str) -> None:
             return
     for row in rows:
         read_pseudo_mask(run, recipe, row)
+    torch.set_num_threads(run.config.threads)
     trained = train(
         [(row.path, run.mask_file(recipe, row.image)) for row in rows],
         len(run.index.classes),
         settings,
         run.config.seed,
         model.parent,
-        device(run.config.device),
+        str(device(run.config.device)),
         progress=sys.stderr.isatty(),
         fingerprint=made_from,
     )
@@ -63,7 +67,7 @@ def train_segmenter(run: Run, recipe: str) -> None:
         "fingerprint": made_from,
         "digest": file_digest(model),
         "images": len(rows),
-        "epochs": [epoch.__dict__ for epoch in trained.history],
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
     }
     write_json(model.with_suffix(".json"), described)
     write_json(receipt, described)

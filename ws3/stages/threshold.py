@@ -9,12 +9,12 @@ from ws3.config.run import ConstantBackground, PowerBackground, TunedBackground
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
+from ws3.files import write_json
 from ws3.jobs.progress import ProgressReport
 from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import UPSTREAM, skip_reason
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.stages.inputs import read_maps
-from ws3.store.files import write_json
 
 
 def threshold(run: Run, recipe: str) -> None:

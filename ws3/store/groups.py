@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.store.files import TEMPORARY, atomic_folder
+from ws3.files import TEMPORARY, atomic_folder
 
 FORMAT = 1
 """Version of the format that this program writes; it reads no newer one."""

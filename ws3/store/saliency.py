@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.store.files import remove_leftovers
+from ws3.files import remove_leftovers
 from ws3.store.groups import (
     Store,
     group_names,

@@ -62,12 +62,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, even after a crash.
+
+    Raises:
+        Ws3Error: if it can't be written.
+    """
+    try:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal data makes equal bytes."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(
-            json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_bytes(
+        path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    )
 
 
 def temporary_beside(path: Path) -> Path:

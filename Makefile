@@ -1,0 +1,54 @@
+# From a fresh clone: `make demo` runs the whole pipeline on the built-in pictures, `make test`
+# the tests. Both set up .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo test test-fast lint format schema clean
+
+help:  ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Set up .venv with everything that ws3 and its tests need
+
+# An exported empty CFLAGS would make pip build pydensecrf2 without optimisation, 13 times slower.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ws3 needs Python 3.11 or newer: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	env -u CFLAGS -u CXXFLAGS $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[workflow,test,dev]'
+	touch $@
+
+demo: $(READY)  ## Run the whole pipeline on the built-in pictures
+	$(BIN)/snakemake
+	@echo
+	@$(BIN)/python -c 'import csv; rows = list(csv.DictReader(open("results/demo/evaluation/summary.csv"))); [print("{:16} {:13} mIoU {:.3f}".format(r["recipe"], r["stage"], float(r["miou"]))) for r in rows]'
+	@echo "The report: $(CURDIR)/results/demo/report/index.html"
+
+test: $(READY)  ## Run all tests, the fast ones first
+	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m slow -n 2
+
+test-fast: $(READY)  ## Run the tests that take under about five seconds each
+	$(BIN)/pytest -m "not slow" -n 2
+
+lint: $(READY)  ## Check style, types and the Snakemake files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: $(READY)  ## Format all code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile rules
+
+schema: $(READY)  ## Write config/schema.yaml anew from the typed configuration
+	$(BIN)/python -m ws3.config.schema > config/schema.yaml
+
+clean:  ## Remove .venv and caches, but no results
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

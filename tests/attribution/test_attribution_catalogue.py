@@ -1,0 +1,119 @@
+"""Names, options, channels, precision: what surrounds the methods."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+
+from ws3.attribution import catalogue, registry
+from ws3.attribution.channels import reduce_channels
+from ws3.attribution.precision import arithmetic
+from ws3.errors import Ws3Error
+
+
+def test_every_listed_method_can_be_got_and_nothing_else() -> None:
+    assert set(registry._OWN) == set(catalogue.METHODS)
+    for name in catalogue.METHODS:
+        assert registry.names().count(name) == 1
+        assert callable(registry.get(name))
+
+
+def test_listing_and_checking_import_no_torch() -> None:
+    code = (
+        "import sys; from ws3.attribution import catalogue; catalogue.names(); "
+        "catalogue.check('occlusion', {'window': 0.5}); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("grad_cam", {}, "no method 'grad_cam'; did you mean gradcam.* choose from: cam, "),
+        ("zzz", {}, "no method 'zzz'; choose from: cam, "),
+        ("gradient", {"steps": 3}, "gradient has no option 'steps'; it has none"),
+        ("occlusion", {"size": 3}, "no option 'size'; it has: window, stride"),
+        ("integrated_gradients", {"steps": 0}, "is 0, but must be a whole number from 1 to 1000"),
+        ("integrated_gradients", {"steps": 2.0}, "is 2.0, but must be a whole number"),
+        ("integrated_gradients", {"steps": True}, "is True, but must be a whole number"),
+        ("occlusion", {"window": "big"}, "is 'big', but must be a number from 0.01 to 1.0"),
+        ("occlusion", {"window": float("nan")}, "is nan, but must be a number"),
+    ],
+)
+def test_mistakes_are_explained(method: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(Ws3Error, match=message):
+        catalogue.check(method, options)
+    if method not in catalogue.METHODS:
+        with pytest.raises(Ws3Error, match=message):
+            registry.get(method)
+
+
+def test_options_are_completed() -> None:
+    assert catalogue.resolve("occlusion", {"window": 1}) == {"window": 1, "stride": 0.0625}
+    assert catalogue.resolve("cam", {}) == {}
+
+
+def test_an_installed_package_adds_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint("mine", "ws3.attribution.cam:layercam", catalogue.GROUP),
+        EntryPoint("cam", "ws3.attribution.cam:layercam", catalogue.GROUP),
+        EntryPoint("broken", "nowhere_at_all:method", catalogue.GROUP),
+    ]
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
+    assert catalogue.names()[-2:] == ("broken", "mine")
+    catalogue.check("mine", {"anything": 1})
+    assert registry.get("mine") is registry.get("layercam")
+    assert registry.get("cam") is not registry.get("layercam")
+    with pytest.raises(Ws3Error, match="broken can't be imported from nowhere_at_all:method"):
+        registry.get("broken")
+
+
+@pytest.mark.parametrize(
+    ("reduction", "sign", "expected"),
+    [
+        ("max", "abs", 4.0),
+        ("max", "positive", 3.0),
+        ("mean", "abs", 7 / 3),
+        ("mean", "positive", 1.0),
+        ("l2", "abs", 5.0),
+        ("l2", "positive", 3.0),
+        ("sum", "abs", 7.0),
+        ("sum", "positive", 3.0),
+    ],
+)
+def test_channels_by_hand(reduction, sign, expected) -> None:  # type: ignore[no-untyped-def]
+    values = torch.tensor([3.0, -4.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)
+    found = reduce_channels(values, reduction, sign)
+    assert found.shape == (1, 1, 1)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected)
+
+
+def test_arithmetic_is_set_and_put_back() -> None:
+    def state() -> tuple[object, ...]:
+        return (
+            torch.backends.cuda.matmul.fp32_precision,
+            torch.backends.cudnn.conv.fp32_precision,
+            torch.backends.cudnn.rnn.fp32_precision,
+        )
+
+    before = state()
+    cpu = torch.device("cpu")
+    layer, images = torch.nn.Conv2d(3, 2, 3), torch.randn(1, 3, 8, 8)
+    for precision, expected, dtype in (
+        ("fp32", "ieee", torch.float32),
+        ("tf32", "tf32", torch.float32),
+        ("bf16", "ieee", torch.bfloat16),
+    ):
+        with arithmetic(precision, cpu):  # type: ignore[arg-type]
+            assert state() == (expected,) * 3
+            assert layer(images).dtype == dtype
+        assert state() == before
+    with pytest.raises(ValueError, match="inside"), arithmetic("tf32", cpu):
+        raise ValueError("inside")
+    assert state() == before
+    assert torch.backends.cudnn.allow_tf32 in (True, False)  # torch refuses a half-set state

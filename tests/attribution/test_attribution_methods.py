@@ -1,0 +1,292 @@
+"""Methods against Captum, pytorch-grad-cam and algebra, called plainly: one sample, one class."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import (
+    DeepLift,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    Occlusion,
+    Saliency,
+)
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from ws3.attribution import catalogue, registry
+from ws3.attribution.interface import Options
+from ws3.attribution.network import AttributionNetwork
+from ws3.classifier import networks
+from ws3.classifier.checkpoints import Classifier
+from ws3.errors import Ws3Error
+
+CLASSES = [2, 0]
+ALL = list(catalogue.METHODS)
+
+
+def _classifier(architecture: str, dtype: torch.dtype = torch.float64) -> Classifier:
+    """Make a network whose batch norms are not idle, as if it had been trained."""
+    torch.manual_seed(4)
+    network = networks.build(architecture, 4)
+    with torch.no_grad():
+        network.train()
+        for _ in range(8):
+            network(torch.randn(4, 3, 64, 64))
+    network.eval().to(dtype)
+    mean, std = networks.normalisation(architecture)
+    return Classifier(architecture, ("a", "b", "c", "d"), 64, mean, std, network)
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Classifier:
+    return _classifier("resnet18")
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Tensor:
+    return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).detach().norm() / expected.detach().norm())
+
+
+def _one_by_one(inputs: Tensor, values: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Return (classes, B, H, W): maxima of absolute values, from one sample and class a call."""
+    maps = [
+        [values(sample[None].clone(), index).detach()[0].abs().amax(0) for sample in inputs]
+        for index in CLASSES
+    ]
+    return torch.stack([torch.stack(row) for row in maps])
+
+
+def _unreused(network: nn.Module) -> nn.Module:
+    """Give each block of a ResNet a second ReLU, by hand."""
+    result = copy.deepcopy(network)
+    for name, block in result.named_modules():
+        if name.startswith("layer") and name.count(".") == 1:
+            first, second = nn.ReLU(), nn.ReLU()
+
+            def forward(x: Tensor, block=block, first=first, second=second) -> Tensor:  # type: ignore[no-untyped-def]
+                inner = block.bn2(block.conv2(first(block.bn1(block.conv1(x)))))
+                return second(inner + (x if block.downsample is None else block.downsample(x)))
+
+            block.add_module("first", first)
+            block.add_module("second", second)
+            block.forward = forward
+    result.relu = nn.ReLU()
+    return result
+
+
+def _plain(method: str, network: nn.Module) -> Callable[[Tensor, int], Tensor]:
+    match method:
+        case "gradient":
+            return lambda x, c: Saliency(network).attribute(x, target=c, abs=False)
+        case "input_x_gradient":
+            return lambda x, c: InputXGradient(network).attribute(x, target=c)
+        case "guided_backprop":
+            return lambda x, c: GuidedBackprop(_unreused(network)).attribute(x, target=c)
+        case "deeplift":
+            return lambda x, c: DeepLift(_unreused(network)).attribute(x, target=c)
+        case "integrated_gradients":
+            return lambda x, c: IntegratedGradients(network).attribute(x, target=c, n_steps=5)
+        case _:
+            return lambda x, c: Occlusion(network).attribute(
+                x, target=c, sliding_window_shapes=(3, 32, 32), strides=(3, 16, 16)
+            )
+
+
+VALUES = {"integrated_gradients": {"steps": 5}, "occlusion": {"window": 0.5, "stride": 0.25}}
+
+
+@pytest.mark.filterwarnings("ignore:Setting:UserWarning")
+@pytest.mark.filterwarnings("ignore:Input Tensor:UserWarning")
+@pytest.mark.parametrize(
+    "method",
+    [
+        "gradient",
+        "input_x_gradient",
+        "guided_backprop",
+        "deeplift",
+        "integrated_gradients",
+        "occlusion",
+    ],
+)
+def test_captum_agrees(method: str, resnet: Classifier, inputs: Tensor) -> None:
+    options = Options("max", "abs", VALUES.get(method, {}))
+    expected = _one_by_one(inputs, _plain(method, resnet.network))
+    logits = resnet.network(inputs).detach()
+    for fold in (False, True):  # in float64, folding has no ReLU to flip
+        network = AttributionNetwork(resnet, fold=fold)
+        found = registry.get(method)(network, inputs, CLASSES, options)
+        assert found.scores.dtype == torch.float32
+        assert found.scores.shape == (2, 3, 64, 64)
+        assert _distance(found.scores, expected) <= 1e-4
+        assert found.probabilities.shape == (3, 2)
+        torch.testing.assert_close(
+            found.probabilities, logits[:, CLASSES].sigmoid().float(), rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor:UserWarning")
+def test_the_folded_float32_gradient_is_close(inputs: Tensor) -> None:
+    classifier = _classifier("resnet18", torch.float32)
+    expected = _one_by_one(inputs.float(), _plain("gradient", classifier.network))
+    found = registry.get("gradient")(
+        AttributionNetwork(classifier), inputs.float(), CLASSES, Options()
+    ).scores
+    assert _distance(found, expected) <= 3e-2
+    assert spearmanr(found.flatten(), expected.flatten()).statistic >= 0.999
+
+
+@pytest.mark.filterwarnings("ignore:Setting:UserWarning")
+@pytest.mark.filterwarnings("ignore:Input Tensor:UserWarning")
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "densenet121", "vgg11", "regnet_x_400mf"])
+def test_deeplift_contributions_sum_to_the_difference(architecture: str, inputs: Tensor) -> None:
+    from ws3.attribution import captum_methods
+
+    network = AttributionNetwork(_classifier(architecture))
+    with torch.no_grad():
+        change = network(inputs) - network(torch.zeros_like(inputs))
+    rectified = captum_methods._rectified("deeplift", network)
+    values = DeepLift(rectified).attribute(inputs, target=1)
+    torch.testing.assert_close(values.sum(dim=(1, 2, 3)), change[:, 1], rtol=1e-5, atol=1e-8)
+
+
+def test_guided_backprop_stops_negative_gradients_at_relu6(inputs: Tensor) -> None:
+    classifier = _classifier("mobilenet_v2")
+
+    class Guided(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):  # type: ignore[no-untyped-def]
+            ctx.save_for_backward(x)
+            return x.clamp(0, 6)
+
+        @staticmethod
+        def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+            (x,) = ctx.saved_tensors
+            return gradient.relu() * ((x > 0) & (x < 6))
+
+    reference = copy.deepcopy(classifier.network)
+    for module in reference.modules():
+        if isinstance(module, nn.ReLU6):
+            module.forward = Guided.apply
+    leaf = inputs.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(reference(leaf)[:, 1].sum(), leaf)
+    found = registry.get("guided_backprop")(AttributionNetwork(classifier), inputs, [1], Options())
+    assert _distance(found.scores[0], gradient.abs().amax(1)) <= 1e-6
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deeplift"])
+@pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "convnext_tiny", "regnet_y_400mf"])
+def test_networks_without_a_rule_are_refused(method: str, architecture: str) -> None:
+    network = AttributionNetwork(_classifier(architecture, torch.float32))
+    with pytest.raises(Ws3Error, match=f"for networks of ReLUs, but {architecture} has"):
+        registry.get(method)(network, torch.zeros(1, 3, 64, 64), [0], Options())
+
+
+def test_cam_is_the_features_times_the_head(resnet: Classifier, inputs: Tensor) -> None:
+    network = AttributionNetwork(resnet)
+    features = networks.trunk(resnet.network)(inputs)
+    weight = resnet.network.fc.weight
+    raw = (features[:, None] * weight[None, :, :, None, None]).sum(2)  # (B, classes, h, w)
+    # Exactness: the logits are the means of the maps and the bias.
+    torch.testing.assert_close(
+        raw.mean(dim=(2, 3)) + resnet.network.fc.bias, resnet.network(inputs)
+    )
+    cam = registry.get("cam")(network, inputs, CLASSES, Options()).scores
+    assert _distance(cam, raw[:, CLASSES].transpose(0, 1).relu()) < 1e-6
+    gradcam = registry.get("gradcam")(network, inputs, CLASSES, Options()).scores
+    assert _distance(gradcam * features[0, 0].numel(), cam) < 1e-6
+
+
+def test_cam_needs_a_linear_head() -> None:
+    network = AttributionNetwork(_classifier("mobilenet_v3_small", torch.float32))
+    images = torch.zeros(1, 3, 64, 64)
+    with pytest.raises(Ws3Error, match="mobilenet_v3_small ends otherwise; use the method gradcam"):
+        registry.get("cam")(network, images, [0], Options())
+    assert registry.get("gradcam")(network, images, [0], Options()).scores.shape == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "peer"),
+    [("gradcam", GradCAM), ("gradcam++", GradCAMPlusPlus), ("layercam", LayerCAM)],
+)
+@pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small"])
+def test_pytorch_grad_cam_agrees(method: str, peer: type, architecture: str) -> None:
+    classifier = _classifier(architecture)
+    # Large weights, for the constant that the peer adds to Grad-CAM++'s denominators.
+    networks.logits_layer(classifier.network).weight.data *= 1e4
+    if architecture == "mobilenet_v3_small":  # the paper and the peer take features after a ReLU
+        classifier.network.features.add_module("relu", nn.ReLU())
+    images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(2)).double()
+    found = registry.get(method)(AttributionNetwork(classifier), images, CLASSES, Options()).scores
+    target_layer = networks.trunk(classifier.network)[-1]
+    for position, index in enumerate(CLASSES):
+        for number, image in enumerate(images):
+            target = [ClassifierOutputTarget(index)]
+            with peer(model=classifier.network, target_layers=[target_layer]) as cam:
+                cam(image[None], target)
+                expected = cam.get_cam_image(
+                    image[None],
+                    target_layer,
+                    target,
+                    cam.activations_and_grads.activations[0].numpy(),
+                    cam.activations_and_grads.gradients[0].numpy(),
+                    False,
+                )[0]
+            positive = torch.from_numpy(np.maximum(expected, 0)).float()
+            torch.testing.assert_close(
+                found[position, number], positive, rtol=1e-4, atol=1e-6 * np.abs(expected).max()
+            )
+    assert all(maps.any() for maps in found)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_a_sample_does_not_depend_on_its_neighbours(method: str) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = AttributionNetwork(_classifier("resnet18", torch.float32))
+        generator = torch.Generator().manual_seed(7)
+        first, second = torch.randn(2, 4, 3, 64, 64, generator=generator)
+        second[2] = first[2]
+        options = Options("l2", "positive", VALUES.get(method, {}))
+        found = registry.get(method)(network, first, CLASSES, options)
+        again = registry.get(method)(network, second, CLASSES, options)
+        assert torch.equal(found.scores[:, 2], again.scores[:, 2])
+        assert torch.equal(found.probabilities[2], again.probabilities[2])
+        assert not torch.equal(found.scores[:, 1], again.scores[:, 1])
+        # Nor does a class depend on the other classes.
+        alone = registry.get(method)(network, first, CLASSES[1:], options)
+        assert torch.equal(alone.scores[0], found.scores[1])
+        assert not found.scores.requires_grad
+        assert float(found.scores.min()) >= 0
+        assert float(found.scores.max()) > 0
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_classifier_is_left_alone(resnet: Classifier, inputs: Tensor) -> None:
+    before = copy.deepcopy(resnet.network.state_dict())
+    network = AttributionNetwork(resnet)
+    assert not any(p.requires_grad for p in network.trunk.parameters())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.trunk.modules())
+    registry.get("gradient")(network, inputs, [0], Options())
+    assert all(torch.equal(v, before[n]) for n, v in resnet.network.state_dict().items())
+    assert all(p.requires_grad for p in resnet.network.parameters())
+    assert not inputs.requires_grad
+
+
+def test_normalise(resnet: Classifier) -> None:
+    images = torch.rand(1, 3, 2, 2).double()
+    found = AttributionNetwork(resnet).normalise(images)
+    assert found[0, 1, 0, 1].item() == pytest.approx((images[0, 1, 0, 1].item() - 0.456) / 0.224)

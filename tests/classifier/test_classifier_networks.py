@@ -1,0 +1,148 @@
+"""Networks: heads, the split in trunk and tail, folding, devices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from ws3.classifier import networks
+from ws3.errors import Ws3Error
+
+# One of each family, and the ReLU networks' side branches.
+SMALL = [
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "regnet_x_400mf",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnet50",
+    "shufflenet_v2_x0_5",
+    "swin_t",
+    "vgg11",
+    "vgg11_bn",
+]
+
+
+def _with_lively_norms(network: nn.Module) -> nn.Module:
+    """Give batch norms other statistics than those that do nothing."""
+    generator = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            size = module.running_mean.shape
+            module.running_mean.copy_(0.1 * torch.randn(size, generator=generator))
+            module.running_var.copy_(0.5 + torch.rand(size, generator=generator))
+            module.weight.data.copy_(0.5 + torch.rand(size, generator=generator))
+            module.bias.data.copy_(0.1 * torch.randn(size, generator=generator))
+    return network.eval()
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+@torch.no_grad()
+def test_trunk_and_tail_are_the_network_and_folding_keeps_it(architecture: str) -> None:
+    torch.manual_seed(0)
+    network = _with_lively_norms(networks.build(architecture, 3))
+    folded = networks.folded(networks.trunk(network))
+    assert isinstance(folded, torch.fx.GraphModule)
+    norms = sum(isinstance(m, nn.BatchNorm2d) for m in networks.trunk(network).modules())
+    left = sum(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    assert left < norms or norms == 0
+    for size in ((64, 64), (96, 72)):  # folding must not freeze the size
+        images = torch.randn(2, 3, *size)
+        expected = network(images)
+        features = networks.trunk(network)(images)
+        assert expected.shape == (2, 3)
+        assert features.ndim == 4
+        torch.testing.assert_close(networks.tail(network)(features), expected)
+        scale = float(expected.abs().max())
+        folded_logits = networks.tail(network)(folded(images))
+        torch.testing.assert_close(folded_logits, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+@torch.no_grad()
+def test_a_linear_head_is_exactly_pooling_and_a_linear_layer(architecture: str) -> None:
+    network = networks.build(architecture, 4).eval()
+    head = networks.linear_head(network)
+    assert (head is None) == (architecture in ("convnext_tiny", "mobilenet_v3_small"))
+    if head is not None:
+        images = torch.randn(1, 3, 64, 64)
+        pooled = networks.trunk(network)(images).mean(dim=(2, 3))
+        torch.testing.assert_close(pooled @ head.weight.T + head.bias, network(images))
+
+
+def test_parameters_part_in_backbone_and_head() -> None:
+    network = networks.build("mobilenet_v3_small", 7)
+    backbone, head = networks.backbone_and_head_parameters(network)
+    assert [tuple(p.shape) for p in head] == [(7, 1024), (7,)]
+    assert len(backbone) + 2 == len(list(network.parameters()))
+
+
+def test_all_but_vgg_and_alexnet_keep_torchvisions_parameter_names() -> None:
+    for architecture in ("resnet18", "mobilenet_v3_small", "densenet121", "convnext_tiny"):
+        own = networks.build(architecture, 3).state_dict()
+        theirs = models.get_model(architecture, num_classes=3).state_dict()
+        assert {n: v.shape for n, v in own.items()} == {n: v.shape for n, v in theirs.items()}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("resnet_50", "did you mean .*resnet50"),
+        ("fcn_resnet50", "torchvision has no classification network 'fcn_resnet50'"),
+        ("vit_b_16", "vit_b_16 is not supported, .* choose a network of one of these"),
+        ("squeezenet1_1", "not supported"),
+        ("googlenet", "not supported"),
+    ],
+)
+def test_other_networks_are_refused(architecture: str, message: str) -> None:
+    with pytest.raises(Ws3Error, match=message):
+        networks.build(architecture, 3)
+
+
+def test_every_classification_network_is_built_or_refused_by_its_class() -> None:
+    refused = set()
+    for architecture in models.list_models(module=models):
+        kind = networks.family_of(architecture)
+        if kind is None:
+            refused.add(architecture.rstrip("0123456789_").split("_")[0])
+    assert refused == {"googlenet", "inception", "maxvit", "squeezenet", "vit"}
+
+
+def test_what_cannot_be_traced_is_copied_as_it_is() -> None:
+    class Choosy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = self.layer(images)
+            return result if result.sum() > 0 else -result
+
+    part = Choosy()
+    copied = networks.folded(part)
+    images = torch.randn(1, 3, 8, 8)
+    assert isinstance(copied, Choosy)
+    assert copied is not part
+    assert torch.equal(copied(images), part.eval()(images))
+
+
+def test_normalisation_is_that_of_torchvisions_weights() -> None:
+    assert networks.normalisation("resnet50")[0] == (0.485, 0.456, 0.406)
+    assert networks.normalisation("efficientnet_v2_l") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert networks.device("auto") == networks.device("cpu") == torch.device("cpu")
+    with pytest.raises(Ws3Error, match="no GPU"):
+        networks.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert networks.device("auto") == networks.device("cuda") == torch.device("cuda")
+    assert networks.device("cpu") == torch.device("cpu")

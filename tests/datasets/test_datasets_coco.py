@@ -1,0 +1,202 @@
+"""MS COCO: annotations as a stream, and masks drawn from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as rle
+
+from ws3.config.run import Coco
+from ws3.datasets import coco, list_dataset
+from ws3.datasets.coco import draw_coco_masks, list_coco
+from ws3.datasets.images import read_label_mask
+from ws3.datasets.index import complete
+from ws3.errors import Ws3Error
+
+# pycocotools itself, with numpy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+Tree = Callable[..., Path]
+CATEGORIES = [
+    {"id": 18, "name": "dog"},
+    {"id": 1, "name": "person"},
+    {"id": 90, "name": "toothbrush"},
+]
+
+
+def picture(number: int, width: int = 20, height: int = 12) -> dict[str, Any]:
+    name = f"COCO_x_{number:012d}.jpg"
+    return {"id": number, "file_name": name, "width": width, "height": height}
+
+
+def instance(image: int, category: int, box: tuple[int, int, int, int] = (0, 0, 2, 2)) -> Any:
+    x, y, w, h = box
+    outline = [x, y, x + w, y, x + w, y + h, x, y + h]
+    return {
+        "segmentation": [outline],
+        "area": w * h,
+        "iscrowd": 0,
+        "image_id": image,
+        "category_id": category,
+    }
+
+
+def crowd(image: int, category: int, mask: np.ndarray, compressed: bool = False) -> Any:
+    flat = mask.ravel(order="F")
+    ends = np.flatnonzero(np.diff(flat, prepend=0)) if flat.any() else np.array([], int)
+    counts = np.diff(np.concatenate([[0], ends, [flat.size]])).tolist()
+    region: dict[str, Any] = {"counts": counts, "size": list(mask.shape)}
+    if compressed:
+        region["counts"] = rle.encode(np.asfortranarray(mask))["counts"].decode()
+    return {
+        "segmentation": region,
+        "area": int(mask.sum()),
+        "iscrowd": 1,
+        "image_id": image,
+        "category_id": category,
+    }
+
+
+def content(*annotations: Any, images: int = 3) -> dict[str, Any]:
+    return {
+        "info": {"year": 2014},
+        "licenses": [],
+        "images": [picture(number) for number in range(1, images + 1)],
+        "annotations": list(annotations),
+        "categories": CATEGORIES,
+    }
+
+
+def config(root: Path, val: str | None = None) -> Coco:
+    return Coco(kind="coco", root=str(root), train="train2014", val=val)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_listing_and_index(coco_tree: Tree, tmp_path: Path, indent: int | None) -> None:
+    everything = np.ones((12, 20), np.uint8)
+    train = content(
+        instance(2, 90), instance(1, 18), instance(2, 1), instance(2, 90), crowd(1, 1, everything)
+    )
+    root = coco_tree("train2014", train, indent)
+    val = content(instance(9, 1)) | {"images": [picture(9)]}
+    coco_tree("val2014", val, indent)
+    listing = list_dataset(config(root, "val2014"), tmp_path)
+    assert listing.classes == ("person", "dog", "toothbrush")
+    assert [(r.image, r.split, r.labels, r.mask) for r in listing.rows] == [
+        ("COCO_x_000000000001", "train", ("dog",), ""),
+        ("COCO_x_000000000002", "train", ("person", "toothbrush"), ""),
+        ("COCO_x_000000000009", "val", ("person",), ""),
+    ]
+    assert listing.rows[0].path == str(root / "train2014" / "COCO_x_000000000001.jpg")
+    assert [(r.width, r.height) for r in complete(listing).rows] == [(20, 12)] * 3
+
+
+def test_drawn_masks_are_used(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content(instance(1, 18), instance(2, 1)))
+    file = root / "annotations" / "instances_train2014.json"
+    seen: list[tuple[int, int]] = []
+    folder = root / "masks" / "train2014"
+    count = draw_coco_masks(file, folder, progress=lambda done, total: seen.append((done, total)))
+    assert count == 2
+    assert seen == [(1, 2), (2, 2)]
+    rows = complete(list_coco(config(root))).rows
+    assert [r.mask for r in rows] == [str(folder / f"{r.image}.png") for r in rows]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_masks_by_hand(coco_tree: Tree, tmp_path: Path, compressed: bool) -> None:
+    crowded = np.zeros((12, 20), np.uint8)
+    crowded[:, 10:] = 1
+    annotations = (
+        instance(1, 1, (2, 2, 4, 4)),  # small, first in the file, yet on top
+        instance(1, 18, (0, 0, 12, 8)),
+        crowd(1, 90, crowded, compressed),
+    )
+    root = coco_tree("train2014", content(*annotations))
+    draw_coco_masks(root / "annotations" / "instances_train2014.json", tmp_path / "m")
+    expected = np.zeros((12, 20), np.uint8)
+    expected[:, 10:] = 255
+    expected[0:8, 0:12] = 2
+    expected[2:6, 2:6] = 1
+    found = read_label_mask(tmp_path / "m" / "COCO_x_000000000001.png")
+    np.testing.assert_array_equal(found, expected)
+    assert len(list((tmp_path / "m").iterdir())) == 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(st.text(), json_values, max_size=4),
+    st.sampled_from([1, 7, 64]),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+)
+def test_stream_gives_what_json_gives(
+    tmp_path_factory: pytest.TempPathFactory,
+    value: dict[str, Any],
+    chunk: int,
+    indent: int | None,
+    ascii_only: bool,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "stream.json"
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=ascii_only), "utf-8")
+    expected = [
+        (name, item) for name, items in value.items() if isinstance(items, list) for item in items
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coco, "_CHUNK", chunk)
+        assert list(coco._stream(path)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"images": [{"id": 1',
+        '{"images": [1 2]}',
+        '{"images": [12',
+        '{"images": [{}], "annotations": [], "categories": []}',
+        '{"images": 3, "annotations": [7], "categories": []}',
+        '{"categories": [{"id": 1, "name": "a"}], "annotations": [{"image_id": 1}]}',
+        '{"images": [], "annotations": [{"image_id": 1, "category_id": 2}]}',
+    ],
+)
+def test_malformed_files_are_refused(coco_tree: Tree, text: str) -> None:
+    root = coco_tree("train2014", content())
+    (root / "annotations" / "instances_train2014.json").write_text(text)
+    with pytest.raises(Ws3Error, match=r"instances_train2014\.json: not a COCO instances file"):
+        list_coco(config(root))
+
+
+def test_absent_parts_are_named(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content(instance(1, 1)))
+    with pytest.raises(Ws3Error, match="val2014: no such folder"):
+        list_coco(config(root, "val2014"))
+    (root / "val2014").mkdir()
+    with pytest.raises(Ws3Error, match=r"instances_val2014\.json: No such file"):
+        list_coco(config(root, "val2014"))
+    other = content() | {"categories": CATEGORIES[:2]}
+    (root / "annotations" / "instances_val2014.json").write_text(json.dumps(other))
+    with pytest.raises(Ws3Error, match=r"instances_val2014\.json: its categories"):
+        list_coco(config(root, "val2014"))
+
+
+def test_a_missing_image_is_reported(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content(instance(1, 1), instance(2, 1)))
+    (root / "train2014" / "COCO_x_000000000002.jpg").unlink()
+    with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*000000000002\.jpg: no such file"):
+        complete(list_coco(config(root)))

@@ -1,0 +1,125 @@
+"""Pascal VOC: its lists, its annotations, and what may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ws3.config.run import Voc
+from ws3.datasets import list_dataset
+from ws3.datasets.index import complete
+from ws3.datasets.voc import CLASSES, list_voc
+from ws3.errors import Ws3Error
+
+Tree = Callable[..., Path]
+SPLITS = {
+    "train": {"2007_000032": ["person", "aeroplane", "person"], "2007_000039": ["tvmonitor"]},
+    "val": {"2007_000033": ["dog"]},
+    "trainaug": {"2008_000002": ["tvmonitor", "cat"], "2007_000032": ["aeroplane", "person"]},
+}
+
+
+def voc(root: Path, train: str = "train", val: str | None = "val") -> Voc:
+    return Voc.model_validate({"kind": "voc", "root": str(root), "train": train, "val": val})
+
+
+def test_listing_and_index(voc_tree: Tree, tmp_path: Path) -> None:
+    root = voc_tree(SPLITS)
+    listing = list_dataset(voc(root), tmp_path)
+    assert listing.classes == CLASSES
+    assert len(CLASSES) == 20
+    assert [(r.image, r.split, r.labels) for r in listing.rows] == [
+        ("2007_000032", "train", ("aeroplane", "person")),
+        ("2007_000039", "train", ("tvmonitor",)),
+        ("2007_000033", "val", ("dog",)),
+    ]
+    assert listing.rows[0].path == str(root / "JPEGImages" / "2007_000032.jpg")
+    assert listing.rows[0].mask == str(root / "SegmentationClass" / "2007_000032.png")
+    assert all(row.problem == "" for row in complete(listing).rows)
+
+
+def test_without_validation(voc_tree: Tree) -> None:
+    assert {r.split for r in list_voc(voc(voc_tree(SPLITS), val=None)).rows} == {"train"}
+
+
+@pytest.mark.parametrize(
+    "place", ["Segmentation/trainaug", "Segmentation/train_aug", "SegmentationAug/train_aug"]
+)
+def test_augmented_list(voc_tree: Tree, place: str) -> None:
+    root = voc_tree(SPLITS)
+    sets = root / "ImageSets"
+    (sets / "SegmentationAug").mkdir()
+    (sets / "Segmentation" / "trainaug.txt").rename(sets / f"{place}.txt")
+    rows = list_voc(voc(root, "trainaug")).rows
+    assert [r.image for r in rows] == ["2008_000002", "2007_000032", "2007_000033"]
+    assert [Path(r.mask).parent.name for r in rows] == [
+        "SegmentationClassAug",
+        "SegmentationClassAug",
+        "SegmentationClass",
+    ]
+
+
+def test_augmented_list_of_paths(voc_tree: Tree) -> None:
+    root = voc_tree(SPLITS)
+    (root / "ImageSets" / "Segmentation" / "trainaug.txt").write_text(
+        "/JPEGImages/2008_000002.jpg /SegmentationClassAug/2008_000002.png\n"
+    )
+    assert [r.image for r in list_voc(voc(root, "trainaug", None)).rows] == ["2008_000002"]
+
+
+def test_absent_lists_and_folders_are_named(voc_tree: Tree) -> None:
+    root = voc_tree({"train": SPLITS["train"]})
+    with pytest.raises(Ws3Error, match=r"augmented training list is in none of .*trainaug\.txt"):
+        list_voc(voc(root, "trainaug", None))
+    with pytest.raises(Ws3Error, match=r"val\.txt: No such file"):
+        list_voc(voc(root))
+    (root / "ImageSets" / "Segmentation" / "trainaug.txt").write_text("2007_000032\n")
+    with pytest.raises(Ws3Error, match="SegmentationClassAug: no such folder"):
+        list_voc(voc(root, "trainaug", None))
+    with pytest.raises(Ws3Error, match=r"no folder JPEGImages.*VOCdevkit/VOC2012"):
+        list_voc(voc(root.parent))
+
+
+def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
+    root = voc_tree(SPLITS)
+    (root / "Annotations" / "2007_000032.xml").unlink()
+    (root / "SegmentationClass" / "2007_000039.png").unlink()
+    (root / "JPEGImages" / "2007_000033.jpg").unlink()
+    listing = list_voc(voc(root))
+    assert listing.rows[1].stamp.endswith(";missing")
+    assert listing.rows[2].stamp.startswith("missing;")
+    with pytest.raises(Ws3Error) as error:
+        complete(listing)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("3 problems")
+    for line, name in zip(lines[1:], ("000032.xml", "000039.png", "000033.jpg"), strict=True):
+        assert f"{name}: no such file" in line
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        ("<annotation><object>", "no valid XML"),
+        ("", "no valid XML"),
+        (
+            '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+            "<annotation><object><name>&x;</name></object></annotation>",
+            "DOCTYPE",
+        ),
+        ("<annotation><object><name>yeti</name></object></annotation>", "label 'yeti'"),
+        ("<annotation><name>dog</name></annotation>", "has no labels"),
+    ],
+)
+def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> None:
+    root = voc_tree(SPLITS)
+    (root / "Annotations" / "2007_000032.xml").write_text(xml)
+    with pytest.raises(Ws3Error, match=rf"1 problem in(.|\n)*2007_000032: .*{words}"):
+        complete(list_voc(voc(root)))
+
+
+def test_overlapping_splits_are_refused(voc_tree: Tree) -> None:
+    root = voc_tree({"trainval": SPLITS["train"], "val": {"2007_000032": ["person"]}})
+    with pytest.raises(Ws3Error, match="2007_000032: in both train and val"):
+        complete(list_voc(voc(root, "trainval")))

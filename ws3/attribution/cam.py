@@ -1,0 +1,138 @@
+"""Methods that weigh the last spatial features: CAM and its relatives that use gradients.
+
+None of them goes back further than those features, so the trunk needs no gradient. Their maps have
+the features' resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ws3.attribution import catalogue
+from ws3.attribution.interface import Attribution, Options
+from ws3.attribution.network import AttributionNetwork
+from ws3.errors import Ws3Error
+
+
+def cam(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """Class activation maps (Zhou et al. 2016, arXiv 1512.04150).
+
+    The features are weighted by the class's row of the linear head, without its bias; negative
+    evidence is set to 0. All classes come from one forward pass.
+
+    Args:
+        network: The frozen classifier.
+        inputs: Normalised inputs (B, 3, H, W).
+        classes: Logit indices.
+        options: No options of its own; reduction and sign have no meaning here.
+
+    Raises:
+        Ws3Error: If the network doesn't end in global average pooling and one linear layer.
+    """
+    catalogue.resolve("cam", options.values)
+    if network.head is None:
+        raise Ws3Error(
+            f"the method cam needs global average pooling and one linear layer, but "
+            f"{network.architecture} ends otherwise; use the method gradcam"
+        )
+    with torch.no_grad():
+        features = network.features(inputs)
+        logits = network.logits_from_features(features)
+        # All classes, as the shape of the product decides its rounding: a class's map then is the
+        # same whatever others the image has.
+        maps = nn.functional.conv2d(features, network.head[:, :, None, None])
+        scores = maps[:, list(classes)].transpose(0, 1).relu().float()
+        return Attribution(scores, logits[:, list(classes)].float().sigmoid())
+
+
+def gradcam(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
+
+    The features are weighted by the mean of their gradient over the map. On a network with a
+    pooled-linear head this is CAM, divided by the number of the map's pixels.
+
+    Args:
+        network: The frozen classifier.
+        inputs: Normalised inputs (B, 3, H, W).
+        classes: Logit indices.
+        options: No options of its own; reduction and sign have no meaning here.
+    """
+    catalogue.resolve("gradcam", options.values)
+    return _weighted(network, inputs, classes, _mean_gradient)
+
+
+def gradcam_plus_plus(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """Grad-CAM++ (Chattopadhyay et al. 2018, arXiv 1710.11063).
+
+    The class score is the exponential of the logit, as in the paper, which makes the higher
+    derivatives powers of the first; the common factor exp(logit) of a map is left out.
+
+    Args:
+        network: The frozen classifier.
+        inputs: Normalised inputs (B, 3, H, W).
+        classes: Logit indices.
+        options: No options of its own; reduction and sign have no meaning here.
+    """
+    catalogue.resolve("gradcam++", options.values)
+    return _weighted(network, inputs, classes, _corrected_gradient)
+
+
+def layercam(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943) at the last spatial features.
+
+    Each pixel of each feature map is weighted by its own gradient where that is positive.
+
+    Args:
+        network: The frozen classifier.
+        inputs: Normalised inputs (B, 3, H, W).
+        classes: Logit indices.
+        options: No options of its own; reduction and sign have no meaning here.
+    """
+    catalogue.resolve("layercam", options.values)
+    return _weighted(network, inputs, classes, lambda features, gradient: gradient.relu())
+
+
+def _mean_gradient(features: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.mean(dim=(2, 3), keepdim=True)
+
+
+def _corrected_gradient(features: Tensor, gradient: Tensor) -> Tensor:
+    # g^2 / (2 g^2 + sum(A) g^3) without its common factor. Only positive gradients count, so the
+    # denominator is at least 2 if the features are: the paper takes them after a ReLU. Where a
+    # network has none there, a negative sum is taken as 0.
+    total = features.sum(dim=(2, 3), keepdim=True).relu()
+    positive = gradient.relu()
+    return (positive / (2 + total * positive)).sum(dim=(2, 3), keepdim=True)
+
+
+def _weighted(
+    network: AttributionNetwork,
+    inputs: Tensor,
+    classes: Sequence[int],
+    weights: Callable[[Tensor, Tensor], Tensor],
+) -> Attribution:
+    """Sum the features times `weights(features, gradient)`; negative sums are set to 0."""
+    with torch.no_grad():
+        features = network.features(inputs)
+    features.requires_grad_()
+    logits = network.logits_from_features(features)
+    scores = []
+    for position, index in enumerate(classes):
+        (gradient,) = torch.autograd.grad(
+            logits[:, index].sum(), features, retain_graph=position + 1 < len(classes)
+        )
+        with torch.no_grad():
+            scores.append((weights(features, gradient) * features).sum(dim=1).relu().float())
+    probabilities = logits.detach()[:, list(classes)].float().sigmoid()
+    return Attribution(torch.stack(scores), probabilities)

@@ -1,0 +1,32 @@
+"""From one value a channel to one score a pixel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def reduce_channels(
+    values: Tensor,
+    reduction: Literal["max", "mean", "l2", "sum"],
+    sign: Literal["abs", "positive"],
+) -> Tensor:
+    """Return the scores (B, H, W), at least 0, of values (B, channels, H, W), as float32.
+
+    The sign comes first, channel by channel: `abs` takes absolute values, `positive` sets negative
+    ones to 0. Then the channels are reduced: their maximum, mean, Euclidean norm or sum. `max`
+    with `abs` is the saliency map of Simonyan et al. (2013).
+    """
+    signed = values.abs() if sign == "abs" else values.relu()
+    match reduction:
+        case "max":
+            result = signed.amax(dim=1)
+        case "mean":
+            result = signed.mean(dim=1)
+        case "l2":
+            result = torch.linalg.vector_norm(signed, dim=1)
+        case "sum":
+            result = signed.sum(dim=1)
+    return result.float()

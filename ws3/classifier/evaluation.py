@@ -1,0 +1,68 @@
+"""How well a classifier names what is in an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torchmetrics.functional.classification import binary_average_precision
+
+from ws3.classifier.checkpoints import Classifier
+from ws3.datasets.images import decode_rgb, read_bytes
+from ws3.datasets.index import ImageRow
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """Average precision over images.
+
+    Attributes:
+        mean: over the classes that occur, in [0, 1]; None without images.
+        per_class: per class name; None for a class that does not occur.
+    """
+
+    mean: float | None
+    per_class: dict[str, float | None]
+
+
+@torch.inference_mode()
+def average_precision(
+    classifier: Classifier, rows: Sequence[ImageRow], device: torch.device
+) -> AveragePrecision:
+    """Measure a classifier on whole images, their short side the network's input size.
+
+    Args:
+        classifier: the classifier; its network is moved to the device and back.
+        rows: images with labels; those with a problem are left out.
+        device: where to compute.
+
+    Raises:
+        Ws3Error: if an image can't be read.
+    """
+    good = [row for row in rows if not row.problem]
+    if not good:
+        return AveragePrecision(None, dict.fromkeys(classifier.classes))
+    network = classifier.network.to(device).eval()
+    logits = torch.stack([network(_whole(row, classifier).to(device))[0].cpu() for row in good])
+    network.cpu()
+    per_class: dict[str, float | None] = {}
+    for index, name in enumerate(classifier.classes):
+        labels = torch.tensor([int(name in row.labels) for row in good])
+        scored = binary_average_precision(logits[:, index].sigmoid(), labels)
+        per_class[name] = float(scored) if labels.any() else None
+    defined = [value for value in per_class.values() if value is not None]
+    return AveragePrecision(float(np.mean(defined)), per_class)
+
+
+def _whole(row: ImageRow, classifier: Classifier) -> torch.Tensor:
+    image = decode_rgb(read_bytes(row.path), row.path)
+    scale = classifier.input_size / min(image.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
+    pixels = resized.astype(np.float32) / 255
+    mean, std = (np.asarray(values, np.float32) for values in (classifier.mean, classifier.std))
+    normalised = (pixels - mean) / std
+    return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]

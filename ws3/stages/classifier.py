@@ -1,0 +1,93 @@
+"""index -> classifier.pt."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ws3.classifier.checkpoints import Classifier, adopt, save
+from ws3.classifier.evaluation import average_precision
+from ws3.classifier.networks import device
+from ws3.classifier.training import train
+from ws3.files import file_digest, write_json
+from ws3.jobs.fingerprints import fingerprint
+from ws3.jobs.run import Run, read_json
+
+_log = logging.getLogger(__name__)
+
+
+def train_classifier(run: Run) -> None:
+    """Train the classifier, or take the user's own, and measure it on the val split.
+
+    A classifier that was trained on the same images in the same way is kept; an interrupted
+    training goes on from its last epoch.
+
+    Raises:
+        Ws3Error: if a checkpoint doesn't fit, an image can't be read, or training diverges.
+    """
+    config, path = run.config.classifier, run.classifier_file
+    made_from, described = _fingerprint(run), path.with_suffix(".json")
+    known = read_json(described) if described.exists() else {}
+    if known.get("fingerprint") == made_from and known.get("digest") == file_digest(path):
+        _log.info("%s: trained on these images already", path)
+        write_json(run.receipt("classifier"), known)
+        return
+    torch.set_num_threads(run.config.threads)
+    place = device(run.config.device)
+    epochs = None
+    if config.checkpoint is not None:
+        classifier = adopt(
+            config.checkpoint, config.architecture, run.index.classes, config.input_size
+        )
+    else:
+        trained = train(
+            run.rows(["train"]),
+            run.rows(["val"]),
+            run.index.classes,
+            config,
+            seed=run.config.seed,
+            folder=run.folder / "classifier",
+            device=place,
+            progress=sys.stderr.isatty(),
+        )
+        classifier, epochs = trained.classifier, len(trained.epochs)
+    save(path, classifier)
+    facts = {
+        "architecture": classifier.architecture,
+        "classes": list(classifier.classes),
+        "input_size": classifier.input_size,
+        "epochs": epochs,
+        "fingerprint": made_from,
+        "digest": file_digest(path),
+        "metrics": _metrics(run, classifier, place),
+    }
+    write_json(described, facts)
+    write_json(run.receipt("classifier"), facts)
+
+
+def _fingerprint(run: Run) -> str:
+    config = run.config.classifier
+    files = {name: _file_part(name) for name in (config.weights, config.checkpoint) if name}
+    return fingerprint(
+        config=config.model_dump(mode="json"),
+        files=files,
+        train=[(row.image, row.sha256, row.labels) for row in run.rows(["train"])],
+        classes=list(run.index.classes),
+        seed=run.config.seed,
+        threads=run.config.threads,
+    )
+
+
+def _file_part(name: str) -> str:
+    return "" if name == "imagenet" else file_digest(Path(name))
+
+
+def _metrics(run: Run, classifier: Classifier, place: torch.device) -> dict[str, Any]:
+    split = "val" if run.rows(["val"]) else "train"
+    measured = average_precision(classifier, run.rows([split]), place)
+    _log.info("mAP on %s: %s", split, measured.mean)
+    return {"split": split, "mean_ap": measured.mean, "per_class_ap": measured.per_class}
