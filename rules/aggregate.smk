@@ -3,8 +3,7 @@
 
 rule aggregate:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         saliency=upstream("maps", "saliency"),
     output:
         f"{RUN}/receipts/maps/{{recipe}}/{{batch}}.json",

@@ -3,8 +3,7 @@
 
 rule train_classifier:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
     output:
         f"{RUN}/receipts/classifier.json",
     log:

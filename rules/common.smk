@@ -19,13 +19,19 @@ except Ws3Error as error:
 RUN = PLAN.folder
 
 
+# Not jobs: a job's inputs would make all others run again whenever these files change.
+onstart:
+    if workflow.is_main_process:
+        PLAN.begin()
+
+
 wildcard_constraints:
     recipe="[^/]+",
     batch="[^/]+",
 
 
 def run_folder(wildcards, input):
-    return os.path.dirname(input.config)
+    return os.path.dirname(os.path.dirname(input.index))
 
 
 def identity(stage):

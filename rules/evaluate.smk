@@ -3,8 +3,7 @@
 
 rule evaluate:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         results=of_recipe(PLAN.evaluation_inputs),
     output:
         f"{RUN}/evaluation/{{recipe}}.json",
@@ -29,7 +28,7 @@ rule evaluate:
 
 rule summary:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
+        index=f"{RUN}/receipts/index.json",
         evaluations=PLAN.evaluations(),
     output:
         f"{RUN}/evaluation/summary.csv",

@@ -1,28 +1,7 @@
-# images + labels -> results/<run>/config.yaml, index.csv, classes.txt
-
-
-localrules:
-    config,
-
-
-rule config:
-    output:
-        f"{RUN}/config.yaml",
-    log:
-        f"{RUN}/logs/config.log",
-    conda:
-        "../envs/ws3.yaml"
-    params:
-        text=PLAN.config_text,
-    message:
-        "Write the resolved configuration"
-    shell:
-        "printf '%s' {params.text:q} > {output} 2> {log}"
+# images + labels -> results/<run>/index.csv, classes.txt
 
 
 rule index:
-    input:
-        config=ancient(f"{RUN}/config.yaml"),
     output:
         f"{RUN}/receipts/index.json",
     log:
@@ -35,7 +14,7 @@ rule index:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        run=run_folder,
+        run=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         index=as_text(PLAN.index_params),
     message:
         "Index the images"

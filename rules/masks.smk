@@ -3,8 +3,7 @@
 
 rule threshold:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         maps=of_recipe(PLAN.threshold_inputs),
     output:
         f"{RUN}/thresholds/{{recipe}}.json",
@@ -29,8 +28,7 @@ rule threshold:
 
 rule masks:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         maps=upstream("masks", "maps"),
         threshold=f"{RUN}/thresholds/{{recipe}}.json",
     output:

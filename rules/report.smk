@@ -3,8 +3,7 @@
 
 rule report:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         summary=f"{RUN}/evaluation/summary.csv",
         evaluations=PLAN.evaluations(),
     output:

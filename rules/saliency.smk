@@ -3,8 +3,7 @@
 
 rule saliency:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         classifier=f"{RUN}/receipts/classifier.json",
     output:
         f"{RUN}/receipts/saliency/{{recipe}}/{{batch}}.json",

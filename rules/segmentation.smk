@@ -3,8 +3,7 @@
 
 rule train_segmenter:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         masks=lambda wildcards: PLAN.receipts("masks", wildcards.recipe, ["train"]),
     output:
         f"{RUN}/receipts/segmentation/{{recipe}}.json",
@@ -29,8 +28,7 @@ rule train_segmenter:
 
 rule predict:
     input:
-        config=ancient(f"{RUN}/config.yaml"),
-        index=ancient(f"{RUN}/receipts/index.json"),
+        index=f"{RUN}/receipts/index.json",
         model=f"{RUN}/receipts/segmentation/{{recipe}}.json",
     output:
         f"{RUN}/receipts/predictions/{{recipe}}/{{batch}}.json",

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         NoSpaceError: if the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     with no_space_is_an_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             with temporary.open("rb") as file:
@@ -52,9 +52,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         NoSpaceError: if the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     with no_space_is_an_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             _replace_folder(temporary, path)
@@ -77,9 +77,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal data makes equal bytes."""
-    write_bytes(
-        path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-    )
+    write_bytes(path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
 def temporary_beside(path: Path) -> Path:
@@ -120,15 +118,18 @@ def no_space_is_an_error(path: Path) -> Iterator[None]:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    try:
-        new.rename(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
+    while True:
+        try:
+            new.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
         old = temporary_beside(path)
-        path.rename(old)
-        new.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        # If it is gone, another writer is replacing it at this moment, by an equal one.
+        with suppress(FileNotFoundError):
+            path.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def file_digest(path: Path) -> str:

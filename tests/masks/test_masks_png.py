@@ -103,9 +103,11 @@ def test_a_full_disk_is_said_and_leaves_the_old_mask(path, monkeypatch):
     assert np.array_equal(read_mask(path), MASK)
 
 
-def test_a_missing_folder_is_said(tmp_path):
-    with pytest.raises(Ws3Error, match=r"can't write .*No such file"):
-        write_mask(tmp_path / "none" / "a.png", MASK, {})
+def test_a_place_that_can_not_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(Ws3Error, match=r"mask\.png: can't be written"):
+        write_mask(tmp_path / "file" / "mask.png", np.zeros((2, 2), np.uint8), {})
+
 
 
 @pytest.mark.parametrize("mask", [MASK.astype(np.int64), MASK[None], np.zeros((0, 4), np.uint8)])

@@ -17,15 +17,14 @@ from ws3.config.schema import schema_text
 @pytest.mark.slow
 def test_a_bare_dry_run_shows_the_demo(tmp_path):
     jobs = planned(tmp_path, None)
-    # 240 training and 60 validation images in batches of 100, three recipes.
+    # 200 training and 50 validation images in batches of 100, three recipes.
     assert jobs == {
-        "config": 1,
         "index": 1,
         "train_classifier": 1,
-        "saliency": 12,
-        "aggregate": 12,
+        "saliency": 9,
+        "aggregate": 9,
         "threshold": 3,
-        "masks": 12,
+        "masks": 9,
         "train_segmenter": 1,
         "predict": 1,
         "evaluate": 3,
@@ -38,8 +37,8 @@ def test_a_bare_dry_run_shows_the_demo(tmp_path):
 @pytest.mark.slow
 def test_one_image_a_job_is_one_job_per_image_and_stage(tmp_path):
     jobs = planned(tmp_path, None, "--config", "images_per_job=1")
-    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (900, 900, 900)
-    assert jobs["predict"] == 60
+    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (750, 750, 750)
+    assert jobs["predict"] == 50
 
 
 @pytest.mark.slow
@@ -47,7 +46,7 @@ def test_each_stage_may_have_its_own_batch_size(tmp_path):
     data = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     data["images_per_job"] = {"saliency": 7, "maps": 60, "masks": 11, "predictions": 60}
     jobs = planned(tmp_path, data)
-    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (3 * 44, 3 * 5, 3 * 28)
+    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (3 * 37, 3 * 5, 3 * 24)
 
 
 @pytest.mark.slow

@@ -79,11 +79,7 @@ def normalised(scores: NDArray[np.float32], aggregation: Aggregation) -> NDArray
     Raises:
         Ws3Error: if a score is not a finite number.
     """
-    if not np.isfinite(scores).all():
-        raise Ws3Error(
-            "the attribution is not a finite number; check the classifier's weights, or choose "
-            "precision: fp32"
-        )
+    _check_finite(scores)
     if aggregation.normalise_samples == "none":
         return scores
     by = np.max if aggregation.normalise_samples == "max" else np.mean
@@ -104,8 +100,12 @@ def raw_chunk(
         samples: in order of their numbers.
         scores: per sample, float32 (classes, h, w), all of one size.
         probabilities: per sample, float32 (classes,).
+
+    Raises:
+        Ws3Error: if a score is not a finite number.
     """
     stacked = np.stack(scores)
+    _check_finite(stacked)
     scales = stacked.max(axis=(2, 3))
     divisor = np.where(scales > 0, scales, 1)[:, :, None, None]
     return RawChunk(
@@ -114,3 +114,11 @@ def raw_chunk(
         scales,
         np.stack(probabilities),
     )
+
+
+def _check_finite(scores: NDArray[np.float32]) -> None:
+    if not np.isfinite(scores).all():
+        raise Ws3Error(
+            "the attribution is not a finite number; check the classifier's weights, or choose "
+            "precision: fp32"
+        )

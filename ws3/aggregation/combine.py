@@ -48,11 +48,10 @@ def combine(
     if sums is None or weights is None or not (weights > 0).all():
         raise Ws3Error("some pixels lie in no sample; ask for more samples")
     maps = sums if _is_max(aggregation) else sums / weights
-    maps = subtract_others(smooth(maps, aggregation.smoothing), aggregation.subtract_others)
-    scaled = scale(maps, aggregation.scale)
-    if not np.isfinite(scaled).all():
+    if not np.isfinite(maps).all():
         raise Ws3Error("the map holds values that are not finite numbers")
-    return scaled.astype(np.float16)
+    maps = subtract_others(smooth(maps, aggregation.smoothing), aggregation.subtract_others)
+    return scale(maps, aggregation.scale).astype(np.float16)
 
 
 def sum_raw(chunk: RawChunk, aggregation: Aggregation, plan: SamplePlan) -> SampleChunk:

@@ -31,6 +31,11 @@ def main() -> None:
         # The reader (head, less) went away; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        # A full or read-only disk, no permission, a folder in place of a file: no fault of ours.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ws3: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

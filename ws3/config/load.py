@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ws3.config.presets import expand_presets
+from ws3.config.recipes import Recipe
 from ws3.config.run import RunConfig
 from ws3.errors import Ws3Error
 
@@ -73,8 +74,9 @@ def _lines(error: ValidationError, data: Mapping[str, Any]) -> Iterable[str]:
     details = error.errors(include_url=False, include_context=True)
     tried = [detail for detail in details if not _is_untried_branch(detail, data, details)]
     for detail in tried:
-        path = _path(detail["loc"], data, detail["type"])
-        yield f"{path}: {_message(detail, path, data)}" if path else _message(detail, path, data)
+        parts = _path(detail["loc"], data, detail["type"])
+        message = _message(detail, parts, data)
+        yield f"{'.'.join(parts)}: {message}" if parts else message
 
 
 def _is_untried_branch(
@@ -104,26 +106,33 @@ def _walk(loc: Sequence[int | str], data: Any) -> tuple[list[str], Any]:
     return parts, node
 
 
-def _path(loc: Sequence[int | str], data: Mapping[str, Any], kind: str) -> str:
+def _path(loc: Sequence[int | str], data: Mapping[str, Any], kind: str) -> list[str]:
     parts, _ = _walk(loc, data)
     if kind == "missing":
         parts.append(str(loc[-1]))
-    return ".".join(parts)
+    return parts
 
 
-def _message(detail: Any, path: str, data: Mapping[str, Any]) -> str:
+def _message(detail: Any, path: Sequence[str], data: Mapping[str, Any]) -> str:
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
-        allowed = _allowed_keys(path.split(".")[:-1], data)
+        allowed = _allowed_keys(path[:-1], data)
         return "this key is unknown" + (f"; the keys here are: {allowed}" if allowed else "")
     if kind == "missing":
         return "this key is required"
     if kind == "union_tag_not_found":
-        return f"the key 'kind' is required; allowed: {_kinds(path.split('.'), data)}"
+        return f"the key 'kind' is required; allowed: {_kinds(path, data)}"
     if kind == "union_tag_invalid":
-        return f"kind {detail['ctx']['tag']!r} is unknown; allowed: {_kinds(path.split('.'), data)}"
+        return f"kind {detail['ctx']['tag']!r} is unknown; allowed: {_kinds(path, data)}"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return f"a mapping of keys to values is expected, not {value!r}"
+    if kind == "tuple_type":
+        return f"a list is expected, not {value!r}"
+    if kind in ("too_short", "too_long"):
+        limit = "at least {min_length}" if kind == "too_short" else "at most {max_length}"
+        return f"a length of {limit.format(**detail['ctx'])} is expected, not {value!r}"
     return f"{detail['msg']}, not {value!r}"
 
 
@@ -145,7 +154,9 @@ def _allowed_keys(path: Sequence[str], data: Mapping[str, Any]) -> str:
         if field is not None and kind in get_args(field.annotation):
             models = [model]
             break
-    return ", ".join(dict.fromkeys(name for model in models for name in model.model_fields))
+    names = [name for model in models for name in model.model_fields]
+    # Presets are expanded before the recipe is validated, so that no field tells of them.
+    return ", ".join(dict.fromkeys(["preset", *names] if Recipe in models else names))
 
 
 def _models_at(path: Sequence[str], data: Mapping[str, Any]) -> list[type[BaseModel]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+Items = TypeVar("Items", bound=tuple[Any, ...])
 
 
 class Section(BaseModel):
-    """One block of the configuration: immutable, and unknown keys are refused."""
+    """One block of the configuration: immutable; unknown keys, inf and nan are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _refuse_bool(value: Any) -> Any:
@@ -19,5 +21,20 @@ def _refuse_bool(value: Any) -> Any:
     return value
 
 
+def _refuse_reversed(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"the range starts at {value[0]}, above its end {value[1]}")
+    return value
+
+
+def _refuse_repeated(value: Items) -> Items:
+    twice = [item for number, item in enumerate(value) if item in value[:number]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is listed twice; list it once")
+    return value
+
+
 Int = Annotated[int, BeforeValidator(_refuse_bool)]
 Float = Annotated[float, BeforeValidator(_refuse_bool)]
+Range = AfterValidator(_refuse_reversed)
+Distinct = AfterValidator(_refuse_repeated)

@@ -89,7 +89,7 @@ def _expand(name: Any, recipe: Any, source: str) -> Any:
     if not isinstance(recipe, Mapping) or "preset" not in recipe:
         return recipe
     preset = recipe["preset"]
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         close = get_close_matches(str(preset), PRESETS, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise Ws3Error(

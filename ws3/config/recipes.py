@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from ws3.config.model import Float, Int, Section
+from ws3.config.model import Float, Int, Range, Section
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
@@ -36,7 +36,8 @@ class Samples(Section):
         description="full: the image once; crops: random windows; noise: the image with Gaussian "
         "noise (SmoothGrad); masking: the image with hidden patches; scales: several sizes.",
     )
-    count: Annotated[Int, Field(ge=1, le=65535)] = Field(
+    # The store's uint16 counts have 65535 for a missing chunk.
+    count: Annotated[Int, Field(ge=1, le=65534)] = Field(
         1, description="Samples an image, for crops, noise and masking."
     )
     samples_per_chunk: Annotated[Int, Field(ge=1)] | Literal["count"] = Field(
@@ -48,7 +49,7 @@ class Samples(Section):
         description="Samples that pass the network at once (crops, noise, masking). Part of what a "
         "result is: another batch shape lets the network's arithmetic round differently.",
     )
-    side: tuple[PositiveFraction, PositiveFraction] = Field(
+    side: Annotated[tuple[PositiveFraction, PositiveFraction], Range] = Field(
         (0.4, 0.95), description="Crops: range of the window's side, as a share of the short side."
     )
     noise: Annotated[Float, Field(ge=0.0)] | None = Field(
@@ -64,13 +65,6 @@ class Samples(Section):
     input_size: Annotated[Int, Field(ge=32, le=4096)] | None = Field(
         None, description="Side in pixels of the network's input; null: the classifier's own."
     )
-
-    @field_validator("side")
-    @classmethod
-    def _side_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
-            raise ValueError(f"the range starts at {value[0]}, above its end {value[1]}")
-        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ws3.config.model import Float, Int, Section
+from ws3.config.model import Distinct, Float, Int, Range, Section
 from ws3.config.recipes import Fraction, PositiveFraction, Precision, Recipe
 
 Stage = Literal["saliency", "maps", "masks", "predictions"]
 STAGES: tuple[Stage, ...] = ("saliency", "maps", "masks", "predictions")
+Positive = Annotated[Float, Field(gt=0)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -89,14 +90,14 @@ class Classifier(Section):
     )
     epochs: Annotated[Int, Field(ge=1)] = 5
     batch_size: Annotated[Int, Field(ge=1)] = 16
-    learning_rate: Annotated[Float, Field(gt=0)] = Field(
+    learning_rate: Positive = Field(
         1e-3, description="Peak rate of the new head; the backbone has a share of it."
     )
     backbone_rate: Annotated[Float, Field(ge=0, le=1)] = Field(
         0.1, description="The backbone's share of the learning rate; 0 freezes it."
     )
     weight_decay: Annotated[Float, Field(ge=0)] = 1e-4
-    crop_area: tuple[PositiveFraction, PositiveFraction] = Field(
+    crop_area: Annotated[tuple[PositiveFraction, PositiveFraction], Range] = Field(
         (0.3, 1.0), description="Augmentation: area of the random crop, as a share of the image."
     )
     label_smoothing: Annotated[Float, Field(ge=0, lt=0.5)] = 0.0
@@ -105,10 +106,10 @@ class Classifier(Section):
 class CrfParameters(Section):
     """Dense CRF (Krähenbühl and Koltun 2011), in pydensecrf's own terms."""
 
-    gaussian_sxy: Annotated[Float, Field(gt=0)] = 3.0
+    gaussian_sxy: Positive = 3.0
     gaussian_compat: Annotated[Float, Field(ge=0)] = 3.0
-    bilateral_sxy: Annotated[Float, Field(gt=0)] = 50.0
-    bilateral_srgb: Annotated[Float, Field(gt=0)] = 5.0
+    bilateral_sxy: Positive = 50.0
+    bilateral_srgb: Positive = 5.0
     bilateral_compat: Annotated[Float, Field(ge=0)] = 10.0
     iterations: Annotated[Int, Field(ge=1, le=1000)] = 10
     unary: Literal["softmax", "labels"] = Field(
@@ -131,7 +132,7 @@ class PowerBackground(Section):
     """Background score (1 - max over classes)^alpha (Ahn and Kwak 2018)."""
 
     kind: Literal["power"]
-    alpha: Annotated[Float, Field(gt=0)] = 4.0
+    alpha: Positive = 4.0
 
 
 class TunedBackground(Section):
@@ -161,22 +162,39 @@ class Masks(Section):
     )
 
 
+# The names of `ws3.segmentation.networks.ARCHITECTURES`, which can't be read here without torch.
+Segmenter = Literal[
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v2",
+    "deeplabv3_mobilenet_v3_large",
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "lraspp_mobilenet_v2",
+    "lraspp_mobilenet_v3_large",
+]
+
+
 class Segmentation(Section):
     """The network that learns from the pseudo-masks."""
 
-    recipes: tuple[str, ...] = Field((), description="Recipes whose masks train a network.")
-    architecture: str = Field(
-        "deeplabv3_resnet50", description="A torchvision segmentation network."
+    recipes: Annotated[tuple[str, ...], Distinct] = Field(
+        (), description="Recipes whose masks train a network."
+    )
+    architecture: Segmenter = Field(
+        "deeplabv3_resnet50",
+        description="A torchvision segmentation network, or one of ours, made of torchvision's "
+        "parts: deeplabv3_mobilenet_v2 and lraspp_mobilenet_v2, the smallest.",
     )
     weights: str | None = Field(
         None, description="Start the backbone from: imagenet, a state-dict file, or null."
     )
     epochs: Annotated[Int, Field(ge=1)] = 20
     batch_size: Annotated[Int, Field(ge=2)] = 8
-    learning_rate: Annotated[Float, Field(gt=0)] = Field(0.01, description="Poly schedule, SGD.")
+    learning_rate: Positive = Field(0.01, description="Poly schedule, SGD.")
     weight_decay: Annotated[Float, Field(ge=0)] = 1e-4
     crop_size: Annotated[Int, Field(ge=32, le=4096)] = 321
-    scale: tuple[Annotated[Float, Field(gt=0)], Annotated[Float, Field(gt=0)]] = Field(
+    scale: Annotated[tuple[Positive, Positive], Range] = Field(
         (0.5, 1.5), description="Augmentation: range of the random scale."
     )
     test_scales: tuple[Annotated[Float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
@@ -189,7 +207,7 @@ class Segmentation(Section):
 class Evaluation(Section):
     """Where the figures come from."""
 
-    splits: tuple[Literal["train", "val"], ...] = Field(
+    splits: Annotated[tuple[Literal["train", "val"], ...], Distinct] = Field(
         ("val",),
         description="Splits to report on; maps and masks are made for them too.",
         min_length=1,

@@ -15,11 +15,18 @@ from ws3.config.run import RunConfig
 _HEADER = """\
 # Generated from ws3/config by `make schema`; editors read it, and a test keeps it in step.
 """
+# Pydantic leaves its own names of bounds in the schema of a number that has a validator.
+_BOUNDS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+}
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of a configuration file."""
-    generated = RunConfig.model_json_schema()
+    generated: dict[str, Any] = _with_bounds(RunConfig.model_json_schema())
     recipe = generated["$defs"]["Recipe"]
     recipe["properties"]["preset"] = {
         "enum": list(PRESETS),
@@ -33,6 +40,12 @@ def schema() -> dict[str, Any]:
 def schema_text() -> str:
     """Return the schema as the text of `config/schema.yaml`."""
     return _HEADER + yaml.safe_dump(schema(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _with_bounds(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {_BOUNDS.get(key, key): _with_bounds(value) for key, value in node.items()}
+    return [_with_bounds(item) for item in node] if isinstance(node, list) else node
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ _BEGAN = time.monotonic()
 class Clock:
     """Seconds by phase: start (of the program), load, compute, write."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: float = 0.0) -> None:
+        """Begin with the seconds that the program took to start, for its first batch."""
         self.seconds: dict[Phase, float] = {
-            "start": time.monotonic() - _BEGAN,
+            "start": start,
             "load": 0.0,
             "compute": 0.0,
             "write": 0.0,
@@ -30,3 +31,8 @@ class Clock:
             yield
         finally:
             self.seconds[name] += time.monotonic() - began
+
+
+def since_start() -> float:
+    """Return the seconds since the program began."""
+    return time.monotonic() - _BEGAN

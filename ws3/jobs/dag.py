@@ -13,14 +13,14 @@ from functools import cached_property
 from typing import Any
 
 from ws3.attribution.catalogue import check
-from ws3.config.load import dump, resolve
+from ws3.config.load import resolve
 from ws3.config.run import RunConfig, Stage, TunedBackground
 from ws3.datasets.index import Listing, row_digest
 from ws3.errors import Ws3Error
 from ws3.jobs.batches import Batches, stage_batches
 from ws3.jobs.fingerprints import crf_part
 from ws3.jobs.run import Run
-from ws3.jobs.sources import known_listing, signature
+from ws3.jobs.sources import known_listing
 
 
 class Plan:
@@ -126,17 +126,28 @@ class Plan:
         """Return the figures of all recipes."""
         return [self.run.evaluation_file(name).as_posix() for name in self.config.recipes]
 
-    @cached_property
-    def config_text(self) -> str:
-        """The resolved configuration, as YAML."""
-        return dump(self.config)
+    def begin(self) -> None:
+        """Write down the resolved configuration, and bring an index that is there up to date.
+
+        Snakemake calls this before the first job of a run. The first index is a job; images that
+        change later are few, and reading them here leaves all other images' jobs alone. (As a
+        rerun job, the index would make every job run again; as an `ancient` input, it would hide
+        from Snakemake that the jobs behind it have other reasons to run.)
+
+        Raises:
+            Ws3Error: with one line for every problem of the changed images.
+        """
+        from ws3.stages.index import index, index_is_current, write_config
+
+        write_config(self.run)
+        if self.run.receipt("index").exists() and not index_is_current(self.run, self.listing):
+            index(self.run)
 
     @cached_property
     def index_params(self) -> dict[str, Any]:
-        """What the index depends on."""
+        """What dataset is indexed."""
         return {
-            "images": row_digest(self.listing.rows),
-            "dataset": signature(self.config.dataset, self.run.folder)["dataset"],
+            "dataset": self.config.dataset.model_dump(mode="json"),
             "on_bad_image": self.config.on_bad_image,
         }
 

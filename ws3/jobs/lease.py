@@ -14,9 +14,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from ws3.files import no_space_is_an_error
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life of a lease's owner."""
@@ -64,7 +67,7 @@ class Lease:
         while not self._take():
             owner = self._read_owner()
             if self._is_dead(owner):
-                self._break()
+                self._break(owner)
                 continue
             if not announced:
                 _log.warning(
@@ -97,8 +100,9 @@ class Lease:
         # A link is atomic on every file system that clusters use, and the file that it makes
         # is never seen empty.
         ours = self._path.with_name(f".tmp-{self._path.name}-{self._owner['token']}")
-        ours.write_text(json.dumps(self._owner), encoding="utf-8")
         try:
+            with no_space_is_an_error(self._path):
+                ours.write_text(json.dumps(self._owner), encoding="utf-8")
             os.link(ours, self._path)
         except FileExistsError:
             return False
@@ -106,9 +110,9 @@ class Lease:
             ours.unlink(missing_ok=True)
         return True
 
-    def _read_owner(self) -> dict[str, Any]:
+    def _read_owner(self, path: Path | None = None) -> dict[str, Any]:
         try:
-            owner = json.loads(self._path.read_text(encoding="utf-8"))
+            owner = json.loads((path or self._path).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return owner if isinstance(owner, dict) else {}
@@ -117,28 +121,38 @@ class Lease:
         try:
             silent = time.time() - self._path.stat().st_mtime
         except FileNotFoundError:
-            return False
+            return True  # given back meanwhile
         if silent > self._stale:
             return True
         same_host = owner.get("host") == self._owner["host"]
         return same_host and not _alive(int(owner.get("pid", 0)))
 
-    def _break(self) -> None:
+    def _break(self, dead: dict[str, Any]) -> None:
         # Of several that find the owner dead, the rename lets one remove the file.
         grave = self._path.with_name(f".tmp-{self._path.name}-{secrets.token_hex(4)}")
         try:
             self._path.rename(grave)
         except FileNotFoundError:
             return
+        if self._read_owner(grave).get("token") != dead.get("token"):
+            # Another was quicker, and this is already its lease: put it back.
+            with suppress(FileExistsError):
+                os.link(grave, self._path)
         grave.unlink(missing_ok=True)
 
     def _beat(self) -> None:
+        ours = self._owner["token"]
         while not self._stop.wait(self._heartbeat):
             try:
-                os.utime(self._path)
+                if self._read_owner().get("token", ours) == ours:
+                    os.utime(self._path)
+                    continue
+            except FileNotFoundError:
+                pass
             except OSError:
-                _log.warning("the lease %s is gone; another job may have taken over", self._path)
-                return
+                continue  # a network file system may be away for a moment
+            _log.warning("the lease %s is lost; another job may have taken over", self._path)
+            return
 
 
 def _alive(pid: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ws3.config.load import load
 from ws3.config.recipes import Recipe
-from ws3.config.run import RunConfig
+from ws3.config.run import RunConfig, Stage
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
 
@@ -47,6 +47,11 @@ class Run:
     def index_file(self) -> Path:
         """The index of all images; `classes.txt` lies beside it."""
         return self.folder / "index.csv"
+
+    @property
+    def index_facts(self) -> Path:
+        """What the index was made from, and the problems it found."""
+        return self.folder / "index.json"
 
     @cached_property
     def index(self) -> Index:
@@ -115,6 +120,15 @@ class Run:
     def mask_file(self, recipe: str, image: str) -> Path:
         """An image's pseudo-mask."""
         return self.folder / "masks" / recipe / f"{image}.png"
+
+    def results(self, stage: Stage, recipe: str) -> Path:
+        """The folder of a per-image stage's results: a store, or a folder of masks."""
+        return {
+            "saliency": self.saliency_store(recipe),
+            "maps": self.map_store(recipe),
+            "masks": self.mask_file(recipe, "any").parent,
+            "predictions": self.prediction_file(recipe, "any").parent,
+        }[stage]
 
     def model_file(self, recipe: str) -> Path:
         """The segmentation network trained on a recipe's masks."""

@@ -18,9 +18,9 @@ from ws3 import __version__
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError, write_json
+from ws3.files import NoSpaceError, no_space_is_an_error, write_json
 from ws3.jobs.batches import Batch
-from ws3.jobs.clock import Clock
+from ws3.jobs.clock import Clock, since_start
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
 from ws3.jobs.run import Run, read_json
@@ -84,6 +84,7 @@ def run_batches(run: Run, work: Work, batches: Sequence[Batch]) -> None:
         TerminatedError: on SIGTERM, after the image in flight.
     """
     failed: dict[str, str] = {}
+    start = since_start()
     with (
         _termination() as stop,
         ProgressReport(_title(work), sum(len(batch.rows) for batch in batches)) as progress,
@@ -91,7 +92,7 @@ def run_batches(run: Run, work: Work, batches: Sequence[Batch]) -> None:
         for batch in batches:
             receipt = run.receipt(work.stage, work.recipe, batch.name)
             with Lease(receipt.with_suffix(".lease"), give_up=stop.check):
-                clock = Clock()
+                clock, start = Clock(start), 0.0
                 tally = _do_images(run, work, batch.rows, clock, stop, progress)
                 if not tally.failed:
                     write_json(receipt, _receipt(work, batch, tally, clock))
@@ -220,7 +221,6 @@ def _summary(tally: Tally) -> str:
 
 def _journal(run: Run, work: Work, row: ImageRow, event: str) -> None:
     path = run.journal_file(work.stage)
-    path.parent.mkdir(parents=True, exist_ok=True)
     entry = {
         "time": round(time.time(), 3),
         "recipe": work.recipe,
@@ -229,8 +229,10 @@ def _journal(run: Run, work: Work, row: ImageRow, event: str) -> None:
         "pid": os.getpid(),
     }
     # One write of one short line: jobs that append at once don't mix their lines.
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    with no_space_is_an_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
 
 class _Stop:

@@ -27,11 +27,10 @@ def known_listing(run: Run, *, look: bool) -> Listing:
         run: the run.
         look: False trusts the index as it is: for a job, whose main process has looked already.
     """
-    receipt = run.receipt("index")
-    if run.index_file.exists() and receipt.exists():
+    if run.index_file.exists() and run.index_facts.exists():
         if not look:
             return read_index(run.index_file)
-        if read_json(receipt).get("sources") == signature(run.config.dataset, run.folder):
+        if read_json(run.index_facts).get("sources") == signature(run.config.dataset, run.folder):
             index = read_index(run.index_file)
             if isinstance(run.config.dataset, Synthetic):
                 return index

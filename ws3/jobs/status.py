@@ -70,7 +70,7 @@ def run_status(run: Run) -> Iterator[StageStatus]:
                 skipped=len(skipped),
                 failed=failed,
                 seconds=sum(sum(receipt["seconds"].values()) for receipt in found),
-                bytes=folder_bytes(_results(run, stage, recipe)),
+                bytes=folder_bytes(run.results(stage, recipe)),
             )
 
 
@@ -101,12 +101,3 @@ def folder_bytes(folder: Path) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-def _results(run: Run, stage: Stage, recipe: str) -> Path:
-    return {
-        "saliency": run.saliency_store(recipe),
-        "maps": run.map_store(recipe),
-        "masks": run.mask_file(recipe, "any").parent,
-        "predictions": run.prediction_file(recipe, "any").parent,
-    }[stage]

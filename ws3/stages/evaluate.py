@@ -63,7 +63,9 @@ def evaluate(run: Run, recipe: str) -> None:
 
     Raises:
         StaleResultError: if a map, mask or prediction is missing or made from other inputs.
+        Ws3Error: if the run has no such recipe.
     """
+    run.recipe(recipe)
     splits = {}
     for split in run.config.evaluation.splits:
         rows = [

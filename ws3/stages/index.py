@@ -7,12 +7,12 @@ import logging
 from ws3.config.load import dump
 from ws3.config.run import Synthetic
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.index import complete, read_index, write_index
+from ws3.datasets.index import Listing, complete, read_index, row_digest, write_index
 from ws3.datasets.synthetic import draw_synthetic
 from ws3.errors import Ws3Error
 from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import ProgressReport
-from ws3.jobs.run import Run
+from ws3.jobs.run import Run, read_json
 from ws3.jobs.sources import signature
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def index(run: Run) -> None:
     write_index(run.index_file, completed)
     splits = {row.split for row in completed.rows}
     write_json(
-        run.receipt("index"),
+        run.index_facts,
         {
             "sources": sources,
             "classes": list(completed.classes),
@@ -55,6 +55,22 @@ def index(run: Run) -> None:
             },
             "problems": {row.image: row.problem for row in completed.rows if row.problem},
         },
+    )
+    # Written once: all jobs depend on it, and must not run again when a few images change.
+    if not run.receipt("index").exists():
+        write_json(run.receipt("index"), {"index": run.index_file.name})
+
+
+def index_is_current(run: Run, listing: Listing) -> bool:
+    """Return whether the index holds these images, with these labels and as they are now."""
+    try:
+        known, facts = read_index(run.index_file), read_json(run.index_facts)
+    except Ws3Error:
+        return False
+    return (
+        known.classes == listing.classes
+        and row_digest(known.rows) == row_digest(listing.rows)
+        and facts.get("sources") == signature(run.config.dataset, run.folder)
     )
 
 

@@ -6,70 +6,118 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ws3.config.run import Stage
+from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
+from ws3.jobs import fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.status import receipts_of
 from ws3.masks.png import read_mask
+from ws3.stages.saliency import expected_chunks, sample_plan
+from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import Damage, remove, verify
 
-_STORES: dict[str, Stage] = {"saliency": "saliency", "maps": "maps"}
-_MASKS: dict[Stage, str] = {
-    "masks": "masks/*/*.png",
-    "predictions": "segmentation/*/predictions/*.png",
-}
+_STORES: tuple[Stage, ...] = ("saliency", "maps")
+_MASKS: tuple[Stage, ...] = ("masks", "predictions")
 
 
 def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check one store; return how many images it holds, and all damage.
 
-    With `repair`, what is damaged is removed, and so are the receipts of a run that vouch for it.
+    In a run's folder, results that a receipt vouches for and the store doesn't hold count as
+    damaged too. With `repair`, what is damaged is removed, and so are the receipts that vouch for
+    it.
 
     Raises:
         Ws3Error: if there is no store of ours at this path.
     """
-    checked, damages = 0, []
-    for _, found in verify(path):
-        checked += 1
-        damages += found
-    folder, recipe = path.parent.parent, path.stem
-    stage = _STORES.get(path.parent.name)
-    run = Run.open(folder) if stage and (folder / "config.yaml").exists() else None
-    if run is not None and stage is not None:
-        damages += _missing(run, stage, recipe, path)
-    if repair:
-        remove(damages)
-        if run is not None and stage is not None:
-            _retract(run, stage, recipe, {damage.image for damage in damages})
-    return checked, damages
+    place = path.absolute()
+    folder = place.parent.parent
+    stage = next((stage for stage in _STORES if stage == place.parent.name), None)
+    if stage is None or not (folder / "config.yaml").exists():
+        checked, damages = _read_through(path)
+        if repair:
+            remove(damages)
+        return checked, damages
+    return _check(Run.open(folder), stage, path.stem, repair=repair)
 
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check every store and mask of a run, likewise."""
     checked, damages = 0, []
-    for store in sorted([*run.folder.glob("saliency/*.zarr"), *run.folder.glob("maps/*.zarr")]):
-        count, found = check_store(store, repair=repair)
-        checked += count
-        damages += found
-    for stage, pattern in _MASKS.items():
-        for path in sorted(run.folder.glob(pattern)):
-            checked += 1
-            try:
-                read_mask(path)
-            except Ws3Error as error:
-                damages.append(Damage(path.stem, path, str(error)))
-                if repair:
-                    path.unlink(missing_ok=True)
-                    recipe = path.parts[len(run.folder.parts) + 1]
-                    _retract(run, stage, recipe, {path.stem})
+    for stage in (*_STORES, *_MASKS):
+        for recipe in _recipes(run, stage):
+            count, found = _check(run, stage, recipe, repair=repair)
+            checked += count
+            damages += found
     return checked, damages
 
 
-def _missing(run: Run, stage: Stage, recipe: str, store: Path) -> Iterator[Damage]:
-    """Yield the images that a receipt vouches for and the store doesn't hold."""
-    for receipt in receipts_of(run, stage, recipe):
-        for image in receipt["images"]:
-            if not (store / image / "zarr.json").exists():
-                yield Damage(image, store / image, f"{store}/{image}: it is missing")
+def _check(run: Run, stage: Stage, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
+    results = run.results(stage, recipe)
+    checked, damages = 0, list[Damage]()
+    if stage in _MASKS:
+        checked, damages = _read_masks(results)
+    elif results.exists():
+        checked, damages = _read_through(results)
+    damages += _missing(run, stage, recipe)
+    if repair:
+        remove(damages)
+        _retract(run, stage, recipe, {damage.image for damage in damages})
+    return checked, damages
+
+
+def _recipes(run: Run, stage: Stage) -> list[str]:
+    """Return the recipes that a stage has worked on, whether they are still configured or not."""
+    vouched = {path.name for path in run.receipt(stage, "any").parent.glob("*")}
+    if stage in _STORES:
+        return sorted(vouched | {path.stem for path in (run.folder / stage).glob("*.zarr")})
+    made = (run.folder / "masks").glob("*") if stage == "masks" else ()
+    predicted = (run.folder / "segmentation").glob("*") if stage == "predictions" else ()
+    return sorted(vouched | {path.name for path in (*made, *predicted)})
+
+
+def _read_through(store: Path) -> tuple[int, list[Damage]]:
+    found = list(verify(store))
+    return len(found), [damage for _, damages in found for damage in damages]
+
+
+def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
+    checked, damages = 0, []
+    for path in sorted(folder.glob("*.png")):
+        checked += 1
+        try:
+            read_mask(path)
+        except Ws3Error as error:
+            damages.append(Damage(path.stem, path, str(error)))
+    return checked, damages
+
+
+def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
+    """Yield what a receipt vouches for and is not there."""
+    results = run.results(stage, recipe)
+    vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt["images"]}
+    for image in sorted(vouched):
+        path = results / (f"{image}.png" if stage in _MASKS else image)
+        if not path.exists():
+            yield Damage(image, path, f"{path}: it is missing")
+    if stage == "saliency" and recipe in run.config.recipes:
+        for row in run.index.rows:
+            if row.image in vouched:
+                yield from _missing_chunks(run, recipe, row)
+
+
+def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
+    store = SaliencyStore(run.saliency_store(recipe))
+    attributes = store.attributes(row.image)
+    if attributes is None or attributes.get("fingerprint") != fingerprints.saliency(
+        run, recipe, row
+    ):
+        return  # missing as a whole, or made for another configuration
+    plan = sample_plan(run, recipe, row)
+    for name in expected_chunks(plan, run.recipe(recipe).samples.per_chunk):
+        path = store.path / row.image / name
+        if not path.exists():
+            yield Damage(row.image, path, f"{path}: it is missing")
 
 
 def _retract(run: Run, stage: Stage, recipe: str, images: set[str]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import TEMPORARY, atomic_folder
+from ws3.files import TEMPORARY, atomic_folder, no_space_is_an_error
 
 FORMAT = 1
 """Version of the format that this program writes; it reads no newer one."""
@@ -37,8 +37,11 @@ class Store:
         """
         if not (self.path / "zarr.json").exists():
             # A job that made it meanwhile made the same one.
-            self.path.mkdir(parents=True, exist_ok=True)
-            zarr.open_group(self.path, mode="a", attributes={"ws3_format": FORMAT, **attributes})
+            with no_space_is_an_error(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                zarr.open_group(
+                    self.path, mode="a", attributes={"ws3_format": FORMAT, **attributes}
+                )
         self.check_format()
 
     def check_format(self) -> None:
@@ -47,10 +50,13 @@ class Store:
         Raises:
             Ws3Error: naming the store and what to do.
         """
-        try:
-            version = zarr.open_group(self.path, mode="r").attrs.get("ws3_format")
-        except (FileNotFoundError, ValueError, KeyError):
-            raise Ws3Error(f"{self.path}: there is no store here.") from None
+        attributes = read_attributes(self.path)
+        if attributes is None:
+            raise Ws3Error(
+                f"{self.path}: there is no store here, or its zarr.json is damaged; if so, remove "
+                "that file and run snakemake again."
+            )
+        version = attributes.get("ws3_format")
         if not isinstance(version, int):
             raise Ws3Error(f"{self.path}: this is not a store of ws3 (no ws3_format attribute).")
         if version > FORMAT:
@@ -88,8 +94,8 @@ def group_names(folder: Path) -> list[str]:
 def read_attributes(path: Path) -> dict[str, Any] | None:
     """Return the attributes of the group at `path`, or None if it can't be read."""
     try:
-        return dict(zarr.open_group(path, mode="r").attrs)
-    except (OSError, ValueError, KeyError):
+        return dict(open_group(path).attrs)
+    except StaleResultError:
         return None
 
 
@@ -146,9 +152,11 @@ def open_group(path: Path) -> zarr.Group:
     """Open a committed group for reading.
 
     Raises:
-        StaleResultError: if it isn't there.
+        StaleResultError: if it isn't there, or its metadata is damaged.
     """
     try:
         return zarr.open_group(path, mode="r")
-    except (OSError, ValueError, KeyError):
+    except FileNotFoundError:
         raise StaleResultError(f"{path}: there is no stored result.") from None
+    except Exception as error:  # zarr raises errors of many kinds for damaged metadata
+        raise StaleResultError(f"{path}: the stored result is damaged ({error}).") from None

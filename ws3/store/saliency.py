@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ws3.errors import StaleResultError
 from ws3.files import remove_leftovers
 from ws3.store.groups import (
     Store,
@@ -77,9 +78,9 @@ class SaliencyStore(Store):
         """Return the samples that each stored chunk of an image says it holds."""
         found = {}
         for name in group_names(self.path / image):
-            attributes = read_attributes(self.path / image / name)
-            if attributes is not None:
-                found[name] = tuple(attributes["samples"])
+            samples = _samples(read_attributes(self.path / image / name))
+            if samples is not None:
+                found[name] = samples
         return found
 
     def write(self, image: str, name: str, chunk: SampleChunk | RawChunk) -> None:
@@ -107,15 +108,17 @@ class SaliencyStore(Store):
         """
         path = self.path / image / name
         group = open_group(path)
-        samples: tuple[int, ...] = tuple(dict(group.attrs)["samples"])  # type: ignore[arg-type]
-        if "maps" in group:
+        samples = _samples(dict(group.attrs))
+        if samples is None:
+            raise StaleResultError(f"{path}: the stored result is damaged (no sample numbers).")
+        if (path / "maps").exists():
             return RawChunk(
                 samples,
                 read_array(group, "maps", path),
                 read_array(group, "scales", path),
                 read_array(group, "weights", path),
             )
-        weights = "count" if "count" in group else "weight"
+        weights = "count" if (path / "count").exists() else "weight"
         return SampleChunk(
             samples, read_array(group, "sum", path), read_array(group, weights, path)
         )
@@ -134,3 +137,11 @@ def chunk_layout(total: int, per_chunk: int, cover: Sequence[int]) -> dict[str, 
         for number, start in enumerate(range(0, total, per_chunk))
     }
     return {**layout, **({COVER_CHUNK: tuple(cover)} if cover else {})}
+
+
+def _samples(attributes: Mapping[str, Any] | None) -> tuple[int, ...] | None:
+    """Return the sample numbers in a chunk's attributes, or None if they hold none."""
+    numbers = (attributes or {}).get("samples")
+    if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+        return None
+    return tuple(numbers)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import zarr
-
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.store.groups import Store, group_names, open_group, read_array
 from ws3.store.maps import MapStore
@@ -32,7 +30,7 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
     """
     store = Store(path)
     store.check_format()
-    kind = zarr.open_group(path, mode="r").attrs.get("kind")
+    kind = open_group(path).attrs.get("kind")
     if kind == "saliency":
         check = _check_saliency
     elif kind == "maps":
@@ -58,7 +56,7 @@ def _check_saliency(path: Path, image: str) -> Iterator[Damage]:
     for name in group_names(path / image):
         try:
             store.read(image, name)
-        except (StaleResultError, KeyError, TypeError) as error:
+        except StaleResultError as error:
             yield Damage(image, path / image / name, str(error))
 
 

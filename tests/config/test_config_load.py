@@ -1,0 +1,434 @@
+"""The configuration: what is wrong is named by its key's path, what is right round-trips."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, get_args
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ws3.config.load import dump, load, read_yaml, resolve
+from ws3.config.presets import PRESETS
+from ws3.config.recipes import Recipe, Samples
+from ws3.config.run import CrfParameters, PerStage, Segmenter
+from ws3.config.schema import schema
+from ws3.errors import Ws3Error
+
+BASE: dict[str, Any] = {
+    "run": "r",
+    "dataset": {"kind": "folder", "root": "data"},
+    "recipes": {
+        "cam": {"method": "cam", "samples": {"kind": "scales", "scales": [0.5, 1]}},
+        "crops": {"method": "gradient", "samples": {"kind": "crops"}},
+        "full": {"preset": "gradient"},
+    },
+}
+BACKGROUNDS = "allowed: constant, power, tuned"
+DATASETS = "allowed: synthetic, voc, coco, folder"
+NAME = "can't be a folder's name"
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return BASE with one key changed, its sections made where they are not there."""
+    data = copy.deepcopy(BASE)
+    *sections, key = path.split("/")
+    node = data
+    for section in sections:
+        node = node.setdefault(section, {})
+    node[key] = value
+    return data
+
+
+def problems(data: Any) -> list[str]:
+    with pytest.raises(Ws3Error) as caught:
+        resolve(data, "my.yaml")
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith("my.yaml") for line in lines)
+    return [line.removeprefix("my.yaml: ") for line in lines]
+
+
+def test_the_smallest_configuration_is_enough():
+    config = resolve(BASE)
+    assert config.recipes["crops"].samples.count == 24
+    assert config.recipes["full"].samples.total == 1
+    assert config.batch_size("maps") == 64
+    assert config.map_splits == ("train", "val")
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("sede", "run, results, seed"),
+        ("dataset/pictures", "kind, root, images, labels, masks"),
+        ("recipes/cam/metod", "preset, method, samples, aggregation"),
+        ("recipes/cam/samples/side_range", "kind, count, samples_per_chunk"),
+        ("recipes/crops/samples/masking/pach", "patch, share"),
+        ("recipes/crops/aggregation/smooth", "reducer, weight, normalise_samples"),
+        ("masks/crff", "background, crf, ignore_below"),
+        ("masks/crf/iters", "gaussian_sxy, gaussian_compat"),
+        ("segmentation/crf/iters", "gaussian_sxy, gaussian_compat"),
+        ("images_per_job/mask", "saliency, maps, masks, predictions"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_keys_there_are(path, keys):
+    (line,) = problems(changed(path, 1))
+    dotted = path.replace("/", ".")
+    assert line.startswith(f"{dotted}: this key is unknown; the keys here are: {keys}")
+
+
+def test_an_unknown_key_of_a_union_member_is_told_that_members_keys():
+    (line,) = problems(changed("masks/background", {"kind": "power", "score": 1}))
+    assert line.endswith(
+        "masks.background.score: this key is unknown; the keys here are: kind, alpha"
+    )
+
+
+def test_a_dot_in_a_recipes_name_leaves_errors_readable():
+    (line,) = problems(changed("recipes/v1.0", {"method": "cam", "samples": {"knd": "full"}}))
+    assert line.startswith("recipes.v1.0.samples.knd: this key is unknown; the keys here are: kind")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("seed", True, "seed: a number is expected, not true or false"),
+        ("seed", -1, "seed: Input should be greater than or equal to 0, not -1"),
+        ("device", "tpu", "device: Input should be 'auto', 'cpu' or 'cuda', not 'tpu'"),
+        ("masks", None, "masks: a mapping of keys to values is expected, not None"),
+        ("dataset", "voc", "dataset: a mapping of keys to values is expected, not 'voc'"),
+        ("dataset/kind", "imagenet", f"dataset: kind 'imagenet' is unknown; {DATASETS}"),
+        ("dataset", {"root": "x"}, f"dataset: the key 'kind' is required; {DATASETS}"),
+        ("dataset", {"kind": "voc"}, "dataset.root: this key is required"),
+        (
+            "masks/background",
+            {"kind": "best"},
+            f"masks.background: kind 'best' is unknown; {BACKGROUNDS}",
+        ),
+        (
+            "masks/background",
+            {"score": 0.3},
+            f"masks.background: the key 'kind' is required; {BACKGROUNDS}",
+        ),
+        (
+            "masks/background",
+            {"kind": "constant", "score": 2},
+            "masks.background.score: Input should be less than or equal to 1, not 2",
+        ),
+        (
+            "masks/crf",
+            "strong",
+            "masks.crf: Input should be 'deeplab', 'psa', 'irn' or 'none', not 'strong'",
+        ),
+        (
+            "masks/crf/unary",
+            "soft",
+            "masks.crf.unary: Input should be 'softmax' or 'labels', not 'soft'",
+        ),
+        (
+            "recipes/cam/samples/scales",
+            0.5,
+            "recipes.cam.samples.scales: a list is expected, not 0.5",
+        ),
+        ("recipes", {}, "recipes: a length of at least 1 is expected, not {}"),
+        ("recipes", ["cam"], "recipes: a mapping of keys to values is expected, not ['cam']"),
+        ("recipes/new", {}, "recipes.new.method: this key is required"),
+        ("recipes/crops/samples/count", "many", "recipes.crops.samples.count: Input should be"),
+        (
+            "recipes/crops/samples/count",
+            True,
+            "recipes.crops.samples.count: a number is expected, not true or false",
+        ),
+        (
+            "recipes/crops/samples/side",
+            [0.9, 0.4],
+            "recipes.crops.samples.side: the range starts at 0.9, above its end 0.4",
+        ),
+        ("recipes/crops/samples/side", [0.4], "recipes.crops.samples.side.1: this key is required"),
+        (
+            "recipes/crops/samples/side",
+            [0.1, 0.2, 0.3],
+            "recipes.crops.samples.side: a length of at most 2 is expected, not [0.1, 0.2, 0.3]",
+        ),
+        (
+            "classifier/crop_area",
+            [1, 0.3],
+            "classifier.crop_area: the range starts at 1.0, above its end 0.3",
+        ),
+        (
+            "segmentation/scale",
+            [2, 0.5],
+            "segmentation.scale: the range starts at 2.0, above its end 0.5",
+        ),
+        (
+            "recipes/crops/samples/noise",
+            float("inf"),
+            "recipes.crops.samples.noise: Input should be a finite number, not inf",
+        ),
+        (
+            "recipes/cam/samples/keep_samples",
+            True,
+            "recipes.cam.samples: keep_samples needs samples of one size; it does not go with "
+            "scales",
+        ),
+        (
+            "recipes/full/samples/count",
+            3,
+            "recipes.full.samples: count has no meaning for kind full; leave it out",
+        ),
+        ("run", "a/b", f"run: 'a/b' {NAME}"),
+        ("run", "..", f"run: '..' {NAME}"),
+        ("recipes/x", {"preset": ["cam"]}, "recipes.x.preset: ['cam'] is not a preset"),
+        (
+            "reference_recipe",
+            "grad",
+            "reference_recipe: 'grad' is not a recipe; choose from: cam, crops, full",
+        ),
+        (
+            "segmentation/recipes",
+            ["crops", "x"],
+            "segmentation.recipes: 'x' is not a recipe; choose from: cam, crops, full",
+        ),
+        (
+            "segmentation/recipes",
+            ["crops", "crops"],
+            "segmentation.recipes: 'crops' is listed twice; list it once",
+        ),
+        (
+            "segmentation/architecture",
+            "unet",
+            "segmentation.architecture: Input should be 'deeplabv3_resnet50'",
+        ),
+        ("evaluation/splits", ["val", "val"], "evaluation.splits: 'val' is listed twice"),
+        ("evaluation/splits", ["test"], "evaluation.splits.0: Input should be 'train' or 'val'"),
+        ("images_per_job", 0, "images_per_job: Input should be greater than or equal to 1, not 0"),
+        ("images_per_job", True, "images_per_job: a number is expected, not true or false"),
+        ("images_per_job/maps", 0, "images_per_job.maps: Input should be greater than or equal"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_its_path(path, value, sentence):
+    (line,) = problems(changed(path, value))
+    assert line.startswith(sentence)
+
+
+def test_a_recipe_name_with_a_slash_is_refused():
+    data = copy.deepcopy(BASE)
+    data["recipes"]["a/b"] = {"method": "cam"}
+    (line,) = problems(data)
+    assert line.startswith(f"recipes: 'a/b' {NAME}")
+
+
+def test_all_wrong_keys_are_named_at_once():
+    data = changed("seed", -1)
+    data["divice"] = "cpu"
+    data["recipes"]["cam"]["samples"]["scales"] = [0, 1]
+    paths = [line.split(":")[0] for line in problems(data)]
+    assert sorted(paths) == ["divice", "recipes.cam.samples.scales.0", "seed"]
+
+
+@pytest.mark.parametrize("data", [None, [], "run: x", 5])
+def test_something_else_than_a_mapping_is_refused(data):
+    with pytest.raises(Ws3Error, match="not a mapping of keys to values"):
+        resolve(data)
+
+
+def test_texts_from_the_command_line_become_numbers():
+    data = changed("seed", "5")
+    data["segmentation"] = {"test_flip": "false", "learning_rate": "1e-3"}
+    data["recipes"]["crops"]["samples"] |= {"count": "7", "flip": "true"}
+    config = resolve(data)
+    assert config.seed == 5
+    assert config.segmentation.learning_rate == 1e-3
+    assert config.segmentation.test_flip is False
+    assert config.recipes["crops"].samples.count == 7
+    assert config.recipes["crops"].samples.flip is True
+
+
+def test_a_preset_is_expanded_and_ones_own_keys_win():
+    recipe = resolve(
+        changed(
+            "recipes/mine",
+            {
+                "preset": "gradient_noise_crops",
+                "samples": {"count": 9},
+                "aggregation": {"smoothing": 0},
+                "sign": "positive",
+            },
+        )
+    ).recipes["mine"]
+    assert recipe == Recipe.model_validate(
+        {
+            "method": "gradient",
+            "sign": "positive",
+            "samples": {"kind": "crops", "count": 9, "samples_per_chunk": 16, "noise": 0.15},
+            "aggregation": {"weight": "probability", "smoothing": 0.0, "scale": 99.0},
+        }
+    )
+
+
+def test_another_kind_of_samples_takes_nothing_from_the_presets():
+    own = {"preset": "gradient_crops", "samples": {"kind": "full"}}
+    recipe = resolve(changed("recipes/mine", own)).recipes["mine"]
+    assert recipe.samples == Samples(kind="full")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_valid_recipe(name):
+    recipe = resolve(changed("recipes/mine", {"preset": name})).recipes["mine"]
+    assert recipe == Recipe.model_validate(PRESETS[name].recipe)
+
+
+def test_an_unknown_preset_suggests_a_close_one():
+    (line,) = problems(changed("recipes/mine", {"preset": "gradient_crop"}))
+    assert line.startswith(
+        "recipes.mine.preset: 'gradient_crop' is not a preset; did you mean 'gradient_crops'? "
+        "allowed: cam, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "total", "per_chunk"),
+    [
+        ({"kind": "full"}, 1, 10),
+        ({"kind": "full", "flip": True}, 2, 10),
+        ({"kind": "scales", "scales": [0.5, 1, 2], "flip": True}, 6, 10),
+        ({"kind": "crops", "count": 7, "flip": True, "samples_per_chunk": "count"}, 7, 7),
+        ({"kind": "noise"}, 24, 10),
+    ],
+)
+def test_the_number_of_samples(samples, total, per_chunk):
+    settings = Samples.model_validate(samples)
+    assert (settings.total, settings.per_chunk) == (total, per_chunk)
+
+
+def test_a_kind_brings_its_defaults():
+    assert Samples.model_validate({"kind": "noise"}).noise == 0.15
+    assert Samples.model_validate({"kind": "masking"}).masking is not None
+    assert Samples.model_validate({"kind": "crops"}).noise is None
+
+
+def test_a_configuration_cannot_be_changed():
+    config = resolve(BASE)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 1
+
+
+def test_segmentation_architectures_are_those_that_can_be_built():
+    from ws3.segmentation.networks import ARCHITECTURES
+
+    assert get_args(Segmenter) == ARCHITECTURES
+
+
+def test_the_schema_states_bounds_in_its_own_words():
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema())
+    assert validator.is_valid(BASE)
+    for path, value in [
+        ("seed", -1),
+        ("classifier/learning_rate", 0),
+        ("classifier/backbone_rate", 2),
+        ("recipes/cam/samples/scales", [5.0]),
+        ("images_per_job", 0),
+    ]:
+        assert not validator.is_valid(changed(path, value)), path
+
+
+fractions = st.floats(0.01, 1, exclude_min=True)
+ranges = st.tuples(fractions, fractions).map(sorted)
+samples = st.one_of(
+    st.fixed_dictionaries({"kind": st.just("full"), "flip": st.booleans()}),
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["crops", "noise", "masking"]),
+            "count": st.integers(1, 65534),
+            "samples_per_chunk": st.one_of(st.just("count"), st.integers(1, 100)),
+            "side": ranges,
+            "noise": st.none() | st.floats(0, 10),
+            "masking": st.none() | st.fixed_dictionaries({"patch": fractions}),
+        }
+    ),
+)
+crfs = st.sampled_from(["deeplab", "psa", "irn", "none"]) | st.builds(
+    lambda sxy, count: {"gaussian_sxy": sxy, "iterations": count},
+    st.floats(0.1, 100),
+    st.integers(1, 20),
+)
+any_recipe = st.fixed_dictionaries({"method": st.text(max_size=5), "samples": samples})
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+
+
+@given(
+    run=names,
+    seed=st.integers(0, 2**32 - 1),
+    recipes=st.dictionaries(
+        names,
+        st.fixed_dictionaries({"method": st.text(max_size=5), "samples": samples}),
+        min_size=1,
+    ),
+    crf=crfs,
+    jobs=st.integers(1, 99) | st.fixed_dictionaries({"masks": st.integers(1, 99)}),
+    root=st.text(),
+)
+def test_what_is_dumped_is_read_back_the_same(run, seed, recipes, crf, jobs, root):
+    data = {
+        "run": run,
+        "seed": seed,
+        "dataset": {"kind": "folder", "root": root},
+        "recipes": recipes,
+        "reference_recipe": next(iter(recipes)),
+        "masks": {"crf": crf},
+        "images_per_job": jobs,
+    }
+    config = resolve(data)
+    text = dump(config)
+    again = resolve(yaml.safe_load(text))
+    assert again == config
+    assert dump(again) == text
+
+
+def test_unions_resolve_to_the_branch_that_was_meant():
+    data = changed("masks/crf", {"iterations": 3})
+    data["images_per_job"] = {"masks": 5}
+    config = resolve(data)
+    assert config.masks.crf == CrfParameters(iterations=3)
+    assert config.images_per_job == PerStage(masks=5)
+    assert (config.batch_size("masks"), config.batch_size("maps")) == (5, 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"run: [1", "this is not valid YAML"),
+        (b"run: !!python/object/apply:os.getcwd []", "this is not valid YAML"),
+        (b"- 1\n- 2\n", "a mapping of keys to values is expected"),
+        (b"", "a mapping of keys to values is expected"),
+        (b"run: \xff", "can't be read"),
+        (b"run: r\nrun: [\n  - {\n", "this is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    with pytest.raises(Ws3Error) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(f"{path}: {sentence}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path):
+    for path, sentence in [(tmp_path / "x", "there is no such"), (tmp_path, "can't be read")]:
+        with pytest.raises(Ws3Error) as caught:
+            load(path)
+        assert str(caught.value).startswith(f"{path}: {sentence}")
+
+
+def test_a_loaded_file_is_named_in_its_errors(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({**BASE, "sede": 1}))
+    with pytest.raises(Ws3Error, match=r"c\.yaml: sede: this key is unknown"):
+        load(path)
+    path.write_text(yaml.safe_dump(BASE))
+    assert load(path) == resolve(BASE)
