@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dataset_trees import coco_tree, folder_tree, voc_tree
+
+__all__ = ["coco_tree", "folder_tree", "small_run", "untrained_classifier", "voc_tree"]
 
 # One thread a process, as in the jobs themselves; read when numpy and torch are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -109,7 +109,6 @@ def test_a_place_that_can_not_be_written_is_said(tmp_path):
         write_mask(tmp_path / "file" / "mask.png", np.zeros((2, 2), np.uint8), {})
 
 
-
 @pytest.mark.parametrize("mask", [MASK.astype(np.int64), MASK[None], np.zeros((0, 4), np.uint8)])
 def test_bad_masks_are_refused(tmp_path, mask):
     with pytest.raises(ValueError, match="uint8"):

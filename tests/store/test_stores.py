@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -154,6 +157,20 @@ def test_a_broken_chunk_is_named_and_its_removal_leaves_an_intact_store(saliency
 def test_reading_what_is_not_there_says_so(maps):
     with pytest.raises(StaleResultError, match="nothing"):
         maps.read("nothing")
+
+
+def test_several_jobs_may_make_one_store_at_once(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from ws3.store.groups import Store;"
+        "store = Store(Path(sys.argv[1])); sys.stdin.readline(); store.create({'kind': 'maps'})"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "s.zarr")]
+    jobs = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(4)]
+    time.sleep(1.5)
+    for job in jobs:
+        job.communicate("go\n")
+    assert [job.returncode for job in jobs] == [0, 0, 0, 0]
+    assert dict(zarr.open_group(tmp_path / "s.zarr", mode="r").attrs)["kind"] == "maps"
 
 
 def test_a_newer_format_is_refused(maps):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import TEMPORARY, atomic_folder, no_space_is_an_error
+from ws3.files import TEMPORARY, atomic_folder, write_json
 
 FORMAT = 1
 """Version of the format that this program writes; it reads no newer one."""
@@ -35,13 +35,13 @@ class Store:
         Raises:
             Ws3Error: if a store of a newer format is there.
         """
-        if not (self.path / "zarr.json").exists():
-            # A job that made it meanwhile made the same one.
-            with no_space_is_an_error(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
-                zarr.open_group(
-                    self.path, mode="a", attributes={"ws3_format": FORMAT, **attributes}
-                )
+        metadata = self.path / "zarr.json"
+        if not metadata.exists():
+            group = zarr.create_group(
+                zarr.storage.MemoryStore(), attributes={"ws3_format": FORMAT, **attributes}
+            )
+            # Several jobs may be here at once; each writes the same bytes.
+            write_json(metadata, group.metadata.to_dict())
         self.check_format()
 
     def check_format(self) -> None:
@@ -51,11 +51,12 @@ class Store:
             Ws3Error: naming the store and what to do.
         """
         attributes = read_attributes(self.path)
-        if attributes is None:
+        if attributes is None and (self.path / "zarr.json").exists():
             raise Ws3Error(
-                f"{self.path}: there is no store here, or its zarr.json is damaged; if so, remove "
-                "that file and run snakemake again."
+                f"{self.path}/zarr.json: this file is damaged; remove it and run snakemake again."
             )
+        if attributes is None:
+            raise Ws3Error(f"{self.path}: there is no store here.")
         version = attributes.get("ws3_format")
         if not isinstance(version, int):
             raise Ws3Error(f"{self.path}: this is not a store of ws3 (no ws3_format attribute).")

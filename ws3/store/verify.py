@@ -15,7 +15,7 @@ from ws3.store.saliency import SaliencyStore
 
 @dataclass(frozen=True)
 class Damage:
-    """A part of a store that can't be trusted: the group to remove, and why."""
+    """A part of the results that can't be trusted: the group or file to remove, and why."""
 
     image: str
     path: Path
@@ -44,7 +44,10 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
 def remove(damages: list[Damage]) -> None:
     """Remove what is damaged, so that the next run makes it anew."""
     for damage in damages:
-        shutil.rmtree(damage.path, ignore_errors=True)
+        if damage.path.is_dir():
+            shutil.rmtree(damage.path, ignore_errors=True)
+        else:
+            damage.path.unlink(missing_ok=True)
 
 
 def _check_saliency(path: Path, image: str) -> Iterator[Damage]:

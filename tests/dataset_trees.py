@@ -1,4 +1,4 @@
-"""Small datasets in each layout, written into a temporary folder."""
+"""Fixtures: small datasets in each layout, written into a temporary folder."""
 
 from __future__ import annotations
 

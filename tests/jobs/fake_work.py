@@ -1,0 +1,66 @@
+"""A stage that costs nothing: it writes each image's fingerprint into a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ws3.config.run import Stage
+from ws3.errors import Ws3Error
+from ws3.files import write_bytes
+from ws3.jobs.batches import stage_batches, stage_splits
+from ws3.jobs.run import Run
+from ws3.jobs.runner import Made, TerminatedError, run_batches
+
+
+@dataclass
+class FakeWork:
+    run: Run
+    stage: Stage = "saliency"
+    recipe: str = "crops"
+    version: str = "1"
+    bad: set[str] = field(default_factory=set)
+    tried: list[str] = field(default_factory=list)
+
+    def file(self, image):
+        return self.run.folder / "fake" / self.stage / image
+
+    def fingerprint(self, row):
+        return f"{row.image}-{self.version}"
+
+    def is_done(self, row, fingerprint):
+        path = self.file(row.image)
+        return path.exists() and path.read_text() == fingerprint
+
+    def make(self, row, fingerprint, clock):
+        self.tried.append(row.image)
+        if row.image in self.bad:
+            raise Ws3Error(f"{row.path} is bad")
+        with clock.phase("write"):
+            write_bytes(self.file(row.image), fingerprint.encode())
+        return Made(samples=3, bytes=10)
+
+
+class WaitingWork(FakeWork):
+    """Says that it began an image, and goes on when the file `go` is there."""
+
+    def make(self, row, fingerprint, clock):
+        print(row.image, flush=True)
+        while not (self.run.folder / "go").exists():
+            time.sleep(0.01)
+        return super().make(row, fingerprint, clock)
+
+
+def all_batches(run, stage="saliency"):
+    batches = stage_batches(run.config, run.index, stage)
+    return [batches[name] for name in batches.names(stage_splits(run.config, stage))]
+
+
+if __name__ == "__main__":
+    opened = Run.open(Path(sys.argv[1]))
+    try:
+        run_batches(opened, WaitingWork(opened), all_batches(opened))
+    except TerminatedError:
+        sys.exit(143)
