@@ -66,7 +66,7 @@ def test_an_image_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
     assert all(few[name] == many[name] for name in pngs)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"seed": -1}, {"size": 72}, {"classes": 2}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"seed": 7}, {"size": 72}, {"classes": 2}])
 def test_parameters_change_pictures_and_stamps(tmp_path: Path, change: dict[str, int]) -> None:
     draw_synthetic(synthetic(), tmp_path)
     before, listed = files(tmp_path), list_dataset(synthetic(), tmp_path).rows
@@ -158,7 +158,7 @@ def test_masks_hold_the_labels_and_parts_cover_the_objects(drawn: Path) -> None:
             assert ((mask == value) & (parts == 1)).any()
 
 
-@given(st.integers(-(2**63), 2**63), st.sampled_from(["train", "val"]), st.integers(0, 10**6))
+@given(st.integers(0, 2**63), st.sampled_from(["train", "val"]), st.integers(0, 10**6))
 def test_scenes_keep_their_promises(seed: int, split: str, number: int) -> None:
     scene = describe(synthetic(seed=seed, classes=5), split, number)
     assert 1 <= len(scene.creatures) <= 3

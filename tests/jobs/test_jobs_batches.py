@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ws3.datasets.index import ImageRow, Listing
 from ws3.errors import Ws3Error
-from ws3.jobs.batches import Batches, ids, stage_batches, stage_splits
+from ws3.jobs.batches import Batches, stage_batches, stage_splits
 
 SPLITS = ("train", "val")
 
@@ -22,6 +22,10 @@ def listing_of(train, val):
         for number in range(count)
     ]
     return Listing(("cat", "dog"), tuple(rows))
+
+
+def ids(batch):
+    return [row.image for row in batch.rows]
 
 
 counts = {"train": st.integers(1, 60), "val": st.integers(0, 40), "size": st.integers(1, 70)}
@@ -46,11 +50,11 @@ def test_a_batch_is_covered_by_exactly_the_batches_that_hold_its_images(train, v
     listing = listing_of(train, val)
     ours, theirs = Batches(listing, SPLITS, size), Batches(listing, SPLITS, other)
     for name in ours.names(SPLITS):
-        wanted = set(ids(ours[name].rows))
+        wanted = set(ids(ours[name]))
         covering = theirs.covering(ours[name])
-        holding = [one for one in theirs.names(SPLITS) if wanted & set(ids(theirs[one].rows))]
+        holding = [one for one in theirs.names(SPLITS) if wanted & set(ids(theirs[one]))]
         assert covering == holding
-        assert wanted <= {image for one in covering for image in ids(theirs[one].rows)}
+        assert wanted <= {image for one in covering for image in ids(theirs[one])}
 
 
 def test_a_batch_of_one_bears_the_images_name():
@@ -65,7 +69,7 @@ def test_larger_batches_are_numbered_within_their_split():
         *("train-00000", "train-00001", "train-00002"),
         *("val-00000", "val-00001"),
     ]
-    assert ids(batches["val-00000"].rows) == ["val0", "val1"]
+    assert ids(batches["val-00000"]) == ["val0", "val1"]
 
 
 @pytest.mark.parametrize(

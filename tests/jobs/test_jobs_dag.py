@@ -7,6 +7,7 @@ import pytest
 from ws3.errors import Ws3Error
 from ws3.jobs.dag import Plan, as_text
 from ws3.jobs.run import Run
+from ws3.stages.index import refresh
 
 SPLITS = ("train", "val")
 
@@ -32,6 +33,11 @@ def params(plan):
             )
         },
     }
+
+
+def begin(plan):
+    """Do what Snakemake does before the first job."""
+    refresh(plan.run, plan.listing)
 
 
 def changed(before, after):
@@ -114,7 +120,7 @@ def test_indexing_changes_no_parameter(plan_of, bare_run):
 def test_a_beginning_run_brings_its_configuration_and_index_up_to_date(plan_of, bare_run, dataset):
     run = bare_run()
     edited(dataset, "t2,cat", "t2,dog")
-    plan_of(seed=7).begin()
+    begin(plan_of(seed=7))
     again = Run.open(run.folder)
     assert again.config.seed == 7
     assert {row.image: row.labels for row in again.index.rows}["t2"] == ("dog",)
@@ -123,12 +129,12 @@ def test_a_beginning_run_brings_its_configuration_and_index_up_to_date(plan_of, 
 def test_a_beginning_run_reads_no_image_when_none_changed(plan_of, bare_run, monkeypatch):
     bare_run()
     monkeypatch.setattr("ws3.stages.index.complete", lambda *_: pytest.fail("indexed again"))
-    plan_of().begin()
+    begin(plan_of())
 
 
 def test_the_first_index_is_left_to_its_job(plan_of):
     plan = plan_of()
-    plan.begin()
+    begin(plan)
     assert Run.open(plan.run.folder).config == plan.config
     assert not plan.run.index_file.exists()
 

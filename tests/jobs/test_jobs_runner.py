@@ -147,7 +147,7 @@ def test_single_images_make_no_receipt(bare_run):
     run_images(run, work := FakeWork(run), rows)
     assert work.tried == ["t3", "v1"]
     assert receipts(run) == {}
-    with pytest.raises(Ws3Error, match="1 images failed"):
+    with pytest.raises(Ws3Error, match="1 image failed"):
         run_images(run, FakeWork(run, bad={"t0"}), run.index.rows[:1])
 
 

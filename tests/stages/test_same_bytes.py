@@ -146,7 +146,7 @@ def test_a_changed_image_is_refused_until_it_is_indexed(small_run):
     row = run.index.rows[0]
     other = run.index.rows[1]
     Path(row.path).write_bytes(Path(other.path).read_bytes())
-    with pytest.raises(Ws3Error, match=r"(?s)1 images failed.*changed after it was indexed"):
+    with pytest.raises(Ws3Error, match=r"(?s)1 image failed.*changed after it was indexed"):
         run_stage(run, "saliency")
     assert journal(run, "saliency") == 7
     assert run.failure_file("saliency", CROPS, row.image).exists()
@@ -213,7 +213,7 @@ def test_a_score_that_is_not_a_number_fails_its_image_alone(small_run, monkeypat
 
     monkeypatch.setattr(SaliencyWork, "_attribute", poison)
     rows = run.rows(["train", "val"])
-    with pytest.raises(Ws3Error, match=rf"(?s)1 images failed.*{bad}: the attribution is not a"):
+    with pytest.raises(Ws3Error, match=rf"(?s)1 image failed.*{bad}: the attribution is not a"):
         run_images(run, work, rows)
     assert journal(run, "saliency") == len(rows) - 1
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ws3.config.load import resolve
 from ws3.errors import Ws3Error
+from ws3.files import file_digest, write_json
 from ws3.jobs.batches import stage_batches, stage_splits
+from ws3.jobs.run import Run
 from ws3.jobs.runner import run_batches
+from ws3.stages.index import index, write_config
 from ws3.stages.threshold import threshold
 from ws3.stages.verify import check_run, check_store
 from ws3.stages.work import begin
@@ -23,15 +27,46 @@ def run_stage(run, stage):
     run_batches(run, begin(run, stage, CROPS), [batches[name] for name in names])
 
 
-@pytest.fixture
-def made(small_run):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, untrained_classifier):
     """Return a run with maps and masks of one recipe, in batches of two."""
-    run = small_run(masks__background={"kind": "constant", "score": 0.3})
+    config = {
+        "run": "made",
+        "results": str(tmp_path_factory.mktemp("results")),
+        "device": "cpu",
+        "dataset": {
+            "kind": "synthetic",
+            "train_images": 5,
+            "val_images": 3,
+            "size": 64,
+            "classes": 3,
+        },
+        "recipes": {
+            CROPS: {
+                "method": "gradient",
+                "samples": {"kind": "crops", "count": 12, "samples_per_chunk": 6, "batch": 4},
+            }
+        },
+        "reference_recipe": CROPS,
+        "images_per_job": 2,
+    }
+    run = Run.of(resolve(config))
+    write_config(run)
+    index(run)
+    shutil.copy(untrained_classifier, run.classifier_file)
+    digest = file_digest(run.classifier_file)
+    write_json(run.receipt("classifier"), {"digest": digest, "input_size": 64})
     for stage in ("saliency", "maps"):
         run_stage(run, stage)
     threshold(run, CROPS)
     run_stage(run, "masks")
     return run
+
+
+@pytest.fixture
+def made(original, tmp_path):
+    """Return a copy of that run, to be damaged."""
+    return Run.open(Path(shutil.copytree(original.folder, tmp_path / "made")))
 
 
 def contents(run):

@@ -97,7 +97,7 @@ def test_a_damaged_store_says_what_to_do(maps, content):
     (maps.path / "zarr.json").write_text(content)
     for call in (maps.check_format, lambda: maps.create({"kind": "maps"})):
         with pytest.raises(
-            Ws3Error, match="zarr.json: this file is damaged; remove it and run snakemake again"
+            Ws3Error, match=r"zarr\.json: this file is damaged; remove it and run snakemake again"
         ):
             call()
     (maps.path / "zarr.json").unlink()

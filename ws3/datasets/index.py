@@ -41,6 +41,7 @@ IGNORED = 255
 MAX_CLASSES = 254
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MAX_ID = 200
+_STORES_OWN = "zarr.json"  # each image is a folder in a store, beside this file
 _SHOWN = 50
 _SLICE = 256
 
@@ -303,7 +304,7 @@ def _id_problems(rows: Sequence[ImageRow]) -> list[str]:
     for row in rows:
         splits.setdefault(row.image, []).append(row.split)
     for image, found in splits.items():
-        if not _ID.fullmatch(image) or len(image) > _MAX_ID:
+        if not _ID.fullmatch(image) or len(image) > _MAX_ID or image == _STORES_OWN:
             problems.append(
                 f"{image!r}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' and "
                 "'.', beginning with a letter, a digit or '_'"

@@ -5,7 +5,7 @@ Nothing that is computed depends on the batch; it only says who computes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ws3.config.run import RunConfig, Stage
@@ -29,6 +29,7 @@ class Batches:
         self._by_split: dict[str, list[Batch]] = {}
         self._by_name: dict[str, Batch] = {}
         self._size = size
+        self._identities: dict[str, str] = {}
         for split in splits:
             rows = [row for row in listing.rows if row.split == split]
             batches = [
@@ -67,7 +68,9 @@ class Batches:
 
     def identity(self, name: str) -> str:
         """Return the digest of a batch's index rows: when it changes, so does the batch's work."""
-        return row_digest(self._by_name[name].rows)
+        if name not in self._identities:
+            self._identities[name] = row_digest(self._by_name[name].rows)
+        return self._identities[name]
 
 
 def stage_splits(config: RunConfig, stage: Stage) -> tuple[str, ...]:
@@ -78,8 +81,3 @@ def stage_splits(config: RunConfig, stage: Stage) -> tuple[str, ...]:
 def stage_batches(config: RunConfig, listing: Listing, stage: Stage) -> Batches:
     """Return the batches of a stage."""
     return Batches(listing, stage_splits(config, stage), config.batch_size(stage))
-
-
-def ids(rows: Sequence[ImageRow]) -> list[str]:
-    """Return the ids of some rows."""
-    return [row.image for row in rows]

@@ -15,9 +15,10 @@ from typing import Any
 from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
 from ws3.config.run import RunConfig, Stage, TunedBackground
+from ws3.datasets.files import stamp
 from ws3.datasets.index import Listing, row_digest
 from ws3.errors import Ws3Error
-from ws3.jobs.batches import Batches, stage_batches
+from ws3.jobs.batches import Batches, stage_splits
 from ws3.jobs.fingerprints import crf_part
 from ws3.jobs.run import Run
 from ws3.jobs.sources import known_listing
@@ -45,7 +46,7 @@ class Plan:
         self.run = Run.of(self.config)
         self.folder = self.run.folder.as_posix()
         self._look = look
-        self._batches: dict[Stage, Batches] = {}
+        self._batches: dict[tuple[tuple[str, ...], int], Batches] = {}
 
     @cached_property
     def listing(self) -> Listing:
@@ -66,9 +67,11 @@ class Plan:
 
     def batches(self, stage: Stage) -> Batches:
         """Return the batches of a stage."""
-        if stage not in self._batches:
-            self._batches[stage] = stage_batches(self.config, self.listing, stage)
-        return self._batches[stage]
+        # Stages that divide the same images alike share the digests of their batches.
+        division = (stage_splits(self.config, stage), self.config.batch_size(stage))
+        if division not in self._batches:
+            self._batches[division] = Batches(self.listing, *division)
+        return self._batches[division]
 
     def receipts(self, stage: Stage, recipe: str, splits: Sequence[str]) -> list[str]:
         """Return the receipts of all batches of a stage and recipe on some splits."""
@@ -126,23 +129,6 @@ class Plan:
         """Return the figures of all recipes."""
         return [self.run.evaluation_file(name).as_posix() for name in self.config.recipes]
 
-    def begin(self) -> None:
-        """Write down the resolved configuration, and bring an index that is there up to date.
-
-        Snakemake calls this before the first job of a run. The first index is a job; images that
-        change later are few, and reading them here leaves all other images' jobs alone. (As a
-        rerun job, the index would make every job run again; as an `ancient` input, it would hide
-        from Snakemake that the jobs behind it have other reasons to run.)
-
-        Raises:
-            Ws3Error: with one line for every problem of the changed images.
-        """
-        from ws3.stages.index import index, index_is_current, write_config
-
-        write_config(self.run)
-        if self.run.receipt("index").exists() and not index_is_current(self.run, self.listing):
-            index(self.run)
-
     @cached_property
     def index_params(self) -> dict[str, Any]:
         """What dataset is indexed."""
@@ -158,6 +144,7 @@ class Plan:
             "train": row_digest([row for row in self.listing.rows if row.split == "train"]),
             "classes": list(self.listing.classes),
             "classifier": self.config.classifier.model_dump(mode="json"),
+            "files": [stamp(path) for path in self.run.classifier_inputs],
             "seed": self.config.seed,
             "threads": self.config.threads,
         }

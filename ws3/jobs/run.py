@@ -101,6 +101,13 @@ class Run:
         return [self.index.classes.index(label) + 1 for label in row.labels]
 
     @property
+    def classifier_inputs(self) -> list[Path]:
+        """The user's files that the classifier is made from."""
+        config = self.config.classifier
+        named = [config.checkpoint, None if config.weights == "imagenet" else config.weights]
+        return [Path(name) for name in named if name is not None]
+
+    @property
     def classifier_file(self) -> Path:
         """The classifier's checkpoint."""
         return self.folder / "classifier.pt"

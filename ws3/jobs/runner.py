@@ -136,11 +136,12 @@ def _title(work: Work) -> str:
 
 def _raise_failures(work: Work, failed: Mapping[str, str]) -> None:
     if failed:
+        count = f"{len(failed)} image{'s' if len(failed) > 1 else ''}"
         lines = [f"{image}: {reason}" for image, reason in failed.items()]
         raise Ws3Error(
             "\n".join(
                 [
-                    f"{_title(work)}: {len(failed)} images failed, the others are done; mend "
+                    f"{_title(work)}: {count} failed, the others are done; mend "
                     "them and run again, or set on_bad_image: skip",
                     *lines,
                 ]

@@ -10,7 +10,6 @@ from ws3.config.run import Coco, Dataset, Folder, Synthetic, Voc
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.files import row_stamp
 from ws3.datasets.index import Listing, read_index
-from ws3.datasets.synthetic import drawing_stamp
 from ws3.datasets.voc import TRAINAUG_LISTS
 from ws3.jobs.run import Run, read_json
 
@@ -44,7 +43,7 @@ def signature(dataset: Dataset, folder: Path) -> dict[str, Any]:
     root = dataset_root(dataset, folder)
     return {
         "dataset": dataset.model_dump(mode="json"),
-        "drawn": drawing_stamp(dataset) if isinstance(dataset, Synthetic) else "",
+        "drawn": _drawn(dataset),
         "files": {str(path): _look(root / path) for path in _sources(dataset)},
     }
 
@@ -70,6 +69,15 @@ def _sources(dataset: Dataset) -> list[str]:
                 if split is not None
                 for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
             ]
+
+
+def _drawn(dataset: Dataset) -> str:
+    if not isinstance(dataset, Synthetic):
+        return ""
+    # Imported where needed: it brings numpy, and every job's parse of the Snakefile comes here.
+    from ws3.datasets.synthetic import drawing_stamp
+
+    return drawing_stamp(dataset)
 
 
 def _look(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,19 +70,14 @@ def train_classifier(run: Run) -> None:
 
 def _fingerprint(run: Run) -> str:
     config = run.config.classifier
-    files = {name: _file_part(name) for name in (config.weights, config.checkpoint) if name}
     return fingerprint(
         config=config.model_dump(mode="json"),
-        files=files,
+        files=[file_digest(path) for path in run.classifier_inputs],
         train=[(row.image, row.sha256, row.labels) for row in run.rows(["train"])],
         classes=list(run.index.classes),
         seed=run.config.seed,
         threads=run.config.threads,
     )
-
-
-def _file_part(name: str) -> str:
-    return "" if name == "imagenet" else file_digest(Path(name))
 
 
 def _metrics(run: Run, classifier: Classifier, place: torch.device) -> dict[str, Any]:

@@ -61,6 +61,26 @@ def index(run: Run) -> None:
         write_json(run.receipt("index"), {"index": run.index_file.name})
 
 
+def refresh(run: Run, listing: Listing) -> None:
+    """Write down the run's configuration, and bring an index that is there up to date.
+
+    Snakemake calls this before the first job of a run. The first index is a job; images that
+    change later are few, and reading them here leaves all other images' jobs alone. (As a rerun
+    job, the index would make every job run again; as an `ancient` input, it would hide from
+    Snakemake that the jobs behind it have other reasons to run.)
+
+    Args:
+        run: the run.
+        listing: its images, as they are now.
+
+    Raises:
+        Ws3Error: with one line for every problem of the changed images.
+    """
+    write_config(run)
+    if run.receipt("index").exists() and not index_is_current(run, listing):
+        index(run)
+
+
 def index_is_current(run: Run, listing: Listing) -> bool:
     """Return whether the index holds these images, with these labels and as they are now."""
     try:

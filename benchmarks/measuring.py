@@ -1,0 +1,71 @@
+"""What all benchmarks share: alternating timing, and where results go.
+
+A figure is a ratio of two times taken in one run, in turn, so that a busy machine slows both. Each
+side's time is its fastest round of process time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def fastest(sides: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
+    """Return each side's fastest process time in seconds; the sides take turns.
+
+    Args:
+        sides: what to time, by name; each is run once before, to warm up.
+        rounds: how often each is timed.
+    """
+    for run in sides.values():
+        run()
+    best = dict.fromkeys(sides, float("inf"))
+    for _ in range(rounds):
+        for name, run in sides.items():
+            began = time.process_time()
+            run()
+            best[name] = min(best[name], time.process_time() - began)
+    return best
+
+
+def entry(
+    name: str, ws3: float, peer: float | None, ratio: float, floor: float | None, unit: str
+) -> dict[str, Any]:
+    """Return one figure.
+
+    Args:
+        name: what was measured.
+        ws3: ours, in the unit.
+        peer: the other side's, in the unit.
+        ratio: the figure that counts.
+        floor: the limit that no implementation passes, in the unit.
+        unit: of the three.
+    """
+    return {
+        "name": name,
+        "ws3": ws3,
+        "peer": peer,
+        "ratio": ratio,
+        "floor": floor,
+        "unit": unit,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def report(name: str, entries: list[dict[str, Any]]) -> None:
+    """Print the figures and write `results/<name>.json`."""
+    for figure in entries:
+        peer = "-" if figure["peer"] is None else f"{figure['peer']:.4g}"
+        print(
+            f"{figure['name']}: ratio {figure['ratio']:.3f} (ws3 {figure['ws3']:.4g}, peer {peer}, "
+            f"{figure['unit']})"
+        )
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(entries, indent=1) + "\n")
