@@ -16,7 +16,7 @@ rule train_classifier:
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
-        gpu=GPU,
+        gpu=PLAN.gpu,
     params:
         run=run_folder,
         classifier=as_text(PLAN.classifier_params),

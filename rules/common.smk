@@ -18,10 +18,6 @@ except Ws3Error as error:
 
 RUN = PLAN.folder
 
-# On this machine; a cluster profile sets it for its own nodes. The default profile lets at most
-# as many GPU jobs run at once as there are GPUs.
-GPU = int(PLAN.config.device != "cpu" and os.path.exists("/dev/nvidia0"))
-
 
 # Not jobs: a job's inputs would make all others run again whenever these files change.
 onstart:

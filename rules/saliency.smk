@@ -17,7 +17,7 @@ rule saliency:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
-        gpu=GPU,
+        gpu=PLAN.gpu,
     params:
         run=run_folder,
         ids=identity("saliency"),

@@ -17,7 +17,7 @@ rule train_segmenter:
     resources:
         mem_mb=growing(16000),
         runtime=growing(720),
-        gpu=GPU,
+        gpu=PLAN.gpu,
     params:
         run=run_folder,
         segmentation=as_text(PLAN.segmenter_params),
@@ -43,7 +43,7 @@ rule predict:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
-        gpu=GPU,
+        gpu=PLAN.gpu,
     params:
         run=run_folder,
         ids=identity("predictions"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ws3.attribution.catalogue import check
@@ -64,6 +65,15 @@ class Plan:
                     f"it has: {', '.join(sorted(splits)) or 'none'}"
                 )
         return listing
+
+    @property
+    def gpu(self) -> int:
+        """GPUs that a job of the networks' stages takes on this machine: 1, or 0 if it has none.
+
+        A cluster profile sets it for its own nodes. The default profile lets at most as many such
+        jobs run at once as it says that there are GPUs.
+        """
+        return int(self.config.device != "cpu" and Path("/dev/nvidia0").exists())
 
     def batches(self, stage: Stage) -> Batches:
         """Return the batches of a stage."""
