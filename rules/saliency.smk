@@ -15,7 +15,7 @@ rule saliency:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(8000),
         runtime=growing(60),
         gpu=PLAN.gpu,
     params:

@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def status(run: RunFolder) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -34,11 +35,12 @@ def status(run: RunFolder) -> None:
     from ws3.jobs.status import run_status
 
     opened = Run.open(run)
-    table = Table(title=f"{opened.folder}", title_justify="left")
+    # Eighty columns hold it: no frame, and names that are cut rather than numbers.
+    table = Table(title=str(opened.folder), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("stage", "recipe"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for name in ("done", "of", "skipped", "failed", "missing", "seconds", "MB"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     reasons = []
     for entry in run_status(opened):
         table.add_row(
@@ -50,7 +52,7 @@ def status(run: RunFolder) -> None:
             str(len(entry.failed)),
             str(entry.missing),
             f"{entry.seconds:.0f}",
-            f"{entry.bytes / 1e6:.1f}",
+            f"{entry.bytes / 1e6:.0f}",
         )
         reasons += [
             f"{entry.stage} {entry.recipe}, {image}: {reason}"
