@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
 
 def status(run: RunFolder) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -36,11 +35,11 @@ def status(run: RunFolder) -> None:
 
     opened = Run.open(run)
     # Eighty columns hold it: no frame, and names that are cut rather than numbers.
-    table = Table(title=str(opened.folder), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=str(opened.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
     for name in ("stage", "recipe"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for name in ("done", "of", "skipped", "failed", "missing", "seconds", "MB"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(5, len(name)))
     reasons = []
     for entry in run_status(opened):
         table.add_row(
