@@ -5,6 +5,7 @@
 # the stores, where a failed job's finished images stay.
 
 import os
+from functools import cache
 
 from ws3.errors import Ws3Error
 from ws3.jobs.dag import Plan, as_text
@@ -51,7 +52,8 @@ def of_recipe(method):
 
 
 def recipe_params(method):
-    return lambda wildcards: as_text(method(wildcards.recipe))
+    text = cache(lambda recipe: as_text(method(recipe)))
+    return lambda wildcards: text(wildcards.recipe)
 
 
 def growing(amount):
