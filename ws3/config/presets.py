@@ -19,6 +19,8 @@ class Preset:
     recipe: Mapping[str, Any]
 
 
+# A gradient's few strongest pixels are far above the rest: scaled by the maximum, a map would be
+# cut at 0.05 to 0.15, each image differently. Scaled by the 99th percentile, 0.2 to 0.45 suits.
 PRESETS: Mapping[str, Preset] = {
     "cam": Preset(
         "CAM of the image once",
@@ -41,17 +43,25 @@ PRESETS: Mapping[str, Preset] = {
     "gradient": Preset(
         "Input gradient, strongest channel",
         "Simonyan et al. 2013",
-        {"method": "gradient", "samples": {"kind": "full"}},
+        {"method": "gradient", "samples": {"kind": "full"}, "aggregation": {"scale": 99.0}},
     ),
     "gradient_crops": Preset(
-        "Input gradient averaged over random crops; counts and sizes are ours",
+        "Input gradient averaged over random crops, smoothed; all numbers are ours",
         "the idea: arXiv 2308.11052",
-        {"method": "gradient", "samples": {"kind": "crops", "count": 32, "samples_per_chunk": 16}},
+        {
+            "method": "gradient",
+            "samples": {"kind": "crops", "count": 32, "samples_per_chunk": 16},
+            "aggregation": {"smoothing": 0.02, "scale": 99.0},
+        },
     ),
     "smoothgrad": Preset(
         "Input gradient averaged over noisy copies",
         "Smilkov et al. 2017",
-        {"method": "gradient", "samples": {"kind": "noise", "count": 32, "noise": 0.15}},
+        {
+            "method": "gradient",
+            "samples": {"kind": "noise", "count": 32, "noise": 0.15},
+            "aggregation": {"scale": 99.0},
+        },
     ),
     "gradient_noise_crops": Preset(
         "Input gradient averaged over noisy random crops, weighted by probability, smoothed",
@@ -65,7 +75,12 @@ PRESETS: Mapping[str, Preset] = {
     "integrated_gradients": Preset(
         "Integrated gradients from the mean colour, 32 steps",
         "Sundararajan et al. 2017",
-        {"method": "integrated_gradients", "samples": {"kind": "full"}, "options": {"steps": 32}},
+        {
+            "method": "integrated_gradients",
+            "samples": {"kind": "full"},
+            "options": {"steps": 32},
+            "aggregation": {"scale": 99.0},
+        },
     ),
 }
 
