@@ -61,7 +61,7 @@ def changed(before, after):
         ({"recipes__crops__samples__count": 13}, "maps"),
         ({"recipes__crops__aggregation__smoothing": 0.1}, "maps"),
         ({"recipes__crops__aggregation__subtract_others": 0.1}, "maps"),
-        ({"recipes__crops__aggregation__scale": 99.0}, "maps"),
+        ({"recipes__crops__aggregation__scale": 95.0}, "maps"),
         ({"masks__crf": {"iterations": 3}}, "masks"),
         ({"masks__ignore_below": 0.1}, "masks"),
         ({"segmentation__test_scales": [1.0, 1.5]}, "predictions"),
