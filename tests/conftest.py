@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 from dataset_trees import coco_tree, folder_tree, voc_tree
+from hypothesis import settings
 
 __all__ = ["coco_tree", "folder_tree", "small_run", "untrained_classifier", "voc_tree"]
 
 # One thread a process, as in the jobs themselves; read when numpy and torch are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure.
+settings.register_profile("ws3", deadline=None)
+settings.load_profile("ws3")
 
 SMALL: dict[str, Any] = {
     "run": "small",

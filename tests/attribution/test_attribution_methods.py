@@ -298,3 +298,54 @@ def test_normalise(resnet: Classifier) -> None:
     images = torch.rand(1, 3, 2, 2).double()
     found = AttributionNetwork(resnet).normalise(images)
     assert found[0, 1, 0, 1].item() == pytest.approx((images[0, 1, 0, 1].item() - 0.456) / 0.224)
+
+
+class _ByHand(nn.Module):
+    """The log-odds of each class, written out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        powers = self.network(inputs).exp()
+        return (powers / (powers.sum(dim=1, keepdim=True) - powers)).log()
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not:UserWarning")
+@pytest.mark.parametrize("method", ["gradient", "input_x_gradient", "integrated_gradients"])
+def test_a_contrast_is_the_log_odds_against_all_other_classes(resnet, inputs, method):
+    network = AttributionNetwork(resnet, fold=False, contrast=True)
+    found = registry.get(method)(network, inputs, CLASSES, Options(values=VALUES.get(method, {})))
+    expected = _one_by_one(inputs, _plain(method, _ByHand(resnet.network)))
+    assert _distance(found.scores, expected) < 1e-6
+    softmax = resnet.network(inputs).softmax(dim=1)[:, CLASSES].detach().float()
+    torch.testing.assert_close(found.probabilities, softmax)
+
+
+@pytest.mark.parametrize("method", [name for name in ALL if catalogue.METHODS[name].contrasts])
+def test_every_other_method_explains_contrasts_too(resnet, inputs, method):
+    scores = [
+        registry.get(method)(
+            AttributionNetwork(resnet, contrast=contrast),
+            inputs,
+            CLASSES,
+            Options(values=VALUES.get(method, {})),
+        ).scores
+        for contrast in (False, True)
+    ]
+    assert not torch.allclose(*scores)
+    assert all(torch.isfinite(some).all() for some in scores)
+
+
+def test_a_contrast_needs_a_second_class(resnet):
+    single = copy.copy(resnet)
+    object.__setattr__(single, "classes", ("a",))
+    with pytest.raises(Ws3Error, match="the classifier has only one"):
+        AttributionNetwork(single, contrast=True)
+
+
+@pytest.mark.parametrize("method", ["cam", "deeplift"])
+def test_a_method_without_contrasts_says_which_have_them(method):
+    with pytest.raises(Ws3Error, match=f"{method} has no target: contrast; these have it: gradc"):
+        catalogue.check(method, {}, "contrast")

@@ -64,7 +64,7 @@ def test_the_smallest_configuration_is_enough():
     [
         ("sede", "run, results, seed"),
         ("dataset/pictures", "kind, root, images, labels, masks"),
-        ("recipes/cam/metod", "preset, method, samples, aggregation"),
+        ("recipes/cam/metod", "preset, samples_from, method, samples, aggregation"),
         ("recipes/cam/samples/side_range", "kind, count, samples_per_chunk"),
         ("recipes/crops/samples/masking/pach", "patch, share"),
         ("recipes/crops/aggregation/smooth", "reducer, weight, normalise_samples"),

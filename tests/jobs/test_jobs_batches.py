@@ -34,7 +34,7 @@ counts = {"train": st.integers(1, 60), "val": st.integers(0, 40), "size": st.int
 @given(**counts)
 def test_batches_divide_the_images_in_the_order_of_the_index(train, val, size):
     listing = listing_of(train, val)
-    batches = Batches(listing, SPLITS, size)
+    batches = Batches(listing.rows, SPLITS, size)
     names = batches.names(SPLITS)
     assert len(set(names)) == len(names)
     rows = [row for name in names for row in batches[name].rows]
@@ -48,7 +48,7 @@ def test_batches_divide_the_images_in_the_order_of_the_index(train, val, size):
 @given(**counts, other=st.integers(1, 70))
 def test_a_batch_is_covered_by_exactly_the_batches_that_hold_its_images(train, val, size, other):
     listing = listing_of(train, val)
-    ours, theirs = Batches(listing, SPLITS, size), Batches(listing, SPLITS, other)
+    ours, theirs = Batches(listing.rows, SPLITS, size), Batches(listing.rows, SPLITS, other)
     for name in ours.names(SPLITS):
         wanted = set(ids(ours[name]))
         covering = theirs.covering(ours[name])
@@ -58,13 +58,13 @@ def test_a_batch_is_covered_by_exactly_the_batches_that_hold_its_images(train, v
 
 
 def test_a_batch_of_one_bears_the_images_name():
-    batches = Batches(listing_of(3, 2), SPLITS, 1)
+    batches = Batches(listing_of(3, 2).rows, SPLITS, 1)
     assert batches.names(["train"]) == ["train0", "train1", "train2"]
     assert batches.names(["val"]) == ["val0", "val1"]
 
 
 def test_larger_batches_are_numbered_within_their_split():
-    batches = Batches(listing_of(5, 3), SPLITS, 2)
+    batches = Batches(listing_of(5, 3).rows, SPLITS, 2)
     assert batches.names(SPLITS) == [
         *("train-00000", "train-00001", "train-00002"),
         *("val-00000", "val-00001"),
@@ -86,9 +86,7 @@ def test_an_edited_row_changes_the_identity_of_its_own_batch_alone(change):
     listing = listing_of(9, 5)
     rows = list(listing.rows)
     rows[4] = replace(rows[4], **change)
-    before, after = (
-        Batches(Listing(listing.classes, tuple(some)), SPLITS, 2) for some in (listing.rows, rows)
-    )
+    before, after = (Batches(tuple(some), SPLITS, 2) for some in (listing.rows, rows))
     names = before.names(SPLITS)
     changed = [name for name in names if before.identity(name) != after.identity(name)]
     assert changed == ["train-00002"]
@@ -97,15 +95,13 @@ def test_an_edited_row_changes_the_identity_of_its_own_batch_alone(change):
 def test_where_the_dataset_lies_is_no_part_of_an_identity():
     listing = listing_of(4, 0)
     moved = tuple(replace(row, path=f"/elsewhere/{row.image}.jpg") for row in listing.rows)
-    before, after = (
-        Batches(Listing(listing.classes, rows), ["train"], 4) for rows in (listing.rows, moved)
-    )
+    before, after = (Batches(rows, ["train"], 4) for rows in (listing.rows, moved))
     assert before.identity("train-00000") == after.identity("train-00000")
 
 
 def test_an_unknown_batch_is_named():
     with pytest.raises(Ws3Error, match="train-00009: there is no such batch"):
-        Batches(listing_of(4, 0), ["train"], 2)["train-00009"]
+        Batches(listing_of(4, 0).rows, ["train"], 2)["train-00009"]
 
 
 def test_predictions_are_made_on_the_reported_splits_alone(bare_run):

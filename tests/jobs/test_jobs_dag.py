@@ -55,7 +55,7 @@ def plan_of(config_of):
         ({"masks__crf": {"iterations": 3}}, ["masks"]),
         ({"masks__ignore_below": 0.2}, ["masks"]),
         ({"masks__background": {"kind": "power"}}, ["threshold"]),
-        ({"recipes__crops__samples__count": 20}, ["saliency crops"]),
+        ({"recipes__crops__samples__count": 20}, ["saliency crops", "maps crops"]),
         ({"recipes__crops__aggregation": {"smoothing": 0.1}}, ["maps crops"]),
         ({"recipes__crops__aggregation": {"reducer": "max"}}, ["saliency crops", "maps crops"]),
         ({"recipes__cam__method": "gradcam"}, ["saliency cam"]),

@@ -45,12 +45,14 @@ class Entry:
         reduces: Whether the recipe's `reduction` and `sign` apply: the method gives one value a
             channel of the input. The others give one value a pixel, with negative ones set to 0.
         options: What the recipe's `options` may hold.
+        contrasts: Whether the recipe's `target` may be `contrast`.
     """
 
     summary: str
     source: str
     reduces: bool
     options: Mapping[str, Option]
+    contrasts: bool = True
 
 
 METHODS: Mapping[str, Entry] = {
@@ -59,6 +61,7 @@ METHODS: Mapping[str, Entry] = {
         "Zhou et al. 2016, arXiv 1512.04150",
         False,
         {},
+        contrasts=False,
     ),
     "gradcam": Entry(
         "features weighted by their mean gradient",
@@ -107,6 +110,7 @@ METHODS: Mapping[str, Entry] = {
         "Shrikumar et al. 2017, arXiv 1704.02685",
         True,
         {},
+        contrasts=False,
     ),
     "occlusion": Entry(
         "fall of the logit when a window is painted in the mean colour",
@@ -131,16 +135,20 @@ def plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in found if point.name not in METHODS}
 
 
-def check(method: str, options: Mapping[str, Any]) -> None:
-    """Check a recipe's method and options without loading the method.
+def check(method: str, options: Mapping[str, Any], target: str = "logit") -> None:
+    """Check a recipe's method, options and target without loading the method.
 
     The options of a method that another package adds are its own to check.
 
     Raises:
-        Ws3Error: If there is no such method, or an option is unknown or out of bounds.
+        Ws3Error: If there is no such method, an option is unknown or out of bounds, or the method
+            can't explain a contrast.
     """
     if method in METHODS:
         resolve(method, options)
+        if target == "contrast" and not METHODS[method].contrasts:
+            able = ", ".join(name for name, entry in METHODS.items() if entry.contrasts)
+            raise Ws3Error(f"the method {method} has no target: contrast; these have it: {able}")
     elif method not in plugins():
         raise unknown(method)
 

@@ -33,7 +33,8 @@ class Attribution:
     Attributes:
         scores: float32 (classes, B, h, w), at least 0; h and w are those of the input, or of the
             last spatial features, which the caller enlarges.
-        probabilities: float32 (B, classes), sigmoid of the same classes' logits.
+        probabilities: float32 (B, classes), sigmoid of the same classes' logits (of
+            their contrasts, hence the softmax, where those are explained).
     """
 
     scores: Tensor

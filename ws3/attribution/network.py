@@ -9,6 +9,27 @@ from torch import Tensor, nn
 
 from ws3.classifier import networks
 from ws3.classifier.checkpoints import Classifier
+from ws3.errors import Ws3Error
+
+
+class Contrast(nn.Module):
+    """From logits (B, classes) to log-odds: each logit minus the log-sum-exp of all others.
+
+    Explained instead of the logit, it leaves out what speaks for every class alike; the gradient
+    is that of "why this class and not another" (Wang and Wang 2022, "Why not other classes?",
+    NeurIPS 35).
+    """
+
+    own: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("own", torch.eye(classes, dtype=torch.bool), persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the contrasts (B, classes)."""
+        others = logits.unsqueeze(1).masked_fill(self.own, -torch.inf)
+        return logits - others.logsumexp(dim=2)
 
 
 class AttributionNetwork:
@@ -20,7 +41,7 @@ class AttributionNetwork:
 
     Attributes:
         trunk: From the input to the last spatial features.
-        tail: From those features to the logits.
+        tail: From those features to the logits, or to the contrasts.
         head: Weight of the linear head (classes, F), or None where CAM isn't exact.
         architecture: Torchvision's name of the network.
         classes: Class names, in the order of the logits.
@@ -36,6 +57,7 @@ class AttributionNetwork:
         device: torch.device | str = "cpu",
         *,
         fold: bool = True,
+        contrast: bool = False,
     ) -> None:
         """Copy a classifier; the original isn't touched.
 
@@ -43,6 +65,11 @@ class AttributionNetwork:
             classifier: The trained classifier.
             device: Where to compute.
             fold: Whether to fold batch norms; off, the arithmetic is exactly the network's own.
+            contrast: Whether the outputs are contrasts instead of logits; their sigmoid is the
+                softmax over the classes.
+
+        Raises:
+            Ws3Error: If contrasts are asked of a classifier with a single class.
         """
         network = copy.deepcopy(classifier.network).eval()
         linear = networks.linear_head(network)
@@ -50,7 +77,15 @@ class AttributionNetwork:
         if fold:
             trunk = networks.folded(trunk)
         self.trunk = self._frozen(trunk, device)
-        self.tail = self._frozen(networks.tail(network), device)
+        tail = networks.tail(network)
+        if contrast:
+            if len(classifier.classes) < 2:
+                raise Ws3Error(
+                    "target: contrast compares classes, but the classifier has only one; use "
+                    "target: logit"
+                )
+            tail = nn.Sequential(tail, Contrast(len(classifier.classes)))
+        self.tail = self._frozen(tail, device)
         self.head = None if linear is None else linear.weight.detach()
         self.architecture = classifier.architecture
         self.classes = classifier.classes

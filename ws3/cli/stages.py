@@ -162,7 +162,7 @@ def _work(
     run = Run.open(folder)
     work = begin(run, stage, recipe)
     if images:
-        rows = {row.image: row for row in run.rows(stage_splits(run.config, stage))}
+        rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
         unknown = [image for image in images if image not in rows]
         if unknown:
             raise Ws3Error(f"{run.index_file}: there is no image {unknown[0]!r} for this stage")

@@ -88,16 +88,37 @@ PRESETS: Mapping[str, Preset] = {
 def expand_presets(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return the configuration with each recipe's `preset` replaced by what it stands for.
 
+    A recipe with `samples_from` starts from the recipe that it names.
+
     A key that the recipe gives itself wins over the preset's; sections are merged key by key.
 
     Raises:
-        Ws3Error: for a preset that does not exist.
+        Ws3Error: for a preset that does not exist, or samples from a recipe that has none.
     """
     recipes = data.get("recipes")
     if not isinstance(recipes, Mapping):
         return dict(data)
     expanded = {name: _expand(name, recipe, source) for name, recipe in recipes.items()}
-    return {**data, "recipes": expanded}
+    shared = {name: _inherit(name, recipe, expanded, source) for name, recipe in expanded.items()}
+    return {**data, "recipes": shared}
+
+
+def _inherit(name: Any, recipe: Any, recipes: Mapping[str, Any], source: str) -> Any:
+    """Return a recipe with what it has from the one whose samples it takes."""
+    if not isinstance(recipe, Mapping) or recipe.get("samples_from") is None:
+        return recipe
+    giver = recipes.get(recipe["samples_from"])
+    if not isinstance(giver, Mapping) or giver.get("samples_from") is not None:
+        others = [
+            str(key)
+            for key, other in recipes.items()
+            if isinstance(other, Mapping) and other.get("samples_from") is None
+        ]
+        raise Ws3Error(
+            f"{source}: recipes.{name}.samples_from: {recipe['samples_from']!r} is not a recipe "
+            f"with samples of its own; choose from: {', '.join(others) or 'none'}"
+        )
+    return _merge(giver, recipe)
 
 
 def _expand(name: Any, recipe: Any, source: str) -> Any:

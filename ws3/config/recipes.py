@@ -131,6 +131,11 @@ class Aggregation(Section):
 class Recipe(Section):
     """A way from a classifier to score maps."""
 
+    samples_from: str | None = Field(
+        None,
+        description="Take the samples that another recipe of this run computes; only "
+        "samples.count (the first so many of them) and aggregation are then this recipe's own.",
+    )
     method: str = Field(description="Attribution method; `ws3 recipes --methods` lists them.")
     samples: Samples = Field(default_factory=lambda: Samples(kind="full"))
     aggregation: Aggregation = Field(default_factory=Aggregation)
@@ -140,7 +145,38 @@ class Recipe(Section):
     sign: Literal["abs", "positive"] = Field(
         "abs", description="abs: strength whatever the sign; positive: negative values become 0."
     )
+    target: Literal["logit", "contrast"] = Field(
+        "logit",
+        description="What is explained: the class's logit, or its contrast, the logit minus the "
+        "log-sum-exp of all other classes' (the log-odds of the class), which leaves out what "
+        "speaks for every class alike.",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the method itself, such as steps."
     )
     precision: Precision = Field("fp32", description="Arithmetic of the network.")
+
+
+def sharing_problem(recipe: Recipe, giver: Recipe) -> str:
+    """Return why a recipe can't be made from another's samples, or an empty string.
+
+    A stored chunk can't be divided, and sums can't be weighted anew.
+    """
+    own, given = (
+        one.model_dump(exclude={"samples_from": True, "aggregation": True, "samples": {"count"}})
+        for one in (recipe, giver)
+    )
+    differing = [key for key in own if own[key] != given[key]]
+    if differing:
+        return f"{differing[0]} must be that of"
+    summed = ("reducer", "weight", "normalise_samples")
+    mine, theirs = recipe.aggregation, giver.aggregation
+    for key in () if giver.samples.keep_samples else summed:
+        if getattr(mine, key) != getattr(theirs, key):
+            return f"aggregation.{key} needs keep_samples: true, or must be that of"
+    count, total, chunk = recipe.samples.total, giver.samples.total, giver.samples.per_chunk
+    if count > total:
+        return f"samples.count: {count} is more than the {total} samples of"
+    if count < total and count % chunk:
+        return f"samples.count: {count} must be a multiple of samples_per_chunk ({chunk}) of"
+    return ""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ws3.config.model import Distinct, Float, Int, Range, Section
-from ws3.config.recipes import Fraction, PositiveFraction, Precision, Recipe
+from ws3.config.recipes import Fraction, PositiveFraction, Precision, Recipe, sharing_problem
 
 Stage = Literal["saliency", "maps", "masks", "predictions"]
 STAGES: tuple[Stage, ...] = ("saliency", "maps", "masks", "predictions")
@@ -212,6 +212,11 @@ class Evaluation(Section):
         description="Splits to report on; maps and masks are made for them too.",
         min_length=1,
     )
+    train_images: Annotated[Int, Field(ge=1)] | None = Field(
+        None,
+        description="Make maps and masks of only so many training images, evenly spaced (the "
+        "classifier still learns from all); null: of all.",
+    )
 
 
 class PerStage(Section):
@@ -274,6 +279,20 @@ class RunConfig(Section):
                     f"segmentation.recipes: {name!r} is not a recipe; choose from: {known}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _shared_samples_fit(self) -> RunConfig:
+        for name, recipe in self.recipes.items():
+            if recipe.samples_from is not None:
+                problem = sharing_problem(recipe, self.recipes[recipe.samples_from])
+                if problem:
+                    raise ValueError(f"recipes.{name}: {problem} {recipe.samples_from!r}")
+        return self
+
+    def sampler(self, recipe: str) -> str:
+        """Return the recipe whose samples a recipe is made from: itself, or another."""
+        settings = self.recipes.get(recipe)
+        return recipe if settings is None else settings.samples_from or recipe
 
     def batch_size(self, stage: Stage) -> int:
         """Images a job of this stage."""

@@ -5,7 +5,7 @@ Nothing that is computed depends on the batch; it only says who computes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ws3.config.run import RunConfig, Stage
@@ -25,13 +25,13 @@ class Batch:
 class Batches:
     """All batches of one stage, in the order of the index."""
 
-    def __init__(self, listing: Listing, splits: Iterable[str], size: int) -> None:
+    def __init__(self, images: Sequence[ImageRow], splits: Iterable[str], size: int) -> None:
         self._by_split: dict[str, list[Batch]] = {}
         self._by_name: dict[str, Batch] = {}
         self._size = size
         self._identities: dict[str, str] = {}
         for split in splits:
-            rows = [row for row in listing.rows if row.split == split]
+            rows = [row for row in images if row.split == split]
             batches = [
                 Batch(
                     rows[start].image if size == 1 else f"{split}-{start // size:05d}",
@@ -73,11 +73,35 @@ class Batches:
         return self._identities[name]
 
 
+def mapped_rows(
+    config: RunConfig, rows: Iterable[ImageRow], splits: Iterable[str]
+) -> list[ImageRow]:
+    """Return the images of some splits that get maps and masks, in the index's order."""
+    wanted = set(splits)
+    kept = [row for row in rows if row.split in wanted]
+    limit = config.evaluation.train_images
+    train = [row for row in kept if row.split == "train"]
+    if limit is None or limit >= len(train):
+        return kept
+    chosen = {train[number * len(train) // limit].image for number in range(limit)}
+    return [row for row in kept if row.split != "train" or row.image in chosen]
+
+
 def stage_splits(config: RunConfig, stage: Stage) -> tuple[str, ...]:
     """Return the splits that a stage works on."""
     return config.evaluation.splits if stage == "predictions" else config.map_splits
 
 
+def stage_recipes(config: RunConfig, stage: Stage) -> list[str]:
+    """Return the recipes that a stage works on."""
+    if stage == "predictions":
+        return list(config.segmentation.recipes)
+    if stage == "saliency":
+        return [name for name in config.recipes if config.sampler(name) == name]
+    return list(config.recipes)
+
+
 def stage_batches(config: RunConfig, listing: Listing, stage: Stage) -> Batches:
     """Return the batches of a stage."""
-    return Batches(listing, stage_splits(config, stage), config.batch_size(stage))
+    splits = stage_splits(config, stage)
+    return Batches(mapped_rows(config, listing.rows, splits), splits, config.batch_size(stage))

@@ -17,9 +17,9 @@ from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
 from ws3.config.run import RunConfig, Stage, TunedBackground
 from ws3.datasets.files import stamp
-from ws3.datasets.index import Listing, row_digest
+from ws3.datasets.index import ImageRow, Listing, row_digest
 from ws3.errors import Ws3Error
-from ws3.jobs.batches import Batches, stage_splits
+from ws3.jobs.batches import Batches, mapped_rows, stage_splits
 from ws3.jobs.fingerprints import crf_part
 from ws3.jobs.run import Run
 from ws3.jobs.sources import known_listing
@@ -41,7 +41,7 @@ class Plan:
         self.config: RunConfig = resolve(data, "config")
         for name, recipe in self.config.recipes.items():
             try:
-                check(recipe.method, recipe.options)
+                check(recipe.method, recipe.options, recipe.target)
             except Ws3Error as error:
                 raise Ws3Error(f"config: recipes.{name}: {error}") from None
         self.run = Run.of(self.config)
@@ -66,6 +66,11 @@ class Plan:
                 )
         return listing
 
+    @cached_property
+    def mapped(self) -> list[ImageRow]:
+        """The images that get maps and masks."""
+        return mapped_rows(self.config, self.listing.rows, self.config.map_splits)
+
     @property
     def gpu(self) -> int:
         """GPUs that a job of the networks' stages takes on this machine: 1, or 0 if it has none.
@@ -80,7 +85,7 @@ class Plan:
         # Stages that divide the same images alike share the digests of their batches.
         division = (stage_splits(self.config, stage), self.config.batch_size(stage))
         if division not in self._batches:
-            self._batches[division] = Batches(self.listing, *division)
+            self._batches[division] = Batches(self.mapped, *division)
         return self._batches[division]
 
     def receipts(self, stage: Stage, recipe: str, splits: Sequence[str]) -> list[str]:
@@ -90,6 +95,8 @@ class Plan:
     def upstream(self, stage: Stage, recipe: str, batch: str, source: Stage) -> list[str]:
         """Return the receipts of an earlier stage that hold a batch's images."""
         rows = self.batches(stage)[batch]
+        if source == "saliency":
+            recipe = self.config.sampler(recipe)
         return [self._receipt(source, recipe, name) for name in self.batches(source).covering(rows)]
 
     def identity(self, stage: Stage, batch: str) -> str:
@@ -168,7 +175,12 @@ class Plan:
 
     def maps_params(self, recipe: str) -> dict[str, Any]:
         """What a recipe's maps depend on, beyond the sample chunks."""
-        return self.config.recipes[recipe].aggregation.model_dump(mode="json")
+        settings = self.config.recipes[recipe]
+        return {
+            "samples_from": self.config.sampler(recipe),
+            "samples": settings.samples.total,
+            "aggregation": settings.aggregation.model_dump(mode="json"),
+        }
 
     @cached_property
     def threshold_params(self) -> dict[str, Any]:
@@ -206,7 +218,7 @@ class Plan:
             "reference": self.config.reference_recipe,
             "splits": list(self.config.evaluation.splits),
             "images": row_digest(
-                [row for row in self.listing.rows if row.split in self.config.evaluation.splits]
+                [row for row in self.mapped if row.split in self.config.evaluation.splits]
             ),
         }
 

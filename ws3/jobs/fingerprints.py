@@ -26,6 +26,7 @@ def fingerprint(**parts: Any) -> str:
 
 def saliency(run: Run, recipe: str, row: ImageRow) -> str:
     """Return what an image's sample chunks are made from; the number of samples is no part."""
+    recipe = run.config.sampler(recipe)
     settings = run.recipe(recipe)
     return fingerprint(
         version=_SALIENCY,
@@ -39,6 +40,7 @@ def saliency(run: Run, recipe: str, row: ImageRow) -> str:
         options=settings.options,
         reduction=settings.reduction,
         sign=settings.sign,
+        target=settings.target,
         precision=settings.precision,
         samples=settings.samples.model_dump(mode="json", exclude={"count", "samples_per_chunk"}),
         per_chunk=settings.samples.samples_per_chunk,

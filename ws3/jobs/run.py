@@ -14,6 +14,7 @@ from ws3.config.recipes import Recipe
 from ws3.config.run import RunConfig, Stage
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.jobs.batches import mapped_rows
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Run:
         wanted = set(splits)
         return [row for row in self.index.rows if row.split in wanted]
 
+    def mapped_rows(self, splits: Iterable[str]) -> list[ImageRow]:
+        """Return the index rows of some splits that get maps and masks."""
+        return mapped_rows(self.config, self.index.rows, splits)
+
     def class_values(self, row: ImageRow) -> list[int]:
         """Return the mask values of the classes that an image holds."""
         return [self.index.classes.index(label) + 1 for label in row.labels]
@@ -113,8 +118,8 @@ class Run:
         return self.folder / "classifier.pt"
 
     def saliency_store(self, recipe: str) -> Path:
-        """The store of partial sums."""
-        return self.folder / "saliency" / f"{recipe}.zarr"
+        """The store of a recipe's partial sums, which another recipe may have computed."""
+        return self.folder / "saliency" / f"{self.config.sampler(recipe)}.zarr"
 
     def map_store(self, recipe: str) -> Path:
         """The store of final maps."""
@@ -166,7 +171,8 @@ class Run:
 
     def failure_file(self, stage: str, recipe: str, image: str) -> Path:
         """Why an image failed in a stage; there only while it does."""
-        return self.folder / "failed" / stage / recipe / f"{image}.json"
+        owner = self.config.sampler(recipe) if stage == "saliency" else recipe
+        return self.folder / "failed" / stage / owner / f"{image}.json"
 
     def journal_file(self, stage: str) -> Path:
         """What was done in a stage, a line an image, only ever appended to."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ws3.config.run import STAGES, Stage
 from ws3.errors import Ws3Error
-from ws3.jobs.batches import stage_splits
+from ws3.jobs.batches import stage_recipes, stage_splits
 from ws3.jobs.run import Run, read_json
 
 
@@ -51,9 +51,8 @@ def run_status(run: Run) -> Iterator[StageStatus]:
         StaleResultError: if the images are not indexed yet.
     """
     for stage in STAGES:
-        rows = {row.image for row in run.rows(stage_splits(run.config, stage))}
-        recipes = run.config.segmentation.recipes if stage == "predictions" else run.config.recipes
-        for recipe in recipes:
+        rows = {row.image for row in run.mapped_rows(stage_splits(run.config, stage))}
+        for recipe in stage_recipes(run.config, stage):
             found = receipts_of(run, stage, recipe)
             done = {image for receipt in found for image in receipt["images"]} & rows
             skipped = {image for receipt in found for image in receipt["skipped"]} & rows

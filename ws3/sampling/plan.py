@@ -59,10 +59,8 @@ class SamplePlan:
         self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
         self.seed, self.recipe, self.image = seed, recipe, image
         self.total = samples.total
-        covered = samples.kind != "crops" or samples.count >= covering_count(
-            height, width, samples.side
-        )
-        self.needs_cover = not covered
+        self.covering = covering_count(height, width, samples.side)
+        self.needs_cover = samples.kind == "crops" and samples.count < self.covering
 
     def sample(self, number: int) -> Sample:
         """Return sample `number`, or the whole-image sample for `COVER`."""

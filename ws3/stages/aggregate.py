@@ -50,14 +50,20 @@ class AggregateWork:
             StaleResultError: if the sample chunks are missing, damaged or made from other inputs.
             Ws3Error: if a value is not a finite number.
         """
-        repair = f"ws3 saliency {self._run.folder} --recipe {self.recipe} --image {row.image}"
+        giver = self._run.config.sampler(self.recipe)
+        repair = f"ws3 saliency {self._run.folder} --recipe {giver} --image {row.image}"
         attributes = self._source.attributes(row.image)
         expected = fingerprints.saliency(self._run, self.recipe, row)
         if attributes is None or attributes.get("fingerprint") != expected:
             what = "missing" if attributes is None else "made from other inputs"
             raise StaleResultError(f"its sample chunks are {what}; repair them with: {repair}")
         plan = sample_plan(self._run, self.recipe, row)
-        layout = expected_chunks(plan, self._settings.samples.per_chunk)
+        layout = expected_chunks(plan, self._run.recipe(giver).samples.per_chunk)
+        if plan.needs_cover and not sample_plan(self._run, giver, row).needs_cover:
+            raise Ws3Error(
+                f"the first {plan.total} samples of {giver} don't cover it; ask for "
+                f"{plan.covering} or more (recipe {self.recipe})"
+            )
         with clock.phase("load"):
             try:
                 chunks = [self._source.read(row.image, name) for name in layout]

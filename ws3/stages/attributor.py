@@ -32,7 +32,9 @@ class Attributor:
         classifier = checkpoints.load(run.classifier_file)
         self.mean, self.std = classifier.mean, classifier.std
         self._device = device(run.config.device)
-        self._network = AttributionNetwork(classifier, self._device)
+        self._network = AttributionNetwork(
+            classifier, self._device, contrast=recipe.target == "contrast"
+        )
         self._method, self._precision = get(recipe.method), recipe.precision
         self._options = Options(recipe.reduction, recipe.sign, recipe.options)
 

@@ -70,7 +70,7 @@ def evaluate(run: Run, recipe: str) -> None:
     for split in run.config.evaluation.splits:
         rows = [
             row
-            for row in run.rows([split])
+            for row in run.mapped_rows([split])
             if row.mask
             and not skip_reason(run, recipe, row, STAGES)
             and not skip_reason(run, run.config.reference_recipe, row, UPSTREAM["masks"])

@@ -95,7 +95,7 @@ def _classifier(run: Run) -> ClassifierFacts:
 def _gallery(run: Run) -> Iterator[GalleryEntry]:
     rows = [
         row
-        for row in run.rows([run.config.evaluation.splits[0]])
+        for row in run.mapped_rows([run.config.evaluation.splits[0]])
         if not any(skip_reason(run, recipe, row, STAGES) for recipe in run.config.recipes)
     ]
     for row in _spread(rows, _GALLERY):

@@ -42,6 +42,12 @@ class SaliencyWork:
     def __init__(self, run: Run, recipe: str) -> None:
         self.recipe = recipe
         self._run, self._settings = run, run.recipe(recipe)
+        giver = run.config.sampler(recipe)
+        if giver != recipe:
+            raise Ws3Error(
+                f"recipe {recipe} takes its samples from {giver}; make those with: "
+                f"ws3 saliency {run.folder} --recipe {giver}"
+            )
         self._store = SaliencyStore(run.saliency_store(recipe))
         self._store.create({"kind": "saliency", "recipe": recipe})
 
@@ -195,7 +201,7 @@ def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
         height=row.height,
         width=row.width,
         seed=run.config.seed,
-        recipe=recipe,
+        recipe=run.config.sampler(recipe),
         input_size=run.classifier["input_size"],
     )
 

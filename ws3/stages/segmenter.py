@@ -36,7 +36,7 @@ def train_segmenter(run: Run, recipe: str) -> None:
     settings = run.config.segmentation
     rows = [
         row
-        for row in run.rows(["train"])
+        for row in run.mapped_rows(["train"])
         if not skip_reason(run, recipe, row, ("saliency", "maps", "masks"))
     ]
     made_from = _fingerprint(run, recipe, rows)

@@ -51,16 +51,15 @@ def chosen_background(path: Path) -> ConstantBackground | PowerBackground:
     return ConstantBackground.model_validate(data)
 
 
-def tuning_rows(rows: list[ImageRow], background: TunedBackground) -> list[ImageRow]:
+def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
     """Return the images that a threshold is tuned on."""
-    split = [row for row in rows if row.split == background.split]
-    return split[: background.images]
+    return run.mapped_rows([background.split])[: background.images]
 
 
 def _tuned(run: Run, recipe: str, background: TunedBackground) -> dict[str, Any]:
     rows = [
         row
-        for row in tuning_rows(list(run.index.rows), background)
+        for row in tuning_rows(run, background)
         if row.mask and not skip_reason(run, recipe, row, UPSTREAM["masks"])
     ]
     if not rows:
