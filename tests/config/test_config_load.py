@@ -336,6 +336,8 @@ def test_the_schema_states_bounds_in_its_own_words():
         assert not validator.is_valid(changed(path, value)), path
 
 
+# PyYAML reads a leading U+0085, a line break to it, back as spaces.
+texts = st.text(st.characters(exclude_characters="\x85", exclude_categories=["Cs"]), max_size=20)
 fractions = st.floats(0.01, 1, exclude_min=True)
 ranges = st.tuples(fractions, fractions).map(sorted)
 samples = st.one_of(
@@ -356,7 +358,7 @@ crfs = st.sampled_from(["deeplab", "psa", "irn", "none"]) | st.builds(
     st.floats(0.1, 100),
     st.integers(1, 20),
 )
-any_recipe = st.fixed_dictionaries({"method": st.text(max_size=5), "samples": samples})
+any_recipe = st.fixed_dictionaries({"method": texts, "samples": samples})
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 
 
@@ -365,12 +367,12 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
     seed=st.integers(0, 2**32 - 1),
     recipes=st.dictionaries(
         names,
-        st.fixed_dictionaries({"method": st.text(max_size=5), "samples": samples}),
+        st.fixed_dictionaries({"method": texts, "samples": samples}),
         min_size=1,
     ),
     crf=crfs,
     jobs=st.integers(1, 99) | st.fixed_dictionaries({"masks": st.integers(1, 99)}),
-    root=st.text(),
+    root=texts,
 )
 def test_what_is_dumped_is_read_back_the_same(run, seed, recipes, crf, jobs, root):
     data = {
