@@ -12,6 +12,7 @@ import torch
 from ws3.attribution import catalogue, registry
 from ws3.attribution.channels import reduce_channels
 from ws3.attribution.precision import arithmetic
+from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
 
 
@@ -25,7 +26,9 @@ def test_every_listed_method_can_be_got_and_nothing_else() -> None:
 def test_listing_and_checking_import_no_torch() -> None:
     code = (
         "import sys; from ws3.attribution import catalogue; catalogue.names(); "
-        "catalogue.check('occlusion', {'window': 0.5}); sys.exit('torch' in sys.modules)"
+        "from ws3.config.recipes import Recipe; "
+        "catalogue.check(Recipe(method='occlusion', options={'window': 0.5})); "
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -46,7 +49,7 @@ def test_listing_and_checking_import_no_torch() -> None:
 )
 def test_mistakes_are_explained(method: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(Ws3Error, match=message):
-        catalogue.check(method, options)
+        catalogue.check(Recipe(method=method, options=options))
     if method not in catalogue.METHODS:
         with pytest.raises(Ws3Error, match=message):
             registry.get(method)
@@ -65,7 +68,7 @@ def test_an_installed_package_adds_a_method(monkeypatch: pytest.MonkeyPatch) -> 
     ]
     monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
     assert catalogue.names()[-2:] == ("broken", "mine")
-    catalogue.check("mine", {"anything": 1})
+    catalogue.check(Recipe(method="mine", options={"anything": 1}))
     assert registry.get("mine") is registry.get("layercam")
     assert registry.get("cam") is not registry.get("layercam")
     with pytest.raises(Ws3Error, match="broken can't be imported from nowhere_at_all:method"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,10 +23,13 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from ws3.attribution import catalogue, registry
+from ws3.attribution.channels import reduce_channels
 from ws3.attribution.interface import Options
 from ws3.attribution.network import AttributionNetwork
+from ws3.attribution.rectifiers import SmoothRectifier, smoothed
 from ws3.classifier import networks
 from ws3.classifier.checkpoints import Classifier
+from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
 
 CLASSES = [2, 0]
@@ -345,7 +349,78 @@ def test_a_contrast_needs_a_second_class(resnet):
         AttributionNetwork(single, contrast=True)
 
 
-@pytest.mark.parametrize("method", ["cam", "deeplift"])
-def test_a_method_without_contrasts_says_which_have_them(method):
-    with pytest.raises(Ws3Error, match=f"{method} has no target: contrast; these have it: gradc"):
-        catalogue.check(method, {}, "contrast")
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"method": "cam", "target": "contrast"}, "cam has no target: contrast; .* it: gradcam, "),
+        ({"method": "deeplift", "target": "contrast"}, "deeplift has no target: contrast"),
+        (
+            {"method": "gradcam", "smooth_relu": 3},
+            "no smooth_relu; these have it: gradient, input_x_gradient, integrated_gradients$",
+        ),
+    ],
+)
+def test_what_a_method_cannot_do_is_refused_before_anything_runs(recipe, message):
+    with pytest.raises(Ws3Error, match=message):
+        catalogue.check(Recipe(**recipe))
+
+
+class _Softplus(nn.Module):
+    """ReLU whose gradient autograd takes from softplus."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        smooth = nn.functional.softplus(inputs, beta=3.0, threshold=1e9)
+        return inputs.relu().detach() + smooth - smooth.detach()
+
+
+def test_a_smooth_relu_has_the_derivative_of_softplus(resnet, inputs):
+    smooth = AttributionNetwork(resnet, fold=False, smooth_relu=3.0)
+    found = registry.get("gradient")(smooth, inputs, CLASSES, Options()).scores
+    by_hand = _unreused(resnet.network)
+    for block in by_hand.modules():
+        for name, child in list(block.named_children()):
+            if isinstance(child, nn.ReLU):
+                setattr(block, name, _Softplus())
+    by_hand.relu = _Softplus()
+    for block in [
+        block for layer in range(1, 5) for block in by_hand.get_submodule(f"layer{layer}")
+    ]:
+        block.forward = partial(_forward_with, block)
+    expected = _one_by_one(inputs, _plain("gradient", by_hand))
+    assert _distance(found, expected) < 1e-6
+    torch.testing.assert_close(smooth(inputs), resnet.network(inputs))
+
+
+def _forward_with(block: nn.Module, x: Tensor) -> Tensor:
+    inner = block.bn2(block.conv2(block.first(block.bn1(block.conv1(x)))))
+    return block.second(inner + (x if block.downsample is None else block.downsample(x)))
+
+
+@pytest.mark.parametrize("relu", [nn.ReLU(), nn.ReLU6()])
+def test_a_very_sharp_smooth_relu_is_the_relu(relu):
+    values = torch.linspace(-3, 9, 50, dtype=torch.float64)
+    slopes = []
+    for module in (relu, smoothed(nn.Sequential(copy.deepcopy(relu)), 1e6, "test")):
+        leaf = values.clone().requires_grad_()
+        slopes.append(torch.autograd.grad(module(leaf).sum(), leaf)[0])
+    torch.testing.assert_close(slopes[0], slopes[1])
+
+
+def test_a_capped_smooth_relu_has_the_derivative_of_its_formula():
+    leaf = torch.linspace(-3, 9, 50, dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(SmoothRectifier(6.0, 2.0)(leaf).sum(), leaf)
+    formula = ((1 + (2 * leaf).exp()).log() - (1 + (2 * leaf - 12).exp()).log()) / 2
+    (expected,) = torch.autograd.grad(formula.sum(), leaf)
+    torch.testing.assert_close(found, expected)
+
+
+def test_smooth_relus_need_relus():
+    with pytest.raises(Ws3Error, match="efficientnet_b0 has none; leave it out"):
+        AttributionNetwork(_classifier("efficientnet_b0", torch.float32), smooth_relu=3.0)
+
+
+def test_net_lets_channels_cancel():
+    values = torch.tensor([[1.0, -3.0, 1.0], [2.0, -2.0, 0.0]]).view(2, 3, 1, 1)
+    assert reduce_channels(values, "net", "abs").flatten().tolist() == [1.0, 0.0]
+    assert reduce_channels(-values, "net", "positive").flatten().tolist() == [1.0, 0.0]
+    assert reduce_channels(values, "sum", "abs").flatten().tolist() == [5.0, 4.0]

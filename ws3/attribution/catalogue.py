@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
 
 GROUP = "ws3.methods"
@@ -46,6 +47,7 @@ class Entry:
             channel of the input. The others give one value a pixel, with negative ones set to 0.
         options: What the recipe's `options` may hold.
         contrasts: Whether the recipe's `target` may be `contrast`.
+        smooths: Whether the recipe may set `smooth_relu`: the method is a gradient of the input.
     """
 
     summary: str
@@ -53,6 +55,7 @@ class Entry:
     reduces: bool
     options: Mapping[str, Option]
     contrasts: bool = True
+    smooths: bool = False
 
 
 METHODS: Mapping[str, Entry] = {
@@ -86,12 +89,14 @@ METHODS: Mapping[str, Entry] = {
         "Simonyan et al. 2013, arXiv 1312.6034",
         True,
         {},
+        smooths=True,
     ),
     "input_x_gradient": Entry(
         "gradient times the normalised input",
         "Shrikumar et al. 2016, arXiv 1605.01713",
         True,
         {},
+        smooths=True,
     ),
     "guided_backprop": Entry(
         "gradient with negative gradients stopped at every ReLU; ReLU networks only",
@@ -104,6 +109,7 @@ METHODS: Mapping[str, Entry] = {
         "Sundararajan et al. 2017, arXiv 1703.01365",
         True,
         {"steps": Option(32, 1, 1000, "points of the integral, one forward and backward each")},
+        smooths=True,
     ),
     "deeplift": Entry(
         "contributions against the mean colour, by the rescale rule; ReLU networks only",
@@ -135,22 +141,36 @@ def plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in found if point.name not in METHODS}
 
 
-def check(method: str, options: Mapping[str, Any], target: str = "logit") -> None:
-    """Check a recipe's method, options and target without loading the method.
+def check(recipe: Recipe) -> None:
+    """Check that a recipe's method and what it asks of it go together, without loading the method.
 
     The options of a method that another package adds are its own to check.
 
     Raises:
         Ws3Error: If there is no such method, an option is unknown or out of bounds, or the method
-            can't explain a contrast.
+            doesn't go with the recipe's target or smooth_relu.
     """
-    if method in METHODS:
-        resolve(method, options)
-        if target == "contrast" and not METHODS[method].contrasts:
-            able = ", ".join(name for name, entry in METHODS.items() if entry.contrasts)
-            raise Ws3Error(f"the method {method} has no target: contrast; these have it: {able}")
-    elif method not in plugins():
-        raise unknown(method)
+    method = recipe.method
+    if method not in METHODS:
+        if method not in plugins():
+            raise unknown(method)
+        return
+    resolve(method, recipe.options)
+    for asked, key, fits in (
+        (
+            recipe.target == "contrast",
+            "target: contrast",
+            {name: entry.contrasts for name, entry in METHODS.items()},
+        ),
+        (
+            recipe.smooth_relu is not None,
+            "smooth_relu",
+            {name: entry.smooths for name, entry in METHODS.items()},
+        ),
+    ):
+        if asked and not fits[method]:
+            able = ", ".join(name for name, can in fits.items() if can)
+            raise Ws3Error(f"the method {method} has no {key}; these have it: {able}")
 
 
 def unknown(method: str) -> Ws3Error:

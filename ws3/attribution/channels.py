@@ -10,15 +10,18 @@ from torch import Tensor
 
 def reduce_channels(
     values: Tensor,
-    reduction: Literal["max", "mean", "l2", "sum"],
+    reduction: Literal["max", "mean", "l2", "sum", "net"],
     sign: Literal["abs", "positive"],
 ) -> Tensor:
     """Return the scores (B, H, W), at least 0, of values (B, channels, H, W), as float32.
 
     The sign comes first, channel by channel: `abs` takes absolute values, `positive` sets negative
     ones to 0. Then the channels are reduced: their maximum, mean, Euclidean norm or sum. `max`
-    with `abs` is the saliency map of Simonyan et al. (2013).
+    with `abs` is the saliency map of Simonyan et al. (2013). Only `net` adds the channels with
+    their signs, so that they may cancel, before the sum's own sign is taken away.
     """
+    if reduction == "net":
+        values, reduction = values.sum(dim=1, keepdim=True), "sum"
     signed = values.abs() if sign == "abs" else values.relu()
     match reduction:
         case "max":

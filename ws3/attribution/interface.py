@@ -21,7 +21,7 @@ class Options:
         values: The method's own options.
     """
 
-    reduction: Literal["max", "mean", "l2", "sum"] = "max"
+    reduction: Literal["max", "mean", "l2", "sum", "net"] = "max"
     sign: Literal["abs", "positive"] = "abs"
     values: Mapping[str, Any] = field(default_factory=dict)
 

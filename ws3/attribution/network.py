@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ws3.attribution.rectifiers import smoothed
 from ws3.classifier import networks
 from ws3.classifier.checkpoints import Classifier
 from ws3.errors import Ws3Error
@@ -58,6 +59,7 @@ class AttributionNetwork:
         *,
         fold: bool = True,
         contrast: bool = False,
+        smooth_relu: float | None = None,
     ) -> None:
         """Copy a classifier; the original isn't touched.
 
@@ -67,15 +69,19 @@ class AttributionNetwork:
             fold: Whether to fold batch norms; off, the arithmetic is exactly the network's own.
             contrast: Whether the outputs are contrasts instead of logits; their sigmoid is the
                 softmax over the classes.
+            smooth_relu: Sharpness of the softplus whose derivative every ReLU has; None: its own.
 
         Raises:
-            Ws3Error: If contrasts are asked of a classifier with a single class.
+            Ws3Error: If contrasts are asked of a classifier with a single class, or smooth ReLUs
+                of a network that has no ReLU.
         """
         network = copy.deepcopy(classifier.network).eval()
         linear = networks.linear_head(network)
         trunk: nn.Module = networks.trunk(network)
         if fold:
             trunk = networks.folded(trunk)
+        if smooth_relu is not None:
+            trunk = smoothed(trunk, smooth_relu, classifier.architecture)
         self.trunk = self._frozen(trunk, device)
         tail = networks.tail(network)
         if contrast:

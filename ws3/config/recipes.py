@@ -139,8 +139,10 @@ class Recipe(Section):
     method: str = Field(description="Attribution method; `ws3 recipes --methods` lists them.")
     samples: Samples = Field(default_factory=lambda: Samples(kind="full"))
     aggregation: Aggregation = Field(default_factory=Aggregation)
-    reduction: Literal["max", "mean", "l2", "sum"] = Field(
-        "max", description="How a pixel's channels become one number (gradient-like methods)."
+    reduction: Literal["max", "mean", "l2", "sum", "net"] = Field(
+        "max",
+        description="How a pixel's channels become one number (gradient-like methods); all but net "
+        "take each channel's sign away first, net adds the channels with their signs.",
     )
     sign: Literal["abs", "positive"] = Field(
         "abs", description="abs: strength whatever the sign; positive: negative values become 0."
@@ -150,6 +152,11 @@ class Recipe(Section):
         description="What is explained: the class's logit, or its contrast, the logit minus the "
         "log-sum-exp of all other classes' (the log-odds of the class), which leaves out what "
         "speaks for every class alike.",
+    )
+    smooth_relu: Annotated[Float, Field(gt=0.0)] | None = Field(
+        None,
+        description="Sharpness of the softplus whose derivative replaces the step of every ReLU in "
+        "the backward pass; null: the exact gradient.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the method itself, such as steps."

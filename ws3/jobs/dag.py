@@ -41,7 +41,7 @@ class Plan:
         self.config: RunConfig = resolve(data, "config")
         for name, recipe in self.config.recipes.items():
             try:
-                check(recipe.method, recipe.options, recipe.target)
+                check(recipe)
             except Ws3Error as error:
                 raise Ws3Error(f"config: recipes.{name}: {error}") from None
         self.run = Run.of(self.config)

@@ -41,6 +41,7 @@ def saliency(run: Run, recipe: str, row: ImageRow) -> str:
         reduction=settings.reduction,
         sign=settings.sign,
         target=settings.target,
+        smooth_relu=settings.smooth_relu,
         precision=settings.precision,
         samples=settings.samples.model_dump(mode="json", exclude={"count", "samples_per_chunk"}),
         per_chunk=settings.samples.samples_per_chunk,

@@ -33,7 +33,10 @@ class Attributor:
         self.mean, self.std = classifier.mean, classifier.std
         self._device = device(run.config.device)
         self._network = AttributionNetwork(
-            classifier, self._device, contrast=recipe.target == "contrast"
+            classifier,
+            self._device,
+            contrast=recipe.target == "contrast",
+            smooth_relu=recipe.smooth_relu,
         )
         self._method, self._precision = get(recipe.method), recipe.precision
         self._options = Options(recipe.reduction, recipe.sign, recipe.options)

@@ -1,0 +1,75 @@
+"""ReLUs with the derivative of a smooth function.
+
+A ReLU's derivative is a step: whether a unit passes the gradient on hangs on the last bit of its
+input, which is much of the noise in an input gradient. With the derivative of softplus instead, one
+backward pass shows what SmoothGrad needs many for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws3.errors import Ws3Error
+
+
+class SmoothRectifier(nn.Module):
+    """ReLU or ReLU6 in the forward pass; in the backward pass, softplus of a given sharpness.
+
+    Dombrowski et al. (2019, arXiv 1906.07983) put softplus in both passes. Here the forward pass
+    stays exact, so that the logits, and what is explained, are the network's own.
+    """
+
+    def __init__(self, ceiling: float, sharpness: float) -> None:
+        """Make a rectifier.
+
+        Args:
+            ceiling: Where the output stops growing: 6 for ReLU6, infinity for ReLU.
+            sharpness: Beta of softplus(x) = log(1 + exp(beta x)) / beta.
+        """
+        super().__init__()
+        self.ceiling = ceiling
+        self.sharpness = sharpness
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the inputs, cut at 0 and at the ceiling."""
+        result: Tensor = _Rectify.apply(inputs, self.ceiling, self.sharpness)
+        return result
+
+
+class _Rectify(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, ceiling: float, sharpness: float) -> Tensor:
+        ctx.save_for_backward(inputs)
+        ctx.ceiling, ctx.sharpness = ceiling, sharpness
+        return inputs.clamp(0, ceiling)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (inputs,) = ctx.saved_tensors
+        slope = torch.sigmoid(inputs * ctx.sharpness)
+        if ctx.ceiling < float("inf"):
+            slope = slope - torch.sigmoid((inputs - ctx.ceiling) * ctx.sharpness)
+        return gradients[0] * slope, None, None
+
+
+def smoothed(network: nn.Module, sharpness: float, architecture: str) -> nn.Module:
+    """Replace every ReLU of a network by a `SmoothRectifier`, in place.
+
+    Raises:
+        Ws3Error: If the network has none.
+    """
+    found = 0
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ReLU | nn.ReLU6):
+                ceiling = 6.0 if isinstance(child, nn.ReLU6) else float("inf")
+                setattr(parent, name, SmoothRectifier(ceiling, sharpness))
+                found += 1
+    if not found:
+        raise Ws3Error(
+            f"smooth_relu is for networks of ReLUs, and {architecture} has none; leave it out"
+        )
+    return network
