@@ -109,13 +109,16 @@ def recipes(
     from rich.console import Console
     from rich.table import Table
 
-    from ws3.attribution.catalogue import METHODS
+    from ws3.attribution.catalogue import METHODS, plugins
     from ws3.config.presets import PRESETS
 
     table = Table("name", "what it is", "source")
     entries = METHODS if methods else PRESETS
     for name, entry in entries.items():
         table.add_row(name, entry.summary, entry.source)
+    for name, point in plugins().items() if methods else ():
+        package = point.dist.name if point.dist else "an installed package"
+        table.add_row(name, f"added by {package}", point.value)
     Console().print(table)
 
 

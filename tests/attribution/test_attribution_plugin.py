@@ -1,0 +1,59 @@
+"""The documented method of one's own, installed and run as its reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ws3.config.load import resolve
+from ws3.jobs.run import Run
+from ws3.stages.index import write_config
+from ws3.store.saliency import SaliencyStore
+
+PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+
+
+def documented(name: str) -> str:
+    """Return the block of the page that is marked as this file."""
+    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+@pytest.mark.slow
+def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
+    package, installed = tmp_path / "package", tmp_path / "installed"
+    package.mkdir()
+    for name in ("my_methods.py", "pyproject.toml"):
+        (package / name).write_text(documented(name))
+    lines = [line for line in documented("my_methods.py").splitlines() if line.strip()]
+    assert len(lines) <= 20
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", installed, package], check=True)
+    paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+    def ws3(*arguments: object) -> str:
+        command = [sys.executable, "-c", "from ws3.cli import main; main()", *map(str, arguments)]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    assert "energy" in ws3("recipes", "--methods")
+    run = small_run()
+    data = run.config.model_dump(mode="json")
+    data["recipes"]["energy"] = yaml.safe_load(documented("recipe.yaml"))
+    run = Run(run.folder, resolve(data))
+    write_config(run)
+    image = run.index.rows[0].image
+    ws3("saliency", run.folder, "--recipe", "energy", "--image", image)
+    ws3("aggregate", run.folder, "--recipe", "energy", "--image", image)
+    chunk = SaliencyStore(run.saliency_store("energy")).read(image, "0")
+    assert np.isfinite(chunk.sums).all()
+    assert chunk.sums.max() > 0
