@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     for name, command in (
         ("status", status),
         ("show", show),
+        ("compare", compare),
         ("verify", verify),
         ("recipes", recipes),
         ("demo-data", demo_data),
@@ -75,6 +76,22 @@ def show(
     from ws3.stages.show import show
 
     typer.echo(show(Run.open(run), image, output or Path(f"{image}.png")))
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs, one a seed.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the table and the charts.")
+    ] = Path("comparison"),
+) -> None:
+    """Put several runs side by side: mean and deviation of every figure, and charts."""
+    from ws3.jobs.run import Run
+    from ws3.stages.compare import compare_runs
+
+    for path in compare_runs([Run.open(run) for run in runs], output):
+        typer.echo(path)
 
 
 def verify(

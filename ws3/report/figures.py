@@ -77,7 +77,8 @@ _LONGEST_NAME = 22
 
 
 @contextmanager
-def _styled(theme: Theme) -> Iterator[None]:
+def styled(theme: Theme) -> Iterator[None]:
+    """Give matplotlib the theme's colours and equal bytes for equal figures, for a while."""
     settings = {
         "font.family": "sans-serif",
         "font.size": 10,
@@ -119,7 +120,7 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
     vector = path.suffix == ".svg"
     metadata = {"Date": None} if vector else {"Software": None}
     buffer = io.BytesIO()
-    with _styled(theme):
+    with styled(theme):
         figure.savefig(
             buffer,
             format=path.suffix[1:],
@@ -141,7 +142,7 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
     recipes = list(dict.fromkeys(score.recipe for score in scores))
     stages = [stage for stage in STAGES if any(score.stage == stage for score in scores)]
     thickness = 0.8 / max(1, len(stages))
-    with _styled(theme):
+    with styled(theme):
         figure = Figure(
             figsize=(5.6, 1.2 + len(recipes) * (0.24 + 0.27 * len(stages))), layout="constrained"
         )
@@ -190,7 +191,7 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         scores: Scores of the maps of one split; those without a sweep are left out.
         theme: Colours.
     """
-    with _styled(theme):
+    with styled(theme):
         figure = Figure(figsize=(5.6, 3.9), layout="constrained")
         axes = figure.add_subplot()
         for number, score in enumerate(scores):
@@ -233,7 +234,7 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         theme: Colours.
     """
     recipes = list(dict.fromkeys(score.recipe for score in scores))
-    with _styled(theme):
+    with styled(theme):
         figure = Figure(figsize=(5.6, 4.1), layout="constrained")
         axes = figure.add_subplot()
         for number, recipe in enumerate(recipes):
@@ -295,7 +296,7 @@ def region_drawing(theme: Theme = LIGHT) -> Figure:
     )
     hit = blob(7.4, 4.0, 1.75, 1.6)
     dr, ndr, fpr, tn = theme.regions
-    with _styled(theme):
+    with styled(theme):
         figure = Figure(figsize=(5.8, 2.55), layout="constrained")
         axes = figure.add_subplot()
         axes.set_axis_off()
@@ -372,7 +373,7 @@ def image_panel(
     rows = len(class_names) + 1
     height, width = image.shape[:2]
     photo = fit(image, PICTURE_SIDE, smooth=True)
-    with _styled(LIGHT):
+    with styled(LIGHT):
         side = 2.1
         figure = Figure(
             figsize=(

@@ -1,0 +1,101 @@
+"""Means and deviations over runs, against hand-computed values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+
+import pytest
+
+from ws3.config.load import resolve
+from ws3.errors import Ws3Error
+from ws3.files import write_json
+from ws3.jobs.run import Run
+from ws3.report.comparison import as_csv, as_markdown, compare
+from ws3.stages.compare import compare_runs, sample_families
+from ws3.stages.index import write_config
+
+CONFIG = {
+    "run": "a",
+    "dataset": {"kind": "synthetic"},
+    "recipes": {
+        "cam": {"preset": "cam"},
+        "crops_10": {"method": "gradient", "samples": {"kind": "crops", "count": 10}},
+        "crops_20": {"method": "gradient", "samples": {"kind": "crops", "count": 20}},
+        "crops_40": {"method": "gradient", "samples": {"kind": "crops", "count": 40}},
+        "noisy": {"method": "gradient", "samples": {"kind": "crops", "count": 40, "noise": 0.1}},
+    },
+}
+MIOU = {0: 0.30, 1: 0.34, 2: 0.41}
+
+
+def metrics(miou, ndr):
+    return {"images": 3, "miou": miou, "dr_recall": 0.5, "ndr_recall": ndr, "per_class": {}}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    made = []
+    for seed, miou in MIOU.items():
+        data = {**CONFIG, "seed": seed, "run": f"seed_{seed}", "results": str(tmp_path)}
+        run = Run.of(resolve(data))
+        write_config(run)
+        write_json(run.receipt("classifier"), {"metrics": {"mean_ap": 0.5 + miou, "split": "val"}})
+        for recipe in run.config.recipes:
+            one = {"maps": metrics(miou, None), "masks": metrics(miou + 0.1, 0.2)}
+            splits = {"val": one} if recipe != "noisy" or seed < 2 else {}
+            write_json(
+                run.evaluation_file(recipe), {"recipe": recipe, "classes": [], "splits": splits}
+            )
+        made.append(run)
+    return made
+
+
+def test_the_table_holds_means_and_sample_deviations(runs, tmp_path):
+    written = compare_runs(runs, tmp_path / "out")
+    assert sorted(path.name for path in written) == [
+        "comparison.csv",
+        "comparison.md",
+        "recalls.svg",
+        "samples.svg",
+    ]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out/comparison.csv").read_text())))
+    found = {(row["recipe"], row["stage"]): row for row in rows}
+    maps = found["cam", "maps"]
+    assert float(maps["miou"]) == pytest.approx(0.35)
+    assert float(maps["miou_sd"]) == pytest.approx(statistics.stdev(MIOU.values()))
+    assert maps["ndr_recall"] == ""
+    assert (maps["runs"], found["noisy", "maps"]["runs"]) == ("3", "2")
+    table = (tmp_path / "out/comparison.md").read_text()
+    assert "| cam | 3 | 0.350 ± 0.056 | 0.450 ± 0.056 |" in table
+    assert "| noisy | 2 | 0.320 ± 0.028 |" in table
+    assert "| seed_2 | 2 | 0.910 (val) |" in table
+
+
+def test_a_single_run_has_no_deviation(runs, tmp_path):
+    compare_runs(runs[:1], tmp_path / "out")
+    assert "| cam | 1 | 0.300 | 0.400 |" in (tmp_path / "out/comparison.md").read_text()
+
+
+def test_equal_runs_give_equal_bytes(runs, tmp_path):
+    outs = [compare_runs(runs, tmp_path / name) for name in ("one", "two")]
+    assert [path.read_bytes() for path in outs[0]] == [path.read_bytes() for path in outs[1]]
+
+
+def test_recipes_that_differ_in_their_count_only_are_one_family(runs):
+    families = sample_families(runs[0].config)
+    assert families == {"crops_10": {10: "crops_10", 20: "crops_20", 40: "crops_40"}}
+
+
+def test_other_references_do_not_compare(runs, tmp_path):
+    data = {**CONFIG, "reference_recipe": "noisy", "run": "other", "results": str(tmp_path)}
+    other = Run.of(resolve(data))
+    with pytest.raises(Ws3Error, match="different reference recipes \\(cam, noisy\\)"):
+        compare_runs([runs[0], other], tmp_path / "out")
+
+
+def test_what_nobody_measured_is_empty():
+    assert compare([[], []]) == []
+    assert as_markdown([]) == ""
+    assert len(as_csv([]).splitlines()) == 1
