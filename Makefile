@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo test test-fast lint format schema clean
+.PHONY: help setup demo study test test-fast lint format schema clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,21 @@ demo: $(READY)  ## Run the whole pipeline on the built-in pictures
 	@echo
 	@$(BIN)/python -c 'import csv; rows = list(csv.DictReader(open("results/demo/evaluation/summary.csv"))); [print("{:16} {:13} mIoU {:.3f}".format(r["recipe"], r["stage"], float(r["miou"]))) for r in rows]'
 	@echo "The report: $(CURDIR)/results/demo/report/index.html"
+
+SEEDS := 0 1 2
+STUDY = results/pascal10_seed
+# Every seed for these, all recipes of the study for the first.
+FINAL := cam gradient crops_50 contrast_crops
+
+study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ and weights/>
+	test -f "$(DATA)/pascal10/labels.csv" || { echo 'make study DATA=FOLDER: $(DATA)/pascal10/labels.csv is not there' >&2; exit 2; }
+	set -e; for seed in $(SEEDS); do \
+		targets=$$([ $$seed = $(firstword $(SEEDS)) ] && echo all || echo $(FINAL:%=$(STUDY)$$seed/evaluation/%.json)); \
+		$(BIN)/snakemake --configfile config/studies/pascal10.yaml --config run=pascal10_seed$$seed seed=$$seed \
+			dataset='{root: "$(DATA)/pascal10"}' \
+			classifier='{weights: "$(DATA)/weights/mobilenet_v2_imagenet1k.pth"}' -- $$targets; \
+	done
+	$(BIN)/ws3 compare $(SEEDS:%=$(STUDY)%) --output results/pascal10_study
 
 test: $(READY)  ## Run all tests, the fast ones first
 	$(BIN)/pytest -m "not slow" -n 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import statistics
 
 import pytest
@@ -76,6 +77,18 @@ def test_the_table_holds_means_and_sample_deviations(runs, tmp_path):
 def test_a_single_run_has_no_deviation(runs, tmp_path):
     compare_runs(runs[:1], tmp_path / "out")
     assert "| cam | 1 | 0.300 | 0.400 |" in (tmp_path / "out/comparison.md").read_text()
+
+
+def test_a_recipe_that_a_run_leaves_out_counts_fewer_runs(runs, tmp_path):
+    runs[2].evaluation_file("crops_20").unlink()
+    compare_runs(runs, tmp_path / "out")
+    assert "| crops_20 | 2 | 0.320 ± 0.028 |" in (tmp_path / "out/comparison.md").read_text()
+
+
+def test_a_run_without_figures_is_named(runs, tmp_path):
+    shutil.rmtree(runs[1].folder / "evaluation")
+    with pytest.raises(Ws3Error, match="seed_1: none of its recipes is evaluated"):
+        compare_runs(runs, tmp_path / "out")
 
 
 def test_equal_runs_give_equal_bytes(runs, tmp_path):

@@ -78,7 +78,7 @@ def test_a_wrong_configuration_is_one_sentence(tmp_path, change, sentence):
     assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("name", ["config", "folder", "voc12", "coco14"])
+@pytest.mark.parametrize("name", ["config", "folder", "voc12", "coco14", "studies/pascal10"])
 def test_shipped_configurations_are_valid(name):
     assert load(REPOSITORY / "config" / f"{name}.yaml").recipes
 
@@ -90,7 +90,7 @@ def test_the_schema_is_in_step_with_the_model():
 def test_shipped_configurations_fit_the_schema():
     jsonschema = pytest.importorskip("jsonschema")
     schema = yaml.safe_load(schema_text())
-    for path in (REPOSITORY / "config").glob("*.yaml"):
+    for path in (REPOSITORY / "config").rglob("*.yaml"):
         if path.name != "schema.yaml":
             jsonschema.validate(yaml.safe_load(path.read_text()), schema)
     wrong = copy.deepcopy(yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()))

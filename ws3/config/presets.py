@@ -54,6 +54,19 @@ PRESETS: Mapping[str, Preset] = {
             "aggregation": {"smoothing": 0.02, "scale": 99.0},
         },
     ),
+    "contrast_crops": Preset(
+        "What each pixel contributes to the class's log-odds, by input times gradient through "
+        "smooth ReLUs, averaged over random crops, weighted by probability, smoothed",
+        "ours; chosen in docs/study.md",
+        {
+            "method": "input_x_gradient",
+            "reduction": "net",
+            "target": "contrast",
+            "smooth_relu": 3.0,
+            "samples": {"kind": "crops", "count": 50, "samples_per_chunk": 10, "input_size": 224},
+            "aggregation": {"weight": "probability", "smoothing": 0.02, "scale": 99.5},
+        },
+    ),
     "smoothgrad": Preset(
         "Input gradient averaged over noisy copies",
         "Smilkov et al. 2017",

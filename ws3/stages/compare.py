@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ws3.config.run import RunConfig
-from ws3.errors import Ws3Error
+from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import write_bytes
 from ws3.jobs.run import Run, read_json
 from ws3.report.comparison import as_csv, as_markdown, compare, recalls_chart, samples_chart
 from ws3.report.figures import save
-from ws3.report.model import scores_of
+from ws3.report.model import Score, scores_of
 
 
 def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
@@ -22,7 +22,7 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
     first split that the first run reports on.
 
     Raises:
-        StaleResultError: if a run is not evaluated yet.
+        StaleResultError: if no recipe of a run is evaluated yet.
         Ws3Error: if the runs measure the regions against different recipes.
     """
     references = {run.config.reference_recipe for run in runs}
@@ -32,12 +32,7 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
             "their DR and NDR don't compare; choose runs with one reference_recipe"
         )
     first = runs[0].config
-    rows = compare(
-        [
-            scores_of([read_json(run.evaluation_file(recipe)) for recipe in run.config.recipes])
-            for run in runs
-        ]
-    )
+    rows = compare([_scores(run) for run in runs])
     shown = [row for row in rows if row.split == first.evaluation.splits[0]]
     written = []
 
@@ -72,6 +67,16 @@ def sample_families(config: RunConfig) -> dict[str, dict[int, str]]:
         if recipe.samples.kind not in ("full", "scales"):
             alike[rest].setdefault(recipe.samples.count, name)
     return {next(iter(members.values())): members for members in alike.values() if len(members) > 2}
+
+
+def _scores(run: Run) -> tuple[Score, ...]:
+    evaluations = [run.evaluation_file(recipe) for recipe in run.config.recipes]
+    found = [read_json(path) for path in evaluations if path.exists()]
+    if not found:
+        raise StaleResultError(
+            f"{run.folder}: none of its recipes is evaluated; run snakemake, or ws3 evaluate, first"
+        )
+    return scores_of(found)
 
 
 def _classifiers(runs: Sequence[Run]) -> str:
