@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.jobs import fingerprints
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.masks.png import read_mask, read_text
 from ws3.store.maps import MapStore
@@ -31,7 +31,7 @@ def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:
         raise StaleResultError(
             f"{store.path}: image {row.image} has no maps; make them with: {repair}"
         )
-    if attributes.get("fingerprint") != fingerprints.maps(run, recipe, row):
+    if attributes.get("fingerprint") != Fingerprints(run, recipe).maps(row):
         raise StaleResultError(
             f"{store.path}: the maps of image {row.image} were made from other inputs; make them "
             f"anew with: {repair}"
@@ -48,7 +48,7 @@ def read_pseudo_mask(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
     Raises:
         StaleResultError: naming the image and the command that makes the mask.
     """
-    path, expected = run.mask_file(recipe, row.image), fingerprints.masks(run, recipe, row)
+    path, expected = run.mask_file(recipe, row.image), Fingerprints(run, recipe).masks(row)
     return _read_current(path, expected, f"ws3 masks {run.folder}", recipe, row)
 
 
@@ -59,7 +59,7 @@ def read_prediction(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
         StaleResultError: naming the image and the command that makes the prediction.
     """
     path = run.prediction_file(recipe, row.image)
-    expected = fingerprints.predictions(run, recipe, row)
+    expected = Fingerprints(run, recipe).predictions(row)
     return _read_current(path, expected, f"ws3 predict {run.folder}", recipe, row)
 
 

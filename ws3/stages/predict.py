@@ -11,8 +11,8 @@ from torch import nn
 from ws3.classifier.networks import device
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
-from ws3.jobs import fingerprints
 from ws3.jobs.clock import Clock
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import Made
 from ws3.masks.crf import DenseCrf, parameters
@@ -29,11 +29,10 @@ class PredictWork:
     stage: Stage = "predictions"
 
     def __init__(self, run: Run, recipe: str) -> None:
-        run.recipe(recipe)
         # One thread a process: the rounding must not depend on how many cores there are.
         torch.set_num_threads(1)
         self.recipe = recipe
-        self._run = run
+        self._run, self._fingerprints = run, Fingerprints(run, recipe)
         self._crf = parameters(run.config.segmentation.crf)
         self._device = str(device(run.config.device))
         run.prediction_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +43,7 @@ class PredictWork:
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's prediction is made from."""
-        return fingerprints.predictions(self._run, self.recipe, row)
+        return self._fingerprints.predictions(row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact prediction with this fingerprint is committed."""

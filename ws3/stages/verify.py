@@ -8,7 +8,7 @@ from pathlib import Path
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.jobs import fingerprints
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.status import receipts_of
 from ws3.masks.png import read_mask
@@ -94,10 +94,9 @@ def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
 
 def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
     """Yield what a receipt vouches for and is not there."""
-    results = run.results(stage, recipe)
     vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt["images"]}
     for image in sorted(vouched):
-        path = results / (f"{image}.png" if stage in _MASKS else image)
+        path = run.result(stage, recipe, image)
         if not path.exists():
             yield Damage(image, path, f"{path}: it is missing")
     if stage == "saliency" and recipe in run.config.recipes:
@@ -109,9 +108,8 @@ def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
 def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
     store = SaliencyStore(run.saliency_store(recipe))
     attributes = store.attributes(row.image)
-    if attributes is None or attributes.get("fingerprint") != fingerprints.saliency(
-        run, recipe, row
-    ):
+    expected = Fingerprints(run, recipe).saliency(row)
+    if attributes is None or attributes.get("fingerprint") != expected:
         return  # missing as a whole, or made for another configuration
     plan = sample_plan(run, recipe, row)
     for name in expected_chunks(plan, run.recipe(recipe).samples.per_chunk):
