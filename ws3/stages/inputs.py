@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import file_digest
 from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.masks.png import read_mask, read_text
@@ -16,6 +19,24 @@ from ws3.store.maps import MapStore
 
 FINGERPRINT = "ws3:fingerprint"
 """Name of the text entry of a mask that holds its fingerprint."""
+
+
+def check_model(path: Path, receipt: Mapping[str, Any], command: str) -> None:
+    """Refuse a network that is not the one its receipt vouches for.
+
+    Args:
+        path: its file.
+        receipt: what was written down when it was made.
+        command: what makes it.
+
+    Raises:
+        StaleResultError: naming the command.
+    """
+    if file_digest(path) != receipt["digest"]:
+        raise StaleResultError(
+            f"{path}: this file is missing, damaged or not the one that the run made; make it "
+            f"with: {command}"
+        )
 
 
 def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:

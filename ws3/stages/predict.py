@@ -13,13 +13,13 @@ from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.jobs.clock import Clock
 from ws3.jobs.fingerprints import Fingerprints
-from ws3.jobs.run import Run
+from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import Made
 from ws3.masks.crf import DenseCrf, parameters
 from ws3.masks.png import write_mask
 from ws3.segmentation.model import load_model
 from ws3.segmentation.prediction import predict
-from ws3.stages.inputs import FINGERPRINT, current_mask
+from ws3.stages.inputs import FINGERPRINT, check_model, current_mask
 from ws3.stages.saliency import load_image
 
 
@@ -33,6 +33,8 @@ class PredictWork:
         torch.set_num_threads(1)
         self.recipe = recipe
         self._run, self._fingerprints = run, Fingerprints(run, recipe)
+        command = f"ws3 train-segmenter {run.folder} --recipe {recipe}"
+        check_model(run.model_file(recipe), read_json(run.receipt("segmentation", recipe)), command)
         self._crf = parameters(run.config.segmentation.crf)
         self._device = str(device(run.config.device))
         run.prediction_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from ws3.jobs.run import Run
 from ws3.jobs.runner import Made
 from ws3.sampling.plan import COVER, Sample, SamplePlan
 from ws3.sampling.views import Pixels, view
+from ws3.stages.inputs import check_model
 from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layout
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class SaliencyWork:
         self.recipe = recipe
         self._run, self._settings = run, run.recipe(recipe)
         self._fingerprints = Fingerprints(run, recipe)
+        command = f"ws3 train-classifier {run.folder}"
+        check_model(run.classifier_file, run.classifier, command)
         self._store = SaliencyStore(run.saliency_store(recipe))
         self._store.create({"kind": "saliency", "recipe": recipe})
 
