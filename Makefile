@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo study test test-fast lint format schema clean
+.PHONY: help setup demo study test test-fast torture lint format schema clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ test: $(READY)  ## Run all tests, the fast ones first
 
 test-fast: $(READY)  ## Run the tests that take under about five seconds each
 	$(BIN)/pytest -m "not slow" -n 2
+
+# Another seed: make torture TORTURE='--count 50 --seed 7'
+TORTURE ?= --count 300
+
+torture: $(READY)  ## Kill and harm the workflow hundreds of times, and compare (an hour or two)
+	$(BIN)/python tests/torture/torture.py $(TORTURE)
 
 lint: $(READY)  ## Check style, types and the Snakemake files
 	$(BIN)/ruff check

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,32 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Remove what killed writers left in a folder; return how many entries.
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove what killed writers of these files and folders left beside them.
 
-    Only for a folder that nobody else is writing to.
+    Only for what nobody else is writing; each folder that holds some of them is listed once.
     """
-    leftovers = list(folder.glob(f"{TEMPORARY}*"))
-    for path in leftovers:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return len(leftovers)
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(TEMPORARY) and _written(entry.name) in wanted:
+                    remove(Path(entry))
+
+
+def _written(temporary: str) -> str:
+    """Return the name that a temporary one stands for; see `temporary_beside`."""
+    return temporary.removeprefix(TEMPORARY).rsplit("-", 2)[0]
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

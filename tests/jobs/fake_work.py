@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.jobs.batches import stage_batches, stage_splits
 from ws3.jobs.run import Run
-from ws3.jobs.runner import Made, TerminatedError, run_batches
+from ws3.jobs.runner import Made, TerminatedError, run_batches, run_images
 
 
 @dataclass
@@ -59,8 +60,14 @@ def all_batches(run, stage="saliency"):
 
 
 if __name__ == "__main__":
+    # A run's folder, and images; without any, all batches.
+    logging.basicConfig(format="%(message)s")
     opened = Run.open(Path(sys.argv[1]))
+    rows = [row for row in opened.index.rows if row.image in sys.argv[2:]]
     try:
-        run_batches(opened, WaitingWork(opened), all_batches(opened))
+        if rows:
+            run_images(opened, WaitingWork(opened), rows)
+        else:
+            run_batches(opened, WaitingWork(opened), all_batches(opened))
     except TerminatedError:
         sys.exit(143)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from ws3.errors import Ws3Error
@@ -178,12 +180,22 @@ def test_figures_wait_for_the_reference_too(plan_of):
     assert f"{plan.folder}/receipts/predictions/crops/val-00001.json" in of_crops
 
 
-def test_a_run_ends_with_the_report_and_all_masks(plan_of):
+def test_a_run_ends_with_all_that_it_makes(plan_of):
     plan = plan_of()
-    report, *masks = plan.targets()
-    assert report == f"{plan.folder}/report/index.html"
-    assert len(masks) == 2 * 5
-    assert all("/receipts/masks/" in path for path in masks)
+    targets = [target.removeprefix(f"{plan.folder}/") for target in plan.targets()]
+    folders = Counter(target.rpartition("/")[0] for target in targets)
+    assert folders == {
+        "receipts": 1,
+        **{f"receipts/saliency/{recipe}": 5 for recipe in ("cam", "crops")},
+        **{f"receipts/maps/{recipe}": 5 for recipe in ("cam", "crops")},
+        **{f"receipts/masks/{recipe}": 5 for recipe in ("cam", "crops")},
+        "receipts/segmentation": 1,
+        "receipts/predictions/crops": 2,
+        "thresholds": 2,
+        "evaluation": 3,
+        "report": 1,
+    }
+    assert len(set(targets)) == len(targets)
 
 
 def test_a_split_that_the_dataset_does_not_have_is_named(plan_of):

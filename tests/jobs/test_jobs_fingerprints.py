@@ -7,17 +7,11 @@ from dataclasses import replace
 import pytest
 
 from ws3.config.load import resolve
+from ws3.config.run import STAGES
 from ws3.files import write_json
-from ws3.jobs import fingerprints
-from ws3.jobs.fingerprints import fingerprint
+from ws3.jobs.fingerprints import Fingerprints, fingerprint
 from ws3.jobs.run import Run
 
-MAKERS = {
-    "saliency": fingerprints.saliency,
-    "maps": fingerprints.maps,
-    "masks": fingerprints.masks,
-    "predictions": fingerprints.predictions,
-}
 LATER = {"saliency": ["maps", "masks"], "maps": ["masks"]}
 
 
@@ -31,11 +25,11 @@ def described(run):
 
 
 def of(run, row):
-    return {stage: make(run, "crops", row) for stage, make in MAKERS.items()}
+    return {stage: Fingerprints(run, "crops").of(stage, row) for stage in STAGES}
 
 
 def changed(before, after):
-    return [stage for stage in MAKERS if before[stage] != after[stage]]
+    return [stage for stage in STAGES if before[stage] != after[stage]]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +77,7 @@ def test_a_setting_changes_its_stage_and_those_built_on_it(bare_run, config_of, 
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"sha256": "0" * 64}, list(MAKERS)),
+        ({"sha256": "0" * 64}, list(STAGES)),
         ({"image": "renamed"}, ["saliency", "maps", "masks"]),
         ({"labels": ("dog",)}, ["saliency", "maps", "masks"]),
         ({"split": "val", "stamp": "1-1", "mask_sha256": "0"}, []),
@@ -115,7 +109,8 @@ def test_two_recipes_of_the_same_settings_draw_other_samples(bare_run, config_of
     run = described(bare_run(recipes__twin=config_of()["recipes"]["crops"]))
     row = run.index.rows[0]
     assert run.recipe("twin") == run.recipe("crops")
-    assert fingerprints.saliency(run, "twin", row) != fingerprints.saliency(run, "crops", row)
+    twin, crops = (Fingerprints(run, name).saliency(row) for name in ("twin", "crops"))
+    assert twin != crops
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_its_parts():

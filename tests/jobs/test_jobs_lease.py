@@ -132,6 +132,19 @@ def test_a_damaged_lease_is_waited_for_until_it_is_stale(path, content):
         pass
 
 
+def test_a_process_of_another_container_with_the_same_host_name_is_not_judged_by_its_pid(path):
+    with Lease(path):
+        ours = owner(path)
+    path.write_text(json.dumps({**ours, "pid": 2**22 + 1, "token": "other"}))
+    with Lease(path, give_up=never):
+        pass  # of this container: dead at once
+    elsewhere = {**ours, "processes": "another", "pid": 2**22 + 1, "token": "other"}
+    path.write_text(json.dumps(elsewhere))
+    with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.01, give_up=give_up):
+        pass
+    assert holder(path) == "other"
+
+
 def test_a_heartbeat_is_a_sign_of_life(path):
     with Lease(path, heartbeat=0.02):
         os.utime(path, (0, 0))

@@ -13,7 +13,8 @@ import pytest
 from fake_work import FakeWork, all_batches
 
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError
+from ws3.files import NoSpaceError, temporary_beside
+from ws3.jobs.journal import entries
 from ws3.jobs.run import read_json
 from ws3.jobs.runner import run_batches, run_images
 
@@ -151,11 +152,14 @@ def test_single_images_make_no_receipt(bare_run):
         run_images(run, FakeWork(run, bad={"t0"}), run.index.rows[:1])
 
 
+def command(run):
+    return [sys.executable, str(Path(__file__).with_name("fake_work.py")), str(run.folder)]
+
+
 def started(run):
     """Start the work of `fake_work` in a process of its own; it waits inside the first image."""
-    folder = Path(__file__).parent
     process = subprocess.Popen(
-        [sys.executable, str(folder / "fake_work.py"), str(run.folder)],
+        command(run),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -190,6 +194,45 @@ def test_a_killed_job_loses_its_image_alone_and_holds_nobody_up(bare_run):
     assert list(run.folder.glob("receipts/saliency/crops/*.lease")) == []
 
 
+def test_a_single_image_waits_for_the_job_that_holds_its_batch(bare_run):
+    run = bare_run()
+    with started(run) as batch:
+        single = subprocess.Popen(
+            [*command(run), "t1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert single.stderr.readline().startswith(f"waiting: process {batch.pid} on ")
+        (run.folder / "go").touch()
+        assert (batch.wait(60), single.wait(60)) == (0, 0)
+    assert journal(run) == [(image, "computed") for image in IMAGES]
+    assert len(receipts(run)) == 5
+
+
+def test_what_a_killed_job_left_half_written_is_removed(bare_run):
+    run = bare_run()
+    half = temporary_beside(run.result("saliency", "crops", "t1"))
+    half.mkdir(parents=True)
+    (half / "zarr.json").touch()
+    receipt = temporary_beside(run.receipt("saliency", "crops", "train-00000"))
+    receipt.parent.mkdir(parents=True)
+    receipt.touch()
+    other = temporary_beside(run.result("saliency", "crops", "t4"))
+    other.mkdir()
+    first, *_ = all_batches(run)
+    run_batches(run, FakeWork(run), [first])
+    assert not half.exists()
+    assert not receipt.exists()
+    assert other.exists()  # of a batch that another job may be at work on
+
+
+def test_a_journal_line_that_was_cut_off_costs_no_other(bare_run):
+    run = bare_run()
+    run_all(run, FakeWork(run))
+    path = run.journal_file("saliency")
+    path.write_text('{"recipe": "crops", "ima\n[]\n' + path.read_text() + '{"recipe"')
+    assert [entry.image for entry in entries(run, "saliency")] == IMAGES
+    assert list(entries(run, "maps")) == []
+
+
 def test_the_handler_of_sigterm_is_put_back(bare_run):
     run = bare_run()
     before = signal.getsignal(signal.SIGTERM)
@@ -201,5 +244,7 @@ def test_the_journal_names_the_process(bare_run):
     run = bare_run()
     run_images(run, FakeWork(run), run.index.rows[:1])
     (entry,) = map(json.loads, run.journal_file("saliency").read_text().splitlines())
-    assert entry.keys() == {"time", "recipe", "image", "event", "pid"}
+    assert entry.keys() == {*("time", "recipe", "image", "event", "fingerprint", "seconds", "pid")}
+    assert entry["fingerprint"] == "t0-1"
+    assert entry["seconds"].keys() == {"start", "load", "compute", "write"}
     assert entry["pid"] == os.getpid()

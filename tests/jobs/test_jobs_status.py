@@ -5,10 +5,30 @@ from __future__ import annotations
 import pytest
 from fake_work import FakeWork, all_batches
 
+from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import write_json
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import run_batches
 from ws3.jobs.status import failures_of, folder_bytes, receipts_of, run_status
+
+
+class FingerprintedWork(FakeWork):
+    """Bears the fingerprints that the run expects."""
+
+    def fingerprint(self, row):
+        return Fingerprints(self.run, self.recipe).of(self.stage, row)
+
+
+@pytest.fixture
+def bare_run(bare_run):
+    def begin(**changes):
+        run = bare_run(**changes)
+        write_json(run.receipt("classifier"), {"digest": "c0", "input_size": 64})
+        return run
+
+    return begin
 
 
 def state(run):
@@ -35,19 +55,40 @@ def test_a_fresh_run_misses_everything(bare_run):
 def test_done_failed_and_missing_images_are_counted(bare_run):
     run = bare_run()
     with pytest.raises(Ws3Error):
-        run_batches(run, FakeWork(run, bad={"t1"}), all_batches(run)[:3])
+        run_batches(run, FingerprintedWork(run, bad={"t1"}), all_batches(run)[:3])
     entry = state(run)["saliency", "crops"]
     # t0 is made too, but its batch has no receipt while t1 fails.
     assert counts(entry) == (3, 0, 1, 4)
     assert entry.failed == {"t1": f"{run.index.rows[1].path} is bad"}
     assert entry.seconds > 0
-    run_batches(run, FakeWork(run), all_batches(run))
+    run_batches(run, FingerprintedWork(run), all_batches(run))
     assert counts(state(run)["saliency", "crops"]) == (8, 0, 0, 0)
+
+
+def test_results_of_another_configuration_are_missing(bare_run, config_of):
+    run = bare_run()
+    run_batches(run, FingerprintedWork(run), all_batches(run))
+    changed = Run(run.folder, resolve(config_of(seed=1)))
+    assert counts(state(changed)["saliency", "crops"]) == (0, 0, 0, 8)
+    more = Run(run.folder, resolve(config_of(recipes__crops__samples__count=20)))
+    assert counts(state(more)["saliency", "crops"]) == (8, 0, 0, 0)
+    run.receipt("classifier").unlink()
+    assert counts(state(Run.open(run.folder))["saliency", "crops"]) == (0, 0, 0, 8)
+
+
+def test_a_rerun_that_reuses_all_keeps_the_seconds_that_made_the_results(bare_run):
+    run = bare_run()
+    run_batches(run, FingerprintedWork(run), all_batches(run))
+    before = state(run)["saliency", "crops"].seconds
+    assert before > 0
+    run_batches(run, FingerprintedWork(run), all_batches(run))
+    assert state(run)["saliency", "crops"].seconds == before
+    assert state(run)["saliency", "cam"].seconds == 0
 
 
 def test_skipped_images_are_neither_failed_nor_missing(bare_run):
     run = bare_run(on_bad_image="skip")
-    run_batches(run, FakeWork(run, bad={"t1"}), all_batches(run))
+    run_batches(run, FingerprintedWork(run, bad={"t1"}), all_batches(run))
     assert counts(state(run)["saliency", "crops"]) == (7, 1, 0, 0)
 
 
@@ -63,7 +104,7 @@ def test_bytes_are_those_on_disk(bare_run):
 
 def test_a_damaged_receipt_counts_for_nothing(bare_run):
     run = bare_run()
-    run_batches(run, FakeWork(run), all_batches(run))
+    run_batches(run, FingerprintedWork(run), all_batches(run))
     run.receipt("saliency", "crops", "train-00000").write_text("{")
     assert len(receipts_of(run, "saliency", "crops")) == 4
     assert counts(state(run)["saliency", "crops"]) == (6, 0, 0, 2)

@@ -86,6 +86,7 @@ def part(run, image, kind):
         "attributes": run.saliency_store(CROPS) / image / "zarr.json",
         "map": run.map_store(CROPS) / image / "map" / "c" / "0" / "0" / "0",
         "image": run.map_store(CROPS) / image,
+        "metadata": run.map_store(CROPS) / image / "map" / "zarr.json",
         "mask": run.mask_file(CROPS, image),
     }[kind]
 
@@ -100,9 +101,9 @@ def harm(path, how):
 
 
 def test_an_intact_run_has_no_damage(made):
-    assert check_run(made, repair=False) == (24, [])
+    assert check_run(made, repair=False) == (25, [])
     before = contents(made)
-    assert check_run(made, repair=True) == (24, [])
+    assert check_run(made, repair=True) == (25, [])
     assert contents(made) == before
 
 
@@ -115,6 +116,7 @@ def test_an_intact_run_has_no_damage(made):
         ("attributes", "remove", "saliency"),
         ("map", "flip", "maps"),
         ("image", "remove", "maps"),
+        ("metadata", "flip", "maps"),
         ("mask", "flip", "masks"),
         ("mask", "remove", "masks"),
     ],
@@ -137,7 +139,7 @@ def test_damage_is_named_repaired_and_made_again(made, kind, how, stage):
 
     run_stage(made, stage)
     assert contents(made) == good
-    assert check_run(made, repair=False) == (24, [])
+    assert check_run(made, repair=False) == (25, [])
 
 
 @pytest.mark.parametrize("stage", ["saliency", "maps", "masks"])
@@ -147,6 +149,32 @@ def test_results_that_are_gone_altogether_are_missed(made, stage):
     assert [damage.image for damage in damages] == sorted(row.image for row in made.index.rows)
     assert all("it is missing" in damage.reason for damage in damages)
     assert receipts(made, stage) == set()
+
+
+@pytest.mark.parametrize("how", ["flip", "remove"])
+@pytest.mark.parametrize("stage", ["saliency", "maps"])
+def test_a_stores_own_metadata_is_written_anew_and_nothing_is_lost(made, stage, how):
+    good = contents(made)
+    harm(made.results(stage, CROPS) / "zarr.json", how)
+    _, damages = check_run(made, repair=False)
+    assert [damage.image for damage in damages] == ["store"]
+    _, damages = check_run(made, repair=True)
+    assert [damage.image for damage in damages] == ["store"]
+    assert contents(made) == good
+    assert len(receipts(made, stage)) == 5
+
+
+@pytest.mark.parametrize("how", ["flip", "remove"])
+def test_a_damaged_network_is_named_refused_and_retracted(made, how):
+    harm(made.classifier_file, how)
+    shutil.rmtree(made.saliency_store(CROPS))
+    with pytest.raises(Ws3Error, match=r"make it with: ws3 train-classifier"):
+        run_stage(made, "saliency")
+    assert not list(made.folder.glob("failed/**/*.json"))
+    _, damages = check_run(made, repair=True)
+    assert damages[0].path == made.classifier_file
+    assert not made.receipt("classifier").exists()
+    assert not made.classifier_file.exists()
 
 
 def test_a_single_store_of_a_run_is_checked_with_its_receipts(made, monkeypatch):

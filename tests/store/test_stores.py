@@ -13,7 +13,14 @@ import pytest
 import zarr
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import NoSpaceError, atomic_file, atomic_folder, remove_leftovers, write_json
+from ws3.files import (
+    NoSpaceError,
+    atomic_file,
+    atomic_folder,
+    remove_leftovers,
+    temporary_beside,
+    write_json,
+)
 from ws3.store.groups import FORMAT, Store
 from ws3.store.maps import MapStore
 from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layout
@@ -215,10 +222,15 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 
 
 def test_leftovers_of_killed_writers_are_invisible_and_removable(saliency):
-    (saliency.path / ".tmp-img_2-1-ab").mkdir()
+    left, other = (temporary_beside(saliency.path / name) for name in ("img-2", "img"))
+    left.mkdir()
+    other.touch()
     assert saliency.names() == ["img_1"]
-    assert remove_leftovers(saliency.path) == 1
-    assert not (saliency.path / ".tmp-img_2-1-ab").exists()
+    remove_leftovers([saliency.path / "img-2", saliency.path / "nowhere" / "img"])
+    assert not left.exists()
+    assert other.exists()
+    remove_leftovers([saliency.path / "img"])
+    assert not other.exists()
 
 
 def test_equal_json_is_equal_bytes(tmp_path):

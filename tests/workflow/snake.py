@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +16,56 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 
+# Found by Python before anything else runs: notes each file that is opened, in all processes.
+NOTE_OPENED = """
+import os, sys
+opened = os.open(os.environ["OPENED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        os.write(opened, os.fsencode(arguments[0] + "\\n"))
+sys.addaudithook(note)
+"""
 
-def snakemake(folder: Path, *arguments: str, config: dict[str, Any] | None = None):
-    """Run Snakemake in a folder, on a configuration or, without one, on the demo."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", "2"]
+
+def environment() -> dict[str, str]:
+    """Return an environment in which `ws3` is the one of the interpreter that runs the tests."""
+    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": paths}
+
+
+def command(folder: Path, config: dict[str, Any] | None = None) -> list[str]:
+    """Return how Snakemake is called in a folder, on a configuration or, without one, the demo."""
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    words += ["--directory", str(folder), "--cores", "2"]
     if config is not None:
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
-        command += ["--configfile", str(path)]
-    # The `ws3` command of the environment that runs the tests.
-    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        [*command, *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "PATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        words += ["--configfile", str(path)]
+    return words
+
+
+def snakemake(
+    folder: Path,
+    *arguments: str,
+    config: dict[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    opened: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake; the names of all files that it and its jobs open go to the file `opened`."""
+    env = dict(env or environment())
+    with tempfile.TemporaryDirectory() as hook:
+        if opened is not None:
+            Path(hook, "sitecustomize.py").write_text(NOTE_OPENED)
+            path = os.pathsep.join(filter(None, (hook, env.get("PYTHONPATH", ""))))
+            env |= {"PYTHONPATH": path, "OPENED": str(opened)}
+        return subprocess.run(
+            [*command(folder, config), *arguments],
+            cwd=REPOSITORY,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def planned(folder: Path, config: dict[str, Any] | None, *arguments: str) -> Counter[str]:

@@ -6,11 +6,13 @@ import copy
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import zarr
-from snake import planned, snakemake
+from snake import environment, planned, snakemake
 
 from ws3.jobs.run import Run
 from ws3.masks.png import read_mask
@@ -128,6 +130,33 @@ def test_samples_per_chunk_is_honoured(finished):
 
 def test_a_second_run_has_nothing_to_do(finished, config):
     assert planned(finished, config) == {}
+
+
+def test_a_second_run_reads_no_result(copied, config, tmp_path):
+    def read(name):
+        done = snakemake(copied, config=config, opened=tmp_path / name)
+        assert done.returncode == 0, done.stdout + done.stderr
+        files = (tmp_path / name).read_text().splitlines()
+        return {file.split("results/tiny/")[-1] for file in files if "/c/" in file}
+
+    assert read("nothing to do") == set()
+    # A missing receipt makes a job look at what its batch has.
+    (copied / "results/tiny/receipts/maps/cam/val-00000.json").unlink()
+    assert any(file.startswith("maps/cam.zarr/val_0001/map/c/") for file in read("a receipt"))
+
+
+@pytest.mark.parametrize("stage", ["saliency", "maps"])
+def test_what_a_repair_removed_is_made_again(copied, config, stage):
+    store = copied / "results/tiny" / stage / "crops.zarr"
+    good = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    path = max(path for path in good if "c" in path.parts)
+    path.write_bytes(path.read_bytes()[:-1])
+    verify = [sys.executable, "-m", "ws3", "verify", "results/tiny", "--repair"]
+    subprocess.run(verify, cwd=copied, env=environment(), check=True)
+    before = len(computed(copied, stage))
+    assert snakemake(copied, config=config).returncode == 0
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == good
+    assert len(computed(copied, stage)) == before + 1
 
 
 def test_one_missing_mask_is_made_again_and_no_other(copied, config):

@@ -6,7 +6,7 @@ Nothing that is computed depends on the batch; it only says who computes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ws3.config.run import RunConfig, Stage
 from ws3.datasets.index import ImageRow, Listing, row_digest
@@ -59,6 +59,14 @@ class Batches:
             raise Ws3Error(
                 f"{name}: there is no such batch; `ws3 status` lists the run's batches."
             ) from None
+
+    def holding(self, rows: Iterable[ImageRow]) -> list[Batch]:
+        """Return the batches that hold some images, each with those images alone."""
+        named = {row.image: batch for batch in self._by_name.values() for row in batch.rows}
+        found: dict[str, list[ImageRow]] = {}
+        for row in rows:
+            found.setdefault(named[row.image].name, []).append(row)
+        return [replace(self[name], rows=tuple(some)) for name, some in found.items()]
 
     def covering(self, batch: Batch) -> list[str]:
         """Return the batches of this stage that hold the images of another stage's batch."""

@@ -23,6 +23,14 @@ class Clock:
             "write": 0.0,
         }
 
+        self._told = dict.fromkeys(self.seconds, 0.0)
+
+    def since_last(self) -> dict[Phase, float]:
+        """Return the seconds by phase since the last call; at first, all of them."""
+        spent = {phase: self.seconds[phase] - self._told[phase] for phase in self.seconds}
+        self._told = dict(self.seconds)
+        return spent
+
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
         """Add the block's seconds to a phase."""

@@ -134,13 +134,24 @@ class Plan:
         return files
 
     def targets(self) -> list[str]:
-        """Return what a run is to end with: the report, and the masks of every image."""
-        masks = [
+        """Return what a run is to end with: the report, and all results that lead to it.
+
+        All of them, because Snakemake does not miss a file that only files in between need: what a
+        repair removed would stay away.
+        """
+        stages: tuple[Stage, ...] = ("saliency", "maps", "masks")
+        batches = [
             file
+            for stage in stages
             for recipe in self.config.recipes
-            for file in self.receipts("masks", recipe, self.config.map_splits)
+            for file in self.receipts(stage, recipe, self.config.map_splits)
         ]
-        return [self.run.report_file.as_posix(), *masks]
+        for recipe in self.config.segmentation.recipes:
+            batches.append(self.run.receipt("segmentation", recipe).as_posix())
+            batches += self.receipts("predictions", recipe, self.config.evaluation.splits)
+        chosen = [self.run.threshold_file(recipe).as_posix() for recipe in self.config.recipes]
+        files = [self.run.receipt("classifier"), self.run.summary_file, self.run.report_file]
+        return [*(path.as_posix() for path in files), *chosen, *self.evaluations(), *batches]
 
     def evaluations(self) -> list[str]:
         """Return the figures of all recipes."""

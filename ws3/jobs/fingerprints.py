@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Any
 
-from ws3.config.run import CrfParameters
+from ws3.config.run import CrfParameters, Stage
 from ws3.datasets.index import ImageRow
 from ws3.jobs.run import Run, read_json
 
@@ -24,66 +25,110 @@ def fingerprint(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def saliency(run: Run, recipe: str, row: ImageRow) -> str:
-    """Return what an image's sample chunks are made from; the number of samples is no part."""
-    recipe = run.config.sampler(recipe)
-    settings = run.recipe(recipe)
-    return fingerprint(
-        version=_SALIENCY,
-        checkpoint=run.classifier["digest"],
-        image=row.sha256,
-        name=row.image,
-        classes=run.class_values(row),
-        recipe=recipe,
-        seed=run.config.seed,
-        method=settings.method,
-        options=settings.options,
-        reduction=settings.reduction,
-        sign=settings.sign,
-        target=settings.target,
-        smooth_relu=settings.smooth_relu,
-        precision=settings.precision,
-        samples=settings.samples.model_dump(mode="json", exclude={"count", "samples_per_chunk"}),
-        per_chunk=settings.samples.samples_per_chunk,
-        aggregation=settings.aggregation.model_dump(
-            mode="json", include={"reducer", "weight", "normalise_samples"}
-        ),
-    )
+class Fingerprints:
+    """What each image's results of one recipe are made from.
 
+    What all images share is looked up and digested once, so that a whole run is checked quickly.
+    """
 
-def maps(run: Run, recipe: str, row: ImageRow) -> str:
-    """Return what an image's final maps are made from."""
-    settings = run.recipe(recipe)
-    return fingerprint(
-        version=_MAPS,
-        saliency=saliency(run, recipe, row),
-        samples=settings.samples.total,
-        aggregation=settings.aggregation.model_dump(mode="json"),
-    )
+    def __init__(self, run: Run, recipe: str) -> None:
+        """Prepare; nothing is read yet.
 
+        Raises:
+            Ws3Error: if the run has no such recipe.
+        """
+        self._run, self._recipe, self._settings = run, recipe, run.recipe(recipe)
 
-def masks(run: Run, recipe: str, row: ImageRow) -> str:
-    """Return what an image's pseudo-mask is made from."""
-    return fingerprint(
-        version=_MASKS,
-        maps=maps(run, recipe, row),
-        background=read_json(run.threshold_file(recipe))["background"],
-        crf=crf_part(run.config.masks.crf),
-        ignore_below=run.config.masks.ignore_below,
-    )
+    def of(self, stage: Stage, row: ImageRow) -> str:
+        """Return what an image's result of a stage is made from.
 
+        Raises:
+            StaleResultError: if a file that it is made from isn't there yet.
+        """
+        match stage:
+            case "saliency":
+                return self.saliency(row)
+            case "maps":
+                return self.maps(row)
+            case "masks":
+                return self.masks(row)
+            case "predictions":
+                return self.predictions(row)
 
-def predictions(run: Run, recipe: str, row: ImageRow) -> str:
-    """Return what an image's prediction is made from."""
-    settings = run.config.segmentation
-    return fingerprint(
-        version=_PREDICTIONS,
-        model=read_json(run.receipt("segmentation", recipe))["digest"],
-        image=row.sha256,
-        scales=settings.test_scales,
-        flip=settings.test_flip,
-        crf=crf_part(settings.crf),
-    )
+    def saliency(self, row: ImageRow) -> str:
+        """Return what an image's sample chunks are made from; the samples' number is no part."""
+        return fingerprint(
+            shared=self._shared_saliency,
+            image=row.sha256,
+            name=row.image,
+            classes=self._run.class_values(row),
+        )
+
+    def maps(self, row: ImageRow) -> str:
+        """Return what an image's final maps are made from."""
+        return fingerprint(shared=self._shared_maps, saliency=self.saliency(row))
+
+    def masks(self, row: ImageRow) -> str:
+        """Return what an image's pseudo-mask is made from."""
+        return fingerprint(shared=self._shared_masks, maps=self.maps(row))
+
+    def predictions(self, row: ImageRow) -> str:
+        """Return what an image's prediction is made from."""
+        return fingerprint(shared=self._shared_predictions, image=row.sha256)
+
+    @cached_property
+    def _shared_saliency(self) -> str:
+        giver = self._run.config.sampler(self._recipe)
+        settings = self._run.recipe(giver)
+        return fingerprint(
+            version=_SALIENCY,
+            checkpoint=self._run.classifier["digest"],
+            recipe=giver,
+            seed=self._run.config.seed,
+            method=settings.method,
+            options=settings.options,
+            reduction=settings.reduction,
+            sign=settings.sign,
+            target=settings.target,
+            smooth_relu=settings.smooth_relu,
+            precision=settings.precision,
+            samples=settings.samples.model_dump(
+                mode="json", exclude={"count", "samples_per_chunk"}
+            ),
+            per_chunk=settings.samples.samples_per_chunk,
+            aggregation=settings.aggregation.model_dump(
+                mode="json", include={"reducer", "weight", "normalise_samples"}
+            ),
+        )
+
+    @cached_property
+    def _shared_maps(self) -> str:
+        return fingerprint(
+            version=_MAPS,
+            samples=self._settings.samples.total,
+            aggregation=self._settings.aggregation.model_dump(mode="json"),
+        )
+
+    @cached_property
+    def _shared_masks(self) -> str:
+        masks = self._run.config.masks
+        return fingerprint(
+            version=_MASKS,
+            background=read_json(self._run.threshold_file(self._recipe))["background"],
+            crf=crf_part(masks.crf),
+            ignore_below=masks.ignore_below,
+        )
+
+    @cached_property
+    def _shared_predictions(self) -> str:
+        settings = self._run.config.segmentation
+        return fingerprint(
+            version=_PREDICTIONS,
+            model=read_json(self._run.receipt("segmentation", self._recipe))["digest"],
+            scales=settings.test_scales,
+            flip=settings.test_flip,
+            crf=crf_part(settings.crf),
+        )
 
 
 def crf_part(crf: str | CrfParameters) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ws3.files import no_space_is_an_error
+from ws3.files import no_space_is_an_error, temporary_beside
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life of a lease's owner."""
@@ -53,6 +53,7 @@ class Lease:
         self._give_up = give_up
         self._owner = {
             "host": socket.gethostname(),
+            "processes": _process_table(),
             "pid": os.getpid(),
             "job": os.environ.get("SLURM_JOB_ID", ""),
             "token": secrets.token_hex(8),
@@ -99,7 +100,7 @@ class Lease:
     def _take(self) -> bool:
         # A link is atomic on every file system that clusters use, and the file that it makes
         # is never seen empty.
-        ours = self._path.with_name(f".tmp-{self._path.name}-{self._owner['token']}")
+        ours = temporary_beside(self._path)
         try:
             with no_space_is_an_error(self._path):
                 ours.write_text(json.dumps(self._owner), encoding="utf-8")
@@ -124,12 +125,12 @@ class Lease:
             return True  # given back meanwhile
         if silent > self._stale:
             return True
-        same_host = owner.get("host") == self._owner["host"]
-        return same_host and not _alive(int(owner.get("pid", 0)))
+        ours = owner.get("processes") == self._owner["processes"]
+        return ours and not _alive(int(owner.get("pid", 0)))
 
     def _break(self, dead: dict[str, Any]) -> None:
         # Of several that find the owner dead, the rename lets one remove the file.
-        grave = self._path.with_name(f".tmp-{self._path.name}-{secrets.token_hex(4)}")
+        grave = temporary_beside(self._path)
         try:
             self._path.rename(grave)
         except FileNotFoundError:
@@ -153,6 +154,15 @@ class Lease:
                 continue  # a network file system may be away for a moment
             _log.warning("the lease %s is lost; another job may have taken over", self._path)
             return
+
+
+def _process_table() -> str:
+    """Return what names the processes that this one can see; containers may share a host's name."""
+    names = [socket.gethostname()]
+    with suppress(OSError):
+        names.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        names.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(names)
 
 
 def _alive(pid: int) -> bool:

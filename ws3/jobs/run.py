@@ -142,6 +142,11 @@ class Run:
             "predictions": self.prediction_file(recipe, "any").parent,
         }[stage]
 
+    def result(self, stage: Stage, recipe: str, image: str) -> Path:
+        """An image's result of a per-image stage: a store's group, or a mask."""
+        name = f"{image}.png" if stage in ("masks", "predictions") else image
+        return self.results(stage, recipe) / name
+
     def model_file(self, recipe: str) -> Path:
         """The segmentation network trained on a recipe's masks."""
         return self.folder / "segmentation" / recipe / "model.pt"

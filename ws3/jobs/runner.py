@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +15,9 @@ from ws3 import __version__
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError, no_space_is_an_error, write_json
-from ws3.jobs.batches import Batch
+from ws3.files import NoSpaceError, remove_leftovers, write_json
+from ws3.jobs import journal
+from ws3.jobs.batches import Batch, Batches
 from ws3.jobs.clock import Clock, since_start
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
@@ -83,22 +81,7 @@ def run_batches(run: Run, work: Work, batches: Sequence[Batch]) -> None:
         Ws3Error: a line per image that could not be processed, after all others are done.
         TerminatedError: on SIGTERM, after the image in flight.
     """
-    failed: dict[str, str] = {}
-    start = since_start()
-    with (
-        _termination() as stop,
-        ProgressReport(_title(work), sum(len(batch.rows) for batch in batches)) as progress,
-    ):
-        for batch in batches:
-            receipt = run.receipt(work.stage, work.recipe, batch.name)
-            with Lease(receipt.with_suffix(".lease"), give_up=stop.check):
-                clock, start = Clock(start), 0.0
-                tally = _do_images(run, work, batch.rows, clock, stop, progress)
-                if not tally.failed:
-                    write_json(receipt, _receipt(work, batch, tally, clock))
-            failed |= tally.failed
-            _log.info("%s %s: %s", _title(work), batch.name, _summary(tally))
-    _raise_failures(work, failed)
+    _run(run, work, batches, complete=True)
 
 
 def run_images(run: Run, work: Work, rows: Sequence[ImageRow]) -> None:
@@ -108,10 +91,30 @@ def run_images(run: Run, work: Work, rows: Sequence[ImageRow]) -> None:
         Ws3Error: a line per image that could not be processed, after all others are done.
         TerminatedError: on SIGTERM, after the image in flight.
     """
-    with _termination() as stop, ProgressReport(_title(work), len(rows)) as progress:
-        tally = _do_images(run, work, rows, Clock(), stop, progress)
-    _log.info("%s: %s", _title(work), _summary(tally))
-    _raise_failures(work, tally.failed)
+    splits = dict.fromkeys(row.split for row in run.index.rows)
+    batches = Batches(run.mapped_rows(splits), splits, run.config.batch_size(work.stage))
+    _run(run, work, batches.holding(rows), complete=False)
+
+
+def _run(run: Run, work: Work, batches: Sequence[Batch], *, complete: bool) -> None:
+    failed: dict[str, str] = {}
+    start = since_start()
+    with (
+        _termination() as stop,
+        ProgressReport(_title(work), sum(len(batch.rows) for batch in batches)) as progress,
+    ):
+        for batch in batches:
+            receipt = run.receipt(work.stage, work.recipe, batch.name)
+            with Lease(receipt.with_suffix(".lease"), give_up=stop.check):
+                results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
+                remove_leftovers([receipt, *results])
+                clock, start = Clock(start), 0.0
+                tally = _do_images(run, work, batch.rows, clock, stop, progress)
+                if complete and not tally.failed:
+                    write_json(receipt, _receipt(work, batch, tally, clock))
+            failed |= tally.failed
+            _log.info("%s %s: %s", _title(work), batch.name, _summary(tally))
+    _raise_failures(work, failed)
 
 
 def _do_images(
@@ -163,7 +166,7 @@ def _do_image(run: Run, work: Work, row: ImageRow, tally: Tally, clock: Clock) -
             raise
         except Ws3Error as error:
             write_json(failure, {"reason": str(error)})
-            _journal(run, work, row, "failed")
+            _note(run, work, row, "failed", fingerprint, clock)
             if run.config.on_bad_image == "skip":
                 tally.skipped[row.image] = str(error)
             else:
@@ -172,9 +175,17 @@ def _do_image(run: Run, work: Work, row: ImageRow, tally: Tally, clock: Clock) -
         tally.computed += 1
         tally.samples += made.samples
         tally.bytes += made.bytes
-        _journal(run, work, row, "computed")
+        _note(run, work, row, "computed", fingerprint, clock)
     failure.unlink(missing_ok=True)
     tally.fingerprints[row.image] = fingerprint
+
+
+def _note(
+    run: Run, work: Work, row: ImageRow, event: journal.Event, fingerprint: str, clock: Clock
+) -> None:
+    seconds = {str(phase): round(spent, 3) for phase, spent in clock.since_last().items()}
+    entry = journal.Entry(work.recipe, row.image, event, fingerprint, seconds)
+    journal.note(run, work.stage, entry)
 
 
 def skip_reason(run: Run, recipe: str, row: ImageRow, stages: Sequence[Stage]) -> str:
@@ -218,22 +229,6 @@ def _summary(tally: Tally) -> str:
         "failed": len(tally.failed),
     }
     return ", ".join(f"{count} {name}" for name, count in parts.items() if count) or "no images"
-
-
-def _journal(run: Run, work: Work, row: ImageRow, event: str) -> None:
-    path = run.journal_file(work.stage)
-    entry = {
-        "time": round(time.time(), 3),
-        "recipe": work.recipe,
-        "image": row.image,
-        "event": event,
-        "pid": os.getpid(),
-    }
-    # One write of one short line: jobs that append at once don't mix their lines.
-    with no_space_is_an_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
 
 
 class _Stop:

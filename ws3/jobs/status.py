@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ws3.config.run import STAGES, Stage
-from ws3.errors import Ws3Error
+from ws3.datasets.index import ImageRow
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.jobs import journal
 from ws3.jobs.batches import stage_recipes, stage_splits
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run, read_json
 
 
@@ -21,11 +24,11 @@ class StageStatus:
     Attributes:
         stage: saliency, maps, masks or predictions.
         recipe: its name.
-        done: images whose batch has a receipt.
+        done: images that a receipt vouches for, made from what the run now expects.
         expected: images that the stage works on.
         skipped: images that were passed over.
         failed: reason per image that failed and has not been mended.
-        seconds: spent by the jobs that wrote the receipts.
+        seconds: spent on all results that were ever computed, from the journal.
         bytes: on disk.
     """
 
@@ -51,11 +54,15 @@ def run_status(run: Run) -> Iterator[StageStatus]:
         StaleResultError: if the images are not indexed yet.
     """
     for stage in STAGES:
-        rows = {row.image for row in run.mapped_rows(stage_splits(run.config, stage))}
+        rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
+        seconds = seconds_of(run, stage)
         for recipe in stage_recipes(run.config, stage):
             found = receipts_of(run, stage, recipe)
-            done = {image for receipt in found for image in receipt["images"]} & rows
-            skipped = {image for receipt in found for image in receipt["skipped"]} & rows
+            made = {image: made for receipt in found for image, made in receipt["images"].items()}
+            done = _current(
+                run, stage, recipe, [rows[image] for image in made if image in rows], made
+            )
+            skipped = {image for receipt in found for image in receipt["skipped"]} & rows.keys()
             failed = {
                 image: reason
                 for image, reason in failures_of(run, stage, recipe).items()
@@ -68,9 +75,28 @@ def run_status(run: Run) -> Iterator[StageStatus]:
                 expected=len(rows),
                 skipped=len(skipped),
                 failed=failed,
-                seconds=sum(sum(receipt["seconds"].values()) for receipt in found),
+                seconds=seconds.get(recipe, 0.0),
                 bytes=folder_bytes(run.results(stage, recipe)),
             )
+
+
+def _current(
+    run: Run, stage: Stage, recipe: str, rows: Sequence[ImageRow], made: Mapping[str, str]
+) -> set[str]:
+    """Return the images whose result bears the fingerprint that the run now expects."""
+    expected = Fingerprints(run, recipe)
+    try:
+        return {row.image for row in rows if made[row.image] == expected.of(stage, row)}
+    except StaleResultError:
+        return set()  # what they would be made from isn't there yet
+
+
+def seconds_of(run: Run, stage: Stage) -> dict[str, float]:
+    """Return the seconds spent on a stage, by recipe."""
+    seconds: dict[str, float] = {}
+    for entry in journal.entries(run, stage):
+        seconds[entry.recipe] = seconds.get(entry.recipe, 0.0) + sum(entry.seconds.values())
+    return seconds
 
 
 def receipts_of(run: Run, stage: Stage, recipe: str) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from ws3.aggregation.combine import combine
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.jobs import fingerprints
 from ws3.jobs.clock import Clock
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import Made
 from ws3.stages.saliency import expected_chunks, sample_plan
@@ -23,6 +23,7 @@ class AggregateWork:
     def __init__(self, run: Run, recipe: str) -> None:
         self.recipe = recipe
         self._run, self._settings = run, run.recipe(recipe)
+        self._fingerprints = Fingerprints(run, recipe)
         self._source = SaliencyStore(run.saliency_store(recipe))
         self._source.check_format()
         self._store = MapStore(run.map_store(recipe))
@@ -30,7 +31,7 @@ class AggregateWork:
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's maps are made from."""
-        return fingerprints.maps(self._run, self.recipe, row)
+        return self._fingerprints.maps(row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether intact maps with this fingerprint are committed."""
@@ -53,7 +54,7 @@ class AggregateWork:
         giver = self._run.config.sampler(self.recipe)
         repair = f"ws3 saliency {self._run.folder} --recipe {giver} --image {row.image}"
         attributes = self._source.attributes(row.image)
-        expected = fingerprints.saliency(self._run, self.recipe, row)
+        expected = self._fingerprints.saliency(row)
         if attributes is None or attributes.get("fingerprint") != expected:
             what = "missing" if attributes is None else "made from other inputs"
             raise StaleResultError(f"its sample chunks are {what}; repair them with: {repair}")

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.jobs import fingerprints
+from ws3.files import file_digest
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.masks.png import read_mask, read_text
 from ws3.store.maps import MapStore
 
 FINGERPRINT = "ws3:fingerprint"
 """Name of the text entry of a mask that holds its fingerprint."""
+
+
+def check_model(path: Path, receipt: Mapping[str, Any], command: str) -> None:
+    """Refuse a network that is not the one its receipt vouches for.
+
+    Args:
+        path: its file.
+        receipt: what was written down when it was made.
+        command: what makes it.
+
+    Raises:
+        StaleResultError: naming the command.
+    """
+    if file_digest(path) != receipt["digest"]:
+        raise StaleResultError(
+            f"{path}: this file is missing, damaged or not the one that the run made; make it "
+            f"with: {command}"
+        )
 
 
 def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:
@@ -31,7 +52,7 @@ def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:
         raise StaleResultError(
             f"{store.path}: image {row.image} has no maps; make them with: {repair}"
         )
-    if attributes.get("fingerprint") != fingerprints.maps(run, recipe, row):
+    if attributes.get("fingerprint") != Fingerprints(run, recipe).maps(row):
         raise StaleResultError(
             f"{store.path}: the maps of image {row.image} were made from other inputs; make them "
             f"anew with: {repair}"
@@ -48,7 +69,7 @@ def read_pseudo_mask(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
     Raises:
         StaleResultError: naming the image and the command that makes the mask.
     """
-    path, expected = run.mask_file(recipe, row.image), fingerprints.masks(run, recipe, row)
+    path, expected = run.mask_file(recipe, row.image), Fingerprints(run, recipe).masks(row)
     return _read_current(path, expected, f"ws3 masks {run.folder}", recipe, row)
 
 
@@ -59,7 +80,7 @@ def read_prediction(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
         StaleResultError: naming the image and the command that makes the prediction.
     """
     path = run.prediction_file(recipe, row.image)
-    expected = fingerprints.predictions(run, recipe, row)
+    expected = Fingerprints(run, recipe).predictions(row)
     return _read_current(path, expected, f"ws3 predict {run.folder}", recipe, row)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
-from ws3.jobs import fingerprints
 from ws3.jobs.clock import Clock
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import Made
 from ws3.masks.crf import parameters
@@ -22,16 +22,15 @@ class MaskWork:
     stage: Stage = "masks"
 
     def __init__(self, run: Run, recipe: str) -> None:
-        run.recipe(recipe)
         self.recipe = recipe
-        self._run = run
+        self._run, self._fingerprints = run, Fingerprints(run, recipe)
         self._background = chosen_background(run.threshold_file(recipe))
         self._crf = parameters(run.config.masks.crf)
         run.mask_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's mask is made from."""
-        return fingerprints.masks(self._run, self.recipe, row)
+        return self._fingerprints.masks(row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact mask with this fingerprint is committed."""

@@ -11,15 +11,15 @@ from torch import nn
 from ws3.classifier.networks import device
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
-from ws3.jobs import fingerprints
 from ws3.jobs.clock import Clock
-from ws3.jobs.run import Run
+from ws3.jobs.fingerprints import Fingerprints
+from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import Made
 from ws3.masks.crf import DenseCrf, parameters
 from ws3.masks.png import write_mask
 from ws3.segmentation.model import load_model
 from ws3.segmentation.prediction import predict
-from ws3.stages.inputs import FINGERPRINT, current_mask
+from ws3.stages.inputs import FINGERPRINT, check_model, current_mask
 from ws3.stages.saliency import load_image
 
 
@@ -29,11 +29,12 @@ class PredictWork:
     stage: Stage = "predictions"
 
     def __init__(self, run: Run, recipe: str) -> None:
-        run.recipe(recipe)
         # One thread a process: the rounding must not depend on how many cores there are.
         torch.set_num_threads(1)
         self.recipe = recipe
-        self._run = run
+        self._run, self._fingerprints = run, Fingerprints(run, recipe)
+        command = f"ws3 train-segmenter {run.folder} --recipe {recipe}"
+        check_model(run.model_file(recipe), read_json(run.receipt("segmentation", recipe)), command)
         self._crf = parameters(run.config.segmentation.crf)
         self._device = str(device(run.config.device))
         run.prediction_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ class PredictWork:
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's prediction is made from."""
-        return fingerprints.predictions(self._run, self.recipe, row)
+        return self._fingerprints.predictions(row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact prediction with this fingerprint is committed."""

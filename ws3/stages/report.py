@@ -14,7 +14,7 @@ from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import skip_reason
-from ws3.jobs.status import receipts_of
+from ws3.jobs.status import folder_bytes, receipts_of, seconds_of
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.html import write_report
 from ws3.report.model import (
@@ -126,6 +126,7 @@ def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
 
 def _timings(run: Run) -> Iterator[Timing]:
     for stage in STAGES:
+        seconds = seconds_of(run, stage)
         for recipe in run.config.recipes:
             found = receipts_of(run, stage, recipe)
             if found:
@@ -133,6 +134,6 @@ def _timings(run: Run) -> Iterator[Timing]:
                     stage=stage,
                     recipe=recipe,
                     images=sum(len(receipt["images"]) for receipt in found),
-                    seconds=sum(sum(receipt["seconds"].values()) for receipt in found),
-                    size=sum(receipt["bytes"] for receipt in found),
+                    seconds=seconds.get(recipe, 0.0),
+                    size=folder_bytes(run.results(stage, recipe)),
                 )

@@ -16,12 +16,14 @@ from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.images import sha256 as digest_of
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.jobs import fingerprints
+from ws3.files import remove_leftovers
 from ws3.jobs.clock import Clock
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import Made
 from ws3.sampling.plan import COVER, Sample, SamplePlan
 from ws3.sampling.views import Pixels, view
+from ws3.stages.inputs import check_model
 from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layout
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ class SaliencyWork:
                 f"recipe {recipe} takes its samples from {giver}; make those with: "
                 f"ws3 saliency {run.folder} --recipe {giver}"
             )
+        self._fingerprints = Fingerprints(run, recipe)
+        command = f"ws3 train-classifier {run.folder}"
+        check_model(run.classifier_file, run.classifier, command)
         self._store = SaliencyStore(run.saliency_store(recipe))
         self._store.create({"kind": "saliency", "recipe": recipe})
 
@@ -60,7 +65,7 @@ class SaliencyWork:
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's sample chunks are made from."""
-        return fingerprints.saliency(self._run, self.recipe, row)
+        return self._fingerprints.saliency(row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether all chunks are there, with this fingerprint and intact."""
@@ -82,6 +87,7 @@ class SaliencyWork:
         with clock.phase("write"):
             self._store.begin(row.image, self._attributes(row, fingerprint))
         missing = self._missing(row)
+        remove_leftovers(self._store.path / row.image / name for name in missing)
         stored = {name: self._stored(row.image, name, missing[name]) for name in missing}
         wanted = {
             name: numbers[0 if (begun := stored[name]) is None else len(begun.samples) :]

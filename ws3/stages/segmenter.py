@@ -12,8 +12,7 @@ from ws3.classifier.networks import device
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import file_digest, write_json
-from ws3.jobs.fingerprints import fingerprint
-from ws3.jobs.fingerprints import masks as mask_fingerprint
+from ws3.jobs.fingerprints import Fingerprints, fingerprint
 from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import skip_reason
 from ws3.segmentation.model import save_model
@@ -76,9 +75,9 @@ def train_segmenter(run: Run, recipe: str) -> None:
 def _fingerprint(run: Run, recipe: str, rows: list[ImageRow]) -> str:
     if not rows:
         raise Ws3Error(f"{run.folder}: recipe {recipe} has no mask to train a network on")
-    settings = run.config.segmentation
+    settings, expected = run.config.segmentation, Fingerprints(run, recipe)
     return fingerprint(
-        masks={row.image: mask_fingerprint(run, recipe, row) for row in rows},
+        masks={row.image: expected.masks(row) for row in rows},
         settings=settings.model_dump(
             mode="json", exclude={"recipes", "test_scales", "test_flip", "crf"}
         ),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
-from ws3.errors import Ws3Error
-from ws3.jobs import fingerprints
-from ws3.jobs.run import Run
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import file_digest
+from ws3.jobs.fingerprints import Fingerprints
+from ws3.jobs.run import Run, read_json
 from ws3.jobs.status import receipts_of
 from ws3.masks.png import read_mask
 from ws3.stages.saliency import expected_chunks, sample_plan
+from ws3.store.groups import Store
 from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import Damage, remove, verify
 
@@ -42,8 +44,8 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
 
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
-    """Check every store and mask of a run, likewise."""
-    checked, damages = 0, []
+    """Check every network, store and mask of a run, likewise."""
+    checked, damages = _check_models(run, repair=repair)
     for stage in (*_STORES, *_MASKS):
         for recipe in _recipes(run, stage):
             count, found = _check(run, stage, recipe, repair=repair)
@@ -54,16 +56,47 @@ def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
 
 def _check(run: Run, stage: Stage, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
     results = run.results(stage, recipe)
-    checked, damages = 0, list[Damage]()
+    checked, damages, root = 0, list[Damage](), list[Damage]()
     if stage in _MASKS:
         checked, damages = _read_masks(results)
     elif results.exists():
-        checked, damages = _read_through(results)
+        root = _check_root(results, {"kind": stage, "recipe": recipe}, repair=repair)
+        if repair or not root:
+            checked, damages = _read_through(results)
     damages += _missing(run, stage, recipe)
     if repair:
         remove(damages)
         _retract(run, stage, recipe, {damage.image for damage in damages})
-    return checked, damages
+    return checked, root + damages
+
+
+def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
+    segmenters = sorted(run.receipt("segmentation", "any").parent.glob("*.json"))
+    models = [(run.classifier_file, run.receipt("classifier"))]
+    models += [(run.model_file(receipt.stem), receipt) for receipt in segmenters]
+    made = [(path, receipt) for path, receipt in models if receipt.exists()]
+    damages = []
+    for path, receipt in made:
+        if file_digest(path) != read_json(receipt)["digest"]:
+            reason = f"{path}: it is missing or not the file that was made"
+            damages.append(Damage("network", path, reason))
+            if repair:
+                path.unlink(missing_ok=True)
+                receipt.unlink()
+    return len(made), damages
+
+
+def _check_root(store: Path, attributes: dict[str, str], *, repair: bool) -> list[Damage]:
+    """Check a store's own metadata, which holds nothing that can't be written anew."""
+    try:
+        Store(store).check_format()
+    except StaleResultError as error:
+        metadata = store / "zarr.json"
+        if repair:
+            metadata.unlink(missing_ok=True)
+            Store(store).create(attributes)
+        return [Damage("store", metadata, str(error))]
+    return []
 
 
 def _recipes(run: Run, stage: Stage) -> list[str]:
@@ -94,10 +127,9 @@ def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
 
 def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
     """Yield what a receipt vouches for and is not there."""
-    results = run.results(stage, recipe)
     vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt["images"]}
     for image in sorted(vouched):
-        path = results / (f"{image}.png" if stage in _MASKS else image)
+        path = run.result(stage, recipe, image)
         if not path.exists():
             yield Damage(image, path, f"{path}: it is missing")
     if stage == "saliency" and recipe in run.config.recipes:
@@ -109,9 +141,8 @@ def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
 def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
     store = SaliencyStore(run.saliency_store(recipe))
     attributes = store.attributes(row.image)
-    if attributes is None or attributes.get("fingerprint") != fingerprints.saliency(
-        run, recipe, row
-    ):
+    expected = Fingerprints(run, recipe).saliency(row)
+    if attributes is None or attributes.get("fingerprint") != expected:
         return  # missing as a whole, or made for another configuration
     plan = sample_plan(run, recipe, row)
     for name in expected_chunks(plan, run.recipe(recipe).samples.per_chunk):

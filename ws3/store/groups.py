@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,12 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import TEMPORARY, atomic_folder, write_json
+from ws3.files import TEMPORARY, atomic_folder, file_digest, write_bytes
 
 FORMAT = 1
 """Version of the format that this program writes; it reads no newer one."""
 
+_CHECKSUM = '"checksum": "{}"'
 _MISSING_COUNT = np.iinfo(np.uint16).max
 
 
@@ -41,30 +45,42 @@ class Store:
                 zarr.storage.MemoryStore(), attributes={"ws3_format": FORMAT, **attributes}
             )
             # Several jobs may be here at once; each writes the same bytes.
-            write_json(metadata, group.metadata.to_dict())
+            write_bytes(metadata, _sealed(group.metadata.to_dict()))
         self.check_format()
 
-    def check_format(self) -> None:
-        """Refuse a store that is none of ours, or of a newer format.
+    def check_format(self) -> dict[str, Any]:
+        """Refuse a store that is none of ours, damaged, or of a newer format.
+
+        Returns:
+            The store's attributes.
 
         Raises:
+            StaleResultError: if there is none, or its own metadata is damaged.
             Ws3Error: naming the store and what to do.
         """
-        attributes = read_attributes(self.path)
-        if attributes is None and (self.path / "zarr.json").exists():
-            raise Ws3Error(
-                f"{self.path}/zarr.json: this file is damaged; remove it and run snakemake again."
-            )
-        if attributes is None:
-            raise Ws3Error(f"{self.path}: there is no store here.")
-        version = attributes.get("ws3_format")
-        if not isinstance(version, int):
-            raise Ws3Error(f"{self.path}: this is not a store of ws3 (no ws3_format attribute).")
-        if version > FORMAT:
+        metadata = self.path / "zarr.json"
+        damaged = StaleResultError(
+            f"{metadata}: this file is damaged; remove it and run snakemake again."
+        )
+        try:
+            data = metadata.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise StaleResultError(f"{self.path}: there is no store here.") from None
+        try:
+            attributes = json.loads(data).get("attributes", {})
+        except (ValueError, AttributeError):
+            raise damaged from None
+        version = attributes.get("ws3_format") if isinstance(attributes, dict) else None
+        if isinstance(version, int) and version > FORMAT:
             raise Ws3Error(
                 f"{self.path}: this store has format {version}, and this ws3 reads up to "
                 f"{FORMAT}; install a newer ws3."
             )
+        if "checksum" not in attributes:
+            raise Ws3Error(f"{self.path}: this is not a store of ws3 (no ws3_format attribute).")
+        if _unsealed(data) is None:
+            raise damaged
+        return dict(attributes)
 
     def names(self) -> list[str]:
         """Return the ids of the committed groups, sorted; reads the folder and nothing else."""
@@ -93,9 +109,9 @@ def group_names(folder: Path) -> list[str]:
 
 
 def read_attributes(path: Path) -> dict[str, Any] | None:
-    """Return the attributes of the group at `path`, or None if it can't be read."""
+    """Return the attributes of the group at `path`, or None if it is missing or damaged."""
     try:
-        return dict(open_group(path).attrs)
+        return open_group(path).attributes
     except StaleResultError:
         return None
 
@@ -104,7 +120,12 @@ def read_attributes(path: Path) -> dict[str, Any] | None:
 def new_group(path: Path, attributes: Mapping[str, Any]) -> Iterator[zarr.Group]:
     """Yield a group under a temporary name; leaving the block commits it as `path`."""
     with atomic_folder(path) as temporary:
-        yield zarr.open_group(temporary, mode="w", attributes=dict(attributes))
+        group = zarr.open_group(temporary, mode="w", attributes=dict(attributes))
+        yield group
+        arrays = {name: file_digest(temporary / name / "zarr.json") for name in group.array_keys()}
+        metadata = group.metadata.to_dict()
+        metadata["attributes"] = {**attributes, "arrays": arrays}
+        (temporary / "zarr.json").write_bytes(_sealed(metadata))
 
 
 def write_array(
@@ -133,31 +154,61 @@ def write_array(
     array[...] = values
 
 
-def read_array(group: zarr.Group, name: str, path: Path) -> NDArray[Any]:
-    """Read a whole array and prove that it is intact.
+@dataclass(frozen=True)
+class StoredGroup:
+    """A committed group whose metadata is intact."""
 
-    Raises:
-        StaleResultError: if a chunk is missing, truncated or changed.
-    """
-    try:
-        values = np.asarray(group[name][...])  # type: ignore[index]
-    except Exception as error:  # codecs raise errors of many kinds for damaged bytes
-        raise StaleResultError(f"{path}/{name}: the stored array is damaged ({error}).") from None
-    missing = values == _MISSING_COUNT if values.dtype == np.uint16 else np.isnan(values)
-    if missing.any():
-        raise StaleResultError(f"{path}/{name}: a chunk of the stored array is missing.")
-    return values
+    path: Path
+    attributes: dict[str, Any]
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Read a whole array and prove that it is intact.
+
+        Raises:
+            StaleResultError: if its metadata or a chunk is missing, truncated or changed.
+        """
+        path = self.path / name
+        if file_digest(path / "zarr.json") != self.attributes["arrays"].get(name):
+            raise StaleResultError(f"{path}: the stored array's metadata is damaged.")
+        try:
+            values = np.asarray(zarr.open_array(path, mode="r")[...])
+        except Exception as error:  # codecs raise errors of many kinds for damaged bytes
+            raise StaleResultError(f"{path}: the stored array is damaged ({error}).") from None
+        missing = values == _MISSING_COUNT if values.dtype == np.uint16 else np.isnan(values)
+        if missing.any():
+            raise StaleResultError(f"{path}: a chunk of the stored array is missing.")
+        return values
 
 
-def open_group(path: Path) -> zarr.Group:
+def open_group(path: Path) -> StoredGroup:
     """Open a committed group for reading.
 
     Raises:
         StaleResultError: if it isn't there, or its metadata is damaged.
     """
     try:
-        return zarr.open_group(path, mode="r")
-    except FileNotFoundError:
+        attributes = _unsealed((path / "zarr.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         raise StaleResultError(f"{path}: there is no stored result.") from None
-    except Exception as error:  # zarr raises errors of many kinds for damaged metadata
-        raise StaleResultError(f"{path}: the stored result is damaged ({error}).") from None
+    if attributes is None:
+        raise StaleResultError(f"{path}: the stored result is damaged (its attributes).")
+    return StoredGroup(path, attributes)
+
+
+def _sealed(metadata: Mapping[str, Any]) -> bytes:
+    """Return a group's metadata file with a checksum of itself among the attributes."""
+    attributes = {**metadata["attributes"], "checksum": ""}
+    text = json.dumps({**metadata, "attributes": attributes}, indent=1, sort_keys=True) + "\n"
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    return text.replace(_CHECKSUM.format(""), _CHECKSUM.format(checksum)).encode()
+
+
+def _unsealed(data: bytes) -> dict[str, Any] | None:
+    """Return the attributes in a group's metadata file, or None if any byte of it changed."""
+    try:
+        attributes = json.loads(data)["attributes"]
+        checksum = attributes["checksum"]
+        text = data.decode().replace(_CHECKSUM.format(checksum), _CHECKSUM.format(""))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return attributes if hashlib.sha256(text.encode()).hexdigest() == checksum else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.store.groups import Store, new_group, open_group, read_array, write_array
+from ws3.store.groups import Store, new_group, open_group, write_array
 
 
 class MapStore(Store):
@@ -31,5 +31,4 @@ class MapStore(Store):
         Raises:
             StaleResultError: if they are missing or damaged.
         """
-        path = self.path / image
-        return read_array(open_group(path), "map", path)
+        return open_group(self.path / image).read("map")

@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.errors import StaleResultError
-from ws3.files import remove_leftovers
 from ws3.store.groups import (
     Store,
     group_names,
     new_group,
     open_group,
-    read_array,
     read_attributes,
     write_array,
 )
@@ -69,7 +66,6 @@ class SaliencyStore(Store):
         """Make an image's group, in place of any that has another fingerprint."""
         there = self.attributes(image)
         if there is not None and there.get("fingerprint") == attributes["fingerprint"]:
-            remove_leftovers(self.path / image)
             return
         with new_group(self.path / image, attributes):
             pass
@@ -78,9 +74,9 @@ class SaliencyStore(Store):
         """Return the samples that each stored chunk of an image says it holds."""
         found = {}
         for name in group_names(self.path / image):
-            samples = _samples(read_attributes(self.path / image / name))
-            if samples is not None:
-                found[name] = samples
+            attributes = read_attributes(self.path / image / name)
+            if attributes is not None:
+                found[name] = tuple(attributes["samples"])
         return found
 
     def write(self, image: str, name: str, chunk: SampleChunk | RawChunk) -> None:
@@ -106,22 +102,14 @@ class SaliencyStore(Store):
         Raises:
             StaleResultError: if it is missing or damaged.
         """
-        path = self.path / image / name
-        group = open_group(path)
-        samples = _samples(dict(group.attrs))
-        if samples is None:
-            raise StaleResultError(f"{path}: the stored result is damaged (no sample numbers).")
-        if (path / "maps").exists():
+        group = open_group(self.path / image / name)
+        samples, arrays = tuple(group.attributes["samples"]), group.attributes["arrays"]
+        if "maps" in arrays:
             return RawChunk(
-                samples,
-                read_array(group, "maps", path),
-                read_array(group, "scales", path),
-                read_array(group, "weights", path),
+                samples, group.read("maps"), group.read("scales"), group.read("weights")
             )
-        weights = "count" if (path / "count").exists() else "weight"
-        return SampleChunk(
-            samples, read_array(group, "sum", path), read_array(group, weights, path)
-        )
+        weights = "count" if "count" in arrays else "weight"
+        return SampleChunk(samples, group.read("sum"), group.read(weights))
 
 
 def chunk_layout(total: int, per_chunk: int, cover: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -137,11 +125,3 @@ def chunk_layout(total: int, per_chunk: int, cover: Sequence[int]) -> dict[str, 
         for number, start in enumerate(range(0, total, per_chunk))
     }
     return {**layout, **({COVER_CHUNK: tuple(cover)} if cover else {})}
-
-
-def _samples(attributes: Mapping[str, Any] | None) -> tuple[int, ...] | None:
-    """Return the sample numbers in a chunk's attributes, or None if they hold none."""
-    numbers = (attributes or {}).get("samples")
-    if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
-        return None
-    return tuple(numbers)

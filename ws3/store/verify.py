@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ws3 import files
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.store.groups import Store, group_names, open_group, read_array
+from ws3.store.groups import Store, group_names, open_group
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 
@@ -29,8 +29,7 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
         Ws3Error: if there is no store of ours at this path.
     """
     store = Store(path)
-    store.check_format()
-    kind = open_group(path).attrs.get("kind")
+    kind = store.check_format().get("kind")
     if kind == "saliency":
         check = _check_saliency
     elif kind == "maps":
@@ -44,17 +43,15 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
 def remove(damages: list[Damage]) -> None:
     """Remove what is damaged, so that the next run makes it anew."""
     for damage in damages:
-        if damage.path.is_dir():
-            shutil.rmtree(damage.path, ignore_errors=True)
-        else:
-            damage.path.unlink(missing_ok=True)
+        files.remove(damage.path)
 
 
 def _check_saliency(path: Path, image: str) -> Iterator[Damage]:
     store = SaliencyStore(path)
-    attributes = store.attributes(image)
-    if attributes is None or "fingerprint" not in attributes:
-        yield Damage(image, path / image, "its attributes can't be read")
+    try:
+        open_group(path / image)
+    except StaleResultError as error:
+        yield Damage(image, path / image, str(error))
         return
     for name in group_names(path / image):
         try:
@@ -64,11 +61,7 @@ def _check_saliency(path: Path, image: str) -> Iterator[Damage]:
 
 
 def _check_maps(path: Path, image: str) -> Iterator[Damage]:
-    attributes = MapStore(path).attributes(image)
-    if attributes is None or "fingerprint" not in attributes:
-        yield Damage(image, path / image, "its attributes can't be read")
-        return
     try:
-        read_array(open_group(path / image), "map", path / image)
+        MapStore(path).read(image)
     except StaleResultError as error:
         yield Damage(image, path / image, str(error))

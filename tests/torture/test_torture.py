@@ -1,0 +1,75 @@
+"""A short torture; `make torture` is the long one. And that the harness would notice."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from torture import Summary, added, torture
+from torture_inventory import computed, intact, leftovers, results
+
+
+@pytest.mark.slow
+def test_a_tortured_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
+    summary = torture(
+        tmp_path, count=5, seed=4, segmenter=False, states=["as drawn"], seconds=float("inf")
+    )
+    assert sum(summary.disturbances.values()) >= 5
+    assert summary.reruns >= 1
+    assert summary.computed >= 1
+    assert summary.faults == 0, summary.text()
+
+
+def test_results_are_divided_by_image():
+    files = {
+        "saliency/cam.zarr/zarr.json": b"",
+        "saliency/cam.zarr/a/0/sum/c/0": b"1",
+        "saliency/cam.zarr/a/zarr.json": b"2",
+        "maps/cam.zarr/a/zarr.json": b"3",
+        "masks/cam/a.b.png": b"4",
+        "segmentation/cam/predictions/a.png": b"5",
+        "segmentation/cam/model.pt": b"",
+        "evaluation/cam.json": b"",
+    }
+    assert results(files) == {
+        ("saliency", "cam", "a"): {
+            "saliency/cam.zarr/a/0/sum/c/0": b"1",
+            "saliency/cam.zarr/a/zarr.json": b"2",
+        },
+        ("maps", "cam", "a"): {"maps/cam.zarr/a/zarr.json": b"3"},
+        ("masks", "cam", "a.b"): {"masks/cam/a.b.png": b"4"},
+        ("predictions", "cam", "a"): {"segmentation/cam/predictions/a.png": b"5"},
+    }
+
+
+def test_a_result_is_intact_only_with_all_of_its_bytes(tmp_path):
+    key = ("masks", "cam", "a")
+    wanted = {key: {"masks/cam/a.png": b"good"}}
+    assert intact(tmp_path, wanted) == set()
+    (tmp_path / "masks/cam").mkdir(parents=True)
+    path = tmp_path / "masks/cam/a.png"
+    for content, found in ((b"good", {key}), (b"gone", set()), (b"goo", set())):
+        path.write_bytes(content)
+        assert intact(tmp_path, wanted) == found
+
+
+def test_the_journal_is_counted_and_leftovers_are_seen(tmp_path):
+    (tmp_path / "journal").mkdir()
+    lines = [{"event": event, "recipe": "cam", "image": "a"} for event in ("computed", "failed")]
+    text = "".join(json.dumps(line) + "\n" for line in (*lines, lines[0]))
+    (tmp_path / "journal/masks.jsonl").write_text(text + '{"event": "comp')
+    assert computed(tmp_path) == {("masks", "cam", "a"): 2}
+    (tmp_path / "maps/cam.zarr/.tmp-a-1-ff").mkdir(parents=True)
+    assert leftovers(tmp_path) == ["maps/cam.zarr/.tmp-a-1-ff"]
+
+
+def test_slices_add_up_and_every_fault_counts():
+    one = Summary([1], {"full disk": 2}, reruns=1, computed=5)
+    two = Summary([2], {"full disk": 1, "changed input image": 1}, computed=7, different=1)
+    both = added(one, two)
+    assert both.seeds == [1, 2]
+    assert both.disturbances == {"full disk": 3, "changed input image": 1}
+    assert (both.computed, both.faults) == (12, 1)
+    assert one.faults == 0
+    for name in ("recomputed", "lost", "unfinished", "different", "leftovers"):
+        assert Summary(**{name: 1}).faults == 1
