@@ -18,12 +18,9 @@ rule evaluate:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        run=run_folder,
         evaluate=as_text(PLAN.evaluate_params),
-    message:
-        "Evaluate {wildcards.recipe}"
     shell:
-        "ws3 evaluate {params.run} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 evaluate {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
 rule summary:
@@ -40,9 +37,5 @@ rule summary:
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
-    params:
-        run=run_folder,
-    message:
-        "Summarise all recipes"
     shell:
-        "ws3 evaluate {params.run} --summary > {log} 2>&1"
+        "ws3 evaluate {RUN:q} --summary > {log} 2>&1"

@@ -12,26 +12,32 @@ from typing import Any
 
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 
-def snakemake(folder: Path, *arguments: str, config: dict[str, Any] | None = None):
-    """Run Snakemake in a folder, on a configuration or, without one, on the demo."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", "2"]
+def command(
+    folder: Path, *arguments: str, config: dict[str, Any] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Return Snakemake's command for a folder, and its environment.
+
+    Without a configuration it is the demo's.
+    """
+    line = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    line += ["--directory", str(folder)]
     if config is not None:
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
-        command += ["--configfile", str(path)]
+        line += ["--configfile", str(path)]
     # The `ws3` command of the environment that runs the tests.
     paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return [*line, *arguments], {**os.environ, "PATH": paths}
+
+
+def snakemake(folder: Path, *arguments: str, config: dict[str, Any] | None = None):
+    """Run Snakemake in a folder on this machine, and wait for it."""
+    line, environment = command(folder, "--cores", "2", *arguments, config=config)
     return subprocess.run(
-        [*command, *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "PATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
+        line, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
     )
 
 
