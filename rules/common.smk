@@ -67,5 +67,8 @@ def recipe_params(method):
 
 
 def growing(amount):
-    # A job that ran out of memory or time gets more of it at the next attempt.
+    # A job that ran out of memory or time gets more of it at the next attempt. On one machine it
+    # gets what there is, and a plain number spares Snakemake two calls a job.
+    if workflow.resource_settings.nodes is None:
+        return amount
     return remembered(lambda wildcards, attempt: amount * attempt)

@@ -23,7 +23,9 @@ rule evaluate:
         "ws3 evaluate {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
+# A second's work: not worth a place in a cluster's queue.
 rule summary:
+    localrule: True
     input:
         index=f"{RUN}/receipts/index.json",
         evaluations=PLAN.evaluations(),

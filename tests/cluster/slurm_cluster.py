@@ -68,6 +68,11 @@ _GRES = """\
 NodeName=node1 Name=gpu File={base}/gpu[0-1]
 NodeName=node2 Name=gpu File={base}/gpu[2-3]
 """
+# Snakemake's executor hides SLURM_CONF from the srun within a job, as sites have it in /etc/slurm.
+_SRUN = """\
+#!/bin/sh
+SLURM_CONF={base}/slurm.conf exec {srun} "$@"
+"""
 # Runs at the start of each step, in its environment.
 _TASK_PROLOG = """\
 #!/bin/sh
@@ -92,6 +97,7 @@ class SlurmCluster:
         # The socket's path must be short, and every user must be able to reach it.
         self.base = Path(tempfile.mkdtemp(prefix="ws3-slurm-"))
         self.environment = {"SLURM_CONF": str(self.base / "slurm.conf")}
+        self.programs = self.base / "bin"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._cleanup = ExitStack()
 
@@ -192,7 +198,7 @@ class SlurmCluster:
 
     def _write_files(self) -> None:
         self.base.chmod(0o755)
-        for name in ("munge", "state", "devices"):
+        for name in ("munge", "state", "devices", "bin"):
             (self.base / name).mkdir()
         key = self.base / "munge/key"
         key.touch(0o600)
@@ -200,9 +206,11 @@ class SlurmCluster:
         for number in range(GPUS_PER_NODE * len(NODES)):
             # Any character device will do; this one is /dev/null's.
             os.mknod(self.base / f"gpu{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        prolog = self.base / "task-prolog"
-        prolog.write_text(_TASK_PROLOG.format(base=self.base))
-        prolog.chmod(0o755)
+        scripts = {"task-prolog": _TASK_PROLOG, "bin/srun": _SRUN}
+        for name, text in scripts.items():
+            script = self.base / name
+            script.write_text(text.format(base=self.base, srun=shutil.which("srun")))
+            script.chmod(0o755)
         values = {"base": self.base, "host": socket.gethostname().split(".")[0], "node": _NODE}
         ports = _free_ports(1 + len(NODES))
         (self.base / "slurm.conf").write_text(_CONFIG.format(**values, ports=ports))
