@@ -25,7 +25,6 @@ rule evaluate:
 
 # A second's work: not worth a place in a cluster's queue.
 rule summary:
-    localrule: True
     input:
         index=f"{RUN}/receipts/index.json",
         evaluations=PLAN.evaluations(),
@@ -33,6 +32,7 @@ rule summary:
         f"{RUN}/evaluation/summary.csv",
     log:
         f"{RUN}/logs/summary.log",
+    localrule: True
     conda:
         "../envs/ws3.yaml"
     threads: 1
