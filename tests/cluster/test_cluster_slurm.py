@@ -40,7 +40,7 @@ CONFIG = {
     "images_per_job": 2,
 }
 BATCHES = ("train-00000", "train-00001", "val-00000")
-PATIENCE = 600
+PATIENCE = 900
 # The profile's own pace is for a controller that thousands share.
 SLURM = [
     *("--workflow-profile", "profiles/slurm"),
