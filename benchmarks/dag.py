@@ -1,79 +1,173 @@
-"""Snakemake's own cost at the size of VOC and COCO: dry runs over 5 recipes and four stages.
+"""Snakemake's own cost at the size of VOC and COCO: five recipes and the per-image stages.
 
-`python benchmarks/dag.py` takes a few minutes. It writes indices of images that don't exist; a dry
-run looks at no image. Peak memory is that of the whole process tree's largest process.
+Three situations: a dry run from nothing, the dry run after all is done, and the dry run after one
+in a hundred receipts vanished. `python benchmarks/dag.py` takes about half an hour; `python
+benchmarks/dag.py VOC` the part of it that concerns VOC. The indices are of empty files: a dry run
+opens no image. The finished state has files in place of all results, and Snakemake's own records
+of them. Seconds are those of the process, as a dry run waits for nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from measuring import entry, report
 
+from ws3.config.load import load
+from ws3.config.run import STAGES
+from ws3.datasets.index import Index, write_index
+from ws3.files import write_json
+from ws3.jobs.dag import Plan
+from ws3.jobs.sources import signature
+
 REPOSITORY = Path(__file__).parents[1]
 SIZES = {"VOC": 10_582, "COCO": 82_081}
-FIGURES = {("VOC", 64): (6, 250), ("COCO", 64): (25, 600), ("COCO", 256): (8, 600)}
+RECIPES = [f"recipe_{number}" for number in range(5)]
+_PROBE = """
+import json, resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+sys.stderr.buffer.write(done.stderr if done.returncode else b"")
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([done.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One graph.
+
+    Attributes:
+        name: of the dataset.
+        batch: images a job.
+        predictions: whether every recipe also trains a network that predicts every image; without
+            it there are three per-image stages.
+        seconds: not to pass, for the dry run from nothing.
+        megabytes: likewise.
+    """
+
+    name: str
+    batch: int
+    predictions: bool
+    seconds: float
+    megabytes: float
+
+
+CASES = [
+    Case("VOC", 64, False, 6, 250),
+    Case("VOC", 64, True, 6, 250),
+    Case("VOC", 256, False, 6, 250),
+    Case("COCO", 64, False, 25, 600),
+    Case("COCO", 64, True, 25, 600),
+    Case("COCO", 256, False, 8, 600),
+    Case("COCO", 256, True, 8, 600),
+]
 
 
 def main() -> None:
     """Measure and report."""
     entries = []
-    for (name, batch), (seconds_limit, memory_limit) in FIGURES.items():
+    for case in CASES:
+        if sys.argv[1:] and case.name not in sys.argv[1:]:
+            continue
         folder = Path(tempfile.mkdtemp())
         try:
-            seconds, megabytes = _dry_run(folder, SIZES[name], batch)
+            for situation, seconds, megabytes in _measure(folder, case):
+                stages = "four" if case.predictions else "three"
+                title = (
+                    f"{situation}, {case.name}, {SIZES[case.name]} images, 5 recipes, "
+                    f"{stages} stages, batches of {case.batch}"
+                )
+                figures = ((seconds, case.seconds, "s"), (megabytes, case.megabytes, "MB"))
+                for value, limit, unit in figures:
+                    entries.append(entry(title, value, limit, value / limit, None, unit))
         finally:
             shutil.rmtree(folder)
-        title = f"dry run, {name}, {SIZES[name]} images, 5 recipes, batches of {batch}"
-        entries.append(entry(title, seconds, seconds_limit, seconds / seconds_limit, None, "s"))
-        entries.append(entry(title, megabytes, memory_limit, megabytes / memory_limit, None, "MB"))
     report("dag", entries)
 
 
-def _dry_run(folder: Path, images: int, batch: int) -> tuple[float, float]:
-    root = folder / "data"
-    (root / "images").mkdir(parents=True)
-    ids = [f"image_{number:06}" for number in range(images)]
+def _measure(folder: Path, case: Case) -> list[tuple[str, float, float]]:
+    config = _begin(folder, case)
+    measured = [("dry run", *_dry_run(folder))]
+    outputs = _pretend_to_finish(folder, config)
+    measured.append(("nothing to do", *_dry_run(folder)))
+    for path in outputs[::100]:
+        path.unlink()
+    measured.append(("1 % of receipts missing", *_dry_run(folder)))
+    return measured
+
+
+def _begin(folder: Path, case: Case) -> Path:
+    images = folder / "data/images"
+    images.mkdir(parents=True)
+    ids = [f"image_{number:06}" for number in range(SIZES[case.name])]
     for image in ids:
-        (root / "images" / f"{image}.jpg").touch()
+        (images / f"{image}.jpg").touch()
     lines = "".join(f"{image},cat;dog\n" for image in ids)
-    (root / "labels.csv").write_text(f"image,labels\n{lines}")
-    recipes = {f"recipe_{number}": {"preset": "gradient_crops"} for number in range(5)}
+    (folder / "data/labels.csv").write_text(f"image,labels\n{lines}")
     config = {
         "run": "scale",
-        "dataset": {"kind": "folder", "root": str(root)},
-        "recipes": recipes,
-        "reference_recipe": "recipe_0",
+        "dataset": {"kind": "folder", "root": str(folder / "data")},
+        "recipes": {name: {"preset": "gradient_crops"} for name in RECIPES},
+        "reference_recipe": RECIPES[0],
+        "segmentation": {"recipes": RECIPES if case.predictions else []},
         "evaluation": {"splits": ["train"]},
-        "images_per_job": batch,
+        "images_per_job": case.batch,
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    code = (
-        "import json, resource, subprocess, sys;"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE);"
-        "sys.stderr.buffer.write(done.stderr if done.returncode else b'');"
-        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss;"
-        "print(json.dumps([done.returncode, peak]))"
-    )
-    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--cores", "2"]
-    command += ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(path)]
-    began = time.perf_counter()
+    return path
+
+
+def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
+    """Put a file in place of every output, and return the receipts of all batches."""
+    os.chdir(folder)
+    plan = Plan(load(config).model_dump(mode="json"), look=True)
+    run = plan.run
+    run.folder.mkdir(parents=True)
+    write_index(run.index_file, Index(plan.listing.classes, plan.listing.rows))
+    write_json(run.index_facts, {"sources": signature(run.config.dataset, run.folder)})
+    predicts = bool(run.config.segmentation.recipes)
+    stages = [stage for stage in STAGES if predicts or stage != "predictions"]
+    receipts = [
+        Path(file)
+        for stage in stages
+        for recipe in RECIPES
+        for file in plan.receipts(stage, recipe, ["train"])
+    ]
+    others = [run.receipt("index"), run.receipt("classifier"), run.summary_file, run.report_file]
+    for recipe in RECIPES:
+        others += [run.threshold_file(recipe), run.evaluation_file(recipe)]
+        others.append(run.receipt("segmentation", recipe))
+    for path in (*others, *receipts):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(path))
+    _snakemake(folder, "--touch", "--cores", "2")
+    return receipts
+
+
+def _dry_run(folder: Path) -> tuple[float, float]:
+    """Return seconds and peak megabytes."""
+    return _snakemake(folder, "--dry-run", "--cores", "2")
+
+
+def _snakemake(folder: Path, *arguments: str) -> tuple[float, float]:
+    line = [sys.executable, "-m", "snakemake", "--quiet", "all", *arguments]
+    line += ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
+    line += ["--configfile", str(folder / "config.yaml")]
     done = subprocess.run(
-        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROBE, *line], capture_output=True, text=True, check=True
     )
-    seconds = time.perf_counter() - began
-    returned, kilobytes = json.loads(done.stdout)
+    returned, seconds, megabytes = json.loads(done.stdout)
     assert returned == 0, done.stderr
-    return seconds, kilobytes / 1024
+    return seconds, megabytes
 
 
 if __name__ == "__main__":

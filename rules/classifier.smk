@@ -18,9 +18,6 @@ rule train_classifier:
         runtime=growing(240),
         gpu=PLAN.gpu,
     params:
-        run=run_folder,
         classifier=as_text(PLAN.classifier_params),
-    message:
-        "Train the classifier"
     shell:
-        "ws3 train-classifier {params.run} > {log} 2>&1"
+        "ws3 train-classifier {RUN:q} > {log} 2>&1"

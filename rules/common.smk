@@ -4,12 +4,17 @@
 # batch's index rows. What Snakemake tracks is the batch's receipt; the results themselves lie in
 # the stores, where a failed job's finished images stay.
 
-import os
+import gc
 from functools import cache
+from inspect import signature
 
 from ws3.errors import Ws3Error
 from ws3.jobs.dag import Plan, as_text
 from snakemake.exceptions import WorkflowError
+
+# Nearly all that Snakemake makes for a job lives to its end; looking for garbage among it all the
+# time takes a tenth of a large dry run.
+gc.set_threshold(100_000, 20, 20)
 
 try:
     PLAN = Plan(config, look=workflow.is_main_process)
@@ -33,17 +38,22 @@ wildcard_constraints:
     batch="[^/]+",
 
 
-def run_folder(wildcards, input):
-    return os.path.dirname(os.path.dirname(input.index))
+def remembered(function):
+    # Snakemake looks up a function's parameters several times for each job. Kept with the function,
+    # they cost it next to nothing.
+    function.__signature__ = signature(function)
+    return function
 
 
 def identity(stage):
-    return lambda wildcards: PLAN.identity(stage, wildcards.batch)
+    return remembered(lambda wildcards: PLAN.identity(stage, wildcards.batch))
 
 
 def upstream(stage, source):
-    return lambda wildcards: PLAN.upstream(
-        stage, wildcards.recipe, wildcards.batch, source
+    return remembered(
+        lambda wildcards: PLAN.upstream(
+            stage, wildcards.recipe, wildcards.batch, source
+        )
     )
 
 
@@ -53,9 +63,12 @@ def of_recipe(method):
 
 def recipe_params(method):
     text = cache(lambda recipe: as_text(method(recipe)))
-    return lambda wildcards: text(wildcards.recipe)
+    return remembered(lambda wildcards: text(wildcards.recipe))
 
 
 def growing(amount):
-    # A job that ran out of memory or time gets more of it at the next attempt.
-    return lambda wildcards, attempt: amount * attempt
+    # A job that ran out of memory or time gets more of it at the next attempt. On one machine it
+    # gets what there is, and a plain number spares Snakemake two calls a job.
+    if workflow.resource_settings.nodes is None:
+        return amount
+    return remembered(lambda wildcards, attempt: amount * attempt)

@@ -18,14 +18,12 @@ rule evaluate:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        run=run_folder,
         evaluate=as_text(PLAN.evaluate_params),
-    message:
-        "Evaluate {wildcards.recipe}"
     shell:
-        "ws3 evaluate {params.run} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 evaluate {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
+# A second's work: not worth a place in a cluster's queue.
 rule summary:
     input:
         index=f"{RUN}/receipts/index.json",
@@ -34,15 +32,12 @@ rule summary:
         f"{RUN}/evaluation/summary.csv",
     log:
         f"{RUN}/logs/summary.log",
+    localrule: True
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
-    params:
-        run=run_folder,
-    message:
-        "Summarise all recipes"
     shell:
-        "ws3 evaluate {params.run} --summary > {log} 2>&1"
+        "ws3 evaluate {RUN:q} --summary > {log} 2>&1"

@@ -14,9 +14,6 @@ rule index:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        run=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         index=as_text(PLAN.index_params),
-    message:
-        "Index the images"
     shell:
-        "ws3 index {params.run} > {log} 2>&1"
+        "ws3 index {RUN:q} > {log} 2>&1"

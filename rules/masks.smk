@@ -18,12 +18,9 @@ rule threshold:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        run=run_folder,
         background=as_text(PLAN.threshold_params),
-    message:
-        "Background threshold of {wildcards.recipe}"
     shell:
-        "ws3 threshold {params.run} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 threshold {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
 rule masks:
@@ -44,11 +41,8 @@ rule masks:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        run=run_folder,
         ids=identity("masks"),
         masks=as_text(PLAN.masks_params),
-    message:
-        "Pseudo-masks of {wildcards.recipe}, batch {wildcards.batch}"
     shell:
-        "ws3 masks {params.run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        "ws3 masks {RUN:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
         " > {log} 2>&1"

@@ -18,9 +18,5 @@ rule report:
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
-    params:
-        run=run_folder,
-    message:
-        "Write the report"
     shell:
-        "ws3 report {params.run} > {log} 2>&1"
+        "ws3 report {RUN:q} > {log} 2>&1"

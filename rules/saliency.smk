@@ -19,11 +19,8 @@ rule saliency:
         runtime=growing(60),
         gpu=PLAN.gpu,
     params:
-        run=run_folder,
         ids=identity("saliency"),
         recipe=recipe_params(PLAN.saliency_params),
-    message:
-        "Saliency of {wildcards.recipe}, batch {wildcards.batch}"
     shell:
-        "ws3 saliency {params.run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        "ws3 saliency {RUN:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
         " > {log} 2>&1"

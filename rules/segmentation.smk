@@ -19,12 +19,9 @@ rule train_segmenter:
         runtime=growing(720),
         gpu=PLAN.gpu,
     params:
-        run=run_folder,
         segmentation=as_text(PLAN.segmenter_params),
-    message:
-        "Train a segmentation network on the masks of {wildcards.recipe}"
     shell:
-        "ws3 train-segmenter {params.run} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 train-segmenter {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
 rule predict:
@@ -45,11 +42,8 @@ rule predict:
         runtime=growing(60),
         gpu=PLAN.gpu,
     params:
-        run=run_folder,
         ids=identity("predictions"),
         predict=as_text(PLAN.predict_params),
-    message:
-        "Predictions of {wildcards.recipe}, batch {wildcards.batch}"
     shell:
-        "ws3 predict {params.run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        "ws3 predict {RUN:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
         " > {log} 2>&1"

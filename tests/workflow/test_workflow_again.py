@@ -105,7 +105,7 @@ def test_a_second_snakemake_is_refused_and_told_what_to_do(tmp_path, stub):
     photographs(root, 4)
     (tmp_path / "wait").touch()
     first = subprocess.Popen(
-        command(tmp_path, configuration(root)),
+        command(tmp_path, "--cores", "2", config=configuration(root)),
         env=stub,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from ws3.config.run import Folder
 from ws3.datasets.files import names_in, ordered, read_lines, read_text, row_stamp
@@ -48,9 +49,12 @@ def list_folder(config: Folder) -> Listing:
     if config.masks is not None:
         masks = names_in(root / config.masks, "a mask <image>.png for each image that has one")
 
+    folder = str(images)
+
     def row(image: str, split: str, labels: Iterable[str]) -> ImageRow:
         candidates = files.get(image, ())
-        path = str(images / (candidates[0] if candidates else image))
+        name = candidates[0] if candidates else image
+        path = os.path.join(folder, name)  # noqa: PTH118 - for every image; Path is slow
         mask = f"{image}.png"
         mask_path = str(root / config.masks / mask) if config.masks and mask in masks else ""
         problem = ""
@@ -80,8 +84,8 @@ _Table = Sequence[tuple[str, tuple[str, ...]]]
 
 
 def _without_suffix(name: str) -> str:
-    suffix = PurePath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
+    stem, dot, ending = name.rpartition(".")
+    return stem if stem and f"{dot}{ending}".lower() in SUFFIXES else name
 
 
 def _by_id(names: Iterable[str]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import Dataset, Sampler
 
 from ws3.datasets.images import decode_rgb, read_bytes
@@ -161,17 +161,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
     The images left over at an epoch's end are dropped (others each epoch), because batch
     normalisation can't learn from one image alone; fewer images than a batch are repeated.
 
+    Where several processes train together, each draws its share of every batch.
+
     Args:
         images: Number of images.
-        batch_size: Images a batch.
+        batch_size: Images a batch, over all processes.
         seed: Seed of the run.
+        processes: How many train together; must divide `batch_size`.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+    def __init__(self, images: int, batch_size: int, seed: int, processes: int = 1) -> None:
         self.population = max(images, batch_size)
         self.length = self.population // batch_size * batch_size
         self.seed = seed
         self.epoch = 0
+        self.processes = processes
+        self.share = batch_size // processes
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch to draw; Lightning calls this before each one."""
@@ -179,8 +184,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch]))
-        for index in rng.permutation(self.population)[: self.length]:
+        drawn = rng.permutation(self.population)[: self.length]
+        rank = distributed.get_rank() if self.processes > 1 else 0
+        for index in drawn.reshape(-1, self.processes, self.share)[:, rank].flat:
             yield self.epoch, int(index)
 
     def __len__(self) -> int:
-        return self.length
+        return self.length // self.processes

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing import ProcessRaisedException
 from torch.nn import functional
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.utils.data import DataLoader
@@ -70,6 +71,8 @@ class Trained:
 def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the labelled pixels; 0, with zero gradient, if there is none.
 
+    Where several processes train together, the mean of their losses is that of all their pixels.
+
     Args:
         logits: float (N, classes with background, H, W).
         labels: int64 (N, H, W); 255 is ignored.
@@ -79,7 +82,16 @@ def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
     # The mean that torch itself would take is 0/0 = NaN where every pixel is ignored.
-    return total / (labels != IGNORED).sum().clamp(min=1)
+    labelled = (labels != IGNORED).sum().clamp(min=1)
+    return total / _mean_over_processes(labelled)
+
+
+def _mean_over_processes(value: Tensor) -> Tensor:
+    if not distributed.is_initialized():
+        return value
+    mean = value.detach().double()
+    distributed.all_reduce(mean)
+    return mean / distributed.get_world_size()
 
 
 class SegmentationTask(LightningModule):
@@ -136,7 +148,7 @@ class SegmentationTask(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Prepare an epoch so that it doesn't depend on how the ones before were run."""
         # Dropout is then the same in a resumed epoch as in an undisturbed one.
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch + 50_021 * self.global_rank)
         self._loss = self._right = self._labelled = 0.0
         self._started = time.monotonic()
         self.network.train()
@@ -175,7 +187,9 @@ class SegmentationTask(LightningModule):
         """
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise self._diverged("the last step")
-        if self._labelled == 0:
+        figures = torch.tensor([self._loss, self._right, self._labelled], dtype=torch.float64)
+        loss, right, labelled = _mean_over_processes(figures.to(self.device)).tolist()
+        if labelled == 0:
             raise Ws3Error(
                 f"no pixel of training epoch {self.current_epoch + 1} has a label: the "
                 "pseudo-masks are all 255; lower masks.ignore_below"
@@ -183,12 +197,13 @@ class SegmentationTask(LightningModule):
         batches = int(self.trainer.num_training_batches)
         epoch = Epoch(
             epoch=self.current_epoch + 1,
-            loss=self._loss / batches,
-            pixel_accuracy=self._right / self._labelled,
+            loss=loss / batches,
+            pixel_accuracy=right / labelled,
             learning_rate=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
         )
         self.history.append(epoch)
-        _write_history(self.folder / HISTORY, self.history)
+        if self.trainer.is_global_zero:
+            _write_history(self.folder / HISTORY, self.history)
         self.trainer.save_checkpoint(self.folder / CHECKPOINT)
         seconds = time.monotonic() - self._started
         log.info(
@@ -217,6 +232,36 @@ class SegmentationTask(LightningModule):
         )
 
 
+class _Batches(LightningDataModule):
+    """The batches of a process, put together only there: a generator can't be handed over."""
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str | Path, str | Path]],
+        classes: int,
+        config: Segmentation,
+        seed: int,
+        workers: int,
+        processes: int,
+    ) -> None:
+        super().__init__()
+        self._dataset = PseudoMaskDataset(pairs, classes, config.crop_size, config.scale, seed)
+        self._sampler = EpochSampler(len(pairs), config.batch_size, seed, processes)
+        self._workers = workers
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        return DataLoader(
+            self._dataset,
+            batch_size=self._sampler.share,
+            sampler=self._sampler,
+            num_workers=self._workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self._workers > 0,
+            # Its own, lest starting an epoch's loading draws from the numbers that dropout gets.
+            generator=torch.Generator(),
+        )
+
+
 class _SafeCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints, but replaced in one step and read without unpickling code."""
 
@@ -231,6 +276,11 @@ class _SafeCheckpointIO(TorchCheckpointIO):
         return _read_checkpoint(Path(path))
 
 
+def processes_for(gpus: int, batch_size: int) -> int:
+    """Return how many processes train on so many GPUs: the most that share a batch equally."""
+    return max(number for number in range(1, max(gpus, 1) + 1) if batch_size % number == 0)
+
+
 def train(
     pairs: Sequence[tuple[str | Path, str | Path]],
     classes: int,
@@ -241,6 +291,7 @@ def train(
     progress: bool,
     workers: int = 0,
     fingerprint: str = "",
+    processes: int = 1,
 ) -> Trained:
     """Train a segmentation network, or go on where an interrupted call stopped.
 
@@ -260,6 +311,10 @@ def train(
         progress: Whether to show a progress bar; otherwise each epoch logs a line.
         workers: Processes that load images; 0: this one does.
         fingerprint: What the masks were made from, if their paths don't tell.
+        processes: How many train together, each on a GPU of its own (or all on the CPU); must
+            divide the batch size. They share every batch, so their number changes the outcome by
+            no more than rounding and dropout; only on the CPU are batch statistics those of a
+            process's share.
 
     Returns:
         The network and the figures of its epochs.
@@ -290,19 +345,12 @@ def train(
         # Faster on CPU and, in mixed precision, on GPU.
         network.to(memory_format=torch.channels_last)
         task = SegmentationTask(network, config, seed, identity, folder)
-        loader = DataLoader(
-            PseudoMaskDataset(pairs, classes, config.crop_size, config.scale, seed),
-            batch_size=config.batch_size,
-            sampler=EpochSampler(len(pairs), config.batch_size, seed),
-            num_workers=workers,
-            pin_memory=on_gpu,
-            persistent_workers=workers > 0,
-            # Its own, lest starting an epoch's loading draws from the numbers that dropout gets.
-            generator=torch.Generator(),
-        )
+        batches = _Batches(pairs, classes, config, seed, workers, processes)
         trainer = Trainer(
             accelerator="gpu" if on_gpu else "cpu",
-            devices=1,
+            devices=processes,
+            strategy="ddp_spawn" if processes > 1 else "auto",
+            sync_batchnorm=on_gpu and processes > 1,
             precision=_gpu_precision() if on_gpu else "32-true",
             max_epochs=config.epochs,
             gradient_clip_val=None if config.weights is None else _LARGEST_GRADIENT,
@@ -317,7 +365,7 @@ def train(
             default_root_dir=folder,
         )
         try:
-            trainer.fit(task, loader, ckpt_path=str(folder / CHECKPOINT) if resumed else None)
+            trainer.fit(task, batches, ckpt_path=str(folder / CHECKPOINT) if resumed else None)
         except torch.OutOfMemoryError as error:
             raise Ws3Error(
                 f"segmentation.batch_size: {config.batch_size} crops of {config.crop_size} pixels "
@@ -325,9 +373,20 @@ def train(
             ) from error
         except Ws3Error as error:
             # A loader process wraps the sentence into a traceback, whose last line it is.
-            raise Ws3Error(str(error).rstrip().rsplit("Ws3Error: ", 1)[-1]) from error
+            raise Ws3Error(_sentence(error)) from error
+        except ProcessRaisedException as error:
+            if "Ws3Error: " not in str(error):
+                raise
+            raise Ws3Error(_sentence(error)) from error
+    if processes > 1:
+        # The processes leave their weights with this one's task, but not what else it knew.
+        task.on_load_checkpoint(_read_checkpoint(folder / CHECKPOINT))
     network.to(memory_format=torch.contiguous_format)
     return Trained(network.cpu().eval(), tuple(task.history))
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).rstrip().rsplit("Ws3Error: ", 1)[-1]
 
 
 def _gpu_precision() -> Any:

@@ -16,7 +16,7 @@ from ws3.jobs.fingerprints import Fingerprints, fingerprint
 from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import skip_reason
 from ws3.segmentation.model import save_model
-from ws3.segmentation.training import train
+from ws3.segmentation.training import processes_for, train
 from ws3.stages.inputs import read_pseudo_mask
 
 _log = logging.getLogger(__name__)
@@ -49,15 +49,22 @@ def train_segmenter(run: Run, recipe: str) -> None:
     for row in rows:
         read_pseudo_mask(run, recipe, row)
     torch.set_num_threads(run.config.threads)
+    place = device(run.config.device)
+    # All GPUs that the scheduler lets this job see.
+    gpus = torch.cuda.device_count() if place.type == "cuda" else 0
+    processes = processes_for(gpus, settings.batch_size)
+    if gpus > 1:
+        _log.info("training on %d of %d GPUs", processes, gpus)
     trained = train(
         [(row.path, run.mask_file(recipe, row.image)) for row in rows],
         len(run.index.classes),
         settings,
         run.config.seed,
         model.parent,
-        str(device(run.config.device)),
+        place.type,
         progress=sys.stderr.isatty(),
         fingerprint=made_from,
+        processes=processes,
     )
     save_model(model, trained.network, settings.architecture, run.index.classes)
     described = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 # Found by Python before anything else runs: notes each file that is opened, in all processes.
 NOTE_OPENED = """
@@ -33,15 +33,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": paths}
 
 
-def command(folder: Path, config: dict[str, Any] | None = None) -> list[str]:
+def command(folder: Path, *arguments: str, config: dict[str, Any] | None = None) -> list[str]:
     """Return how Snakemake is called in a folder, on a configuration or, without one, the demo."""
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    words += ["--directory", str(folder), "--cores", "2"]
+    words += ["--directory", str(folder)]
     if config is not None:
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         words += ["--configfile", str(path)]
-    return words
+    return [*words, *arguments]
 
 
 def snakemake(
@@ -59,7 +59,7 @@ def snakemake(
             path = os.pathsep.join(filter(None, (hook, env.get("PYTHONPATH", ""))))
             env |= {"PYTHONPATH": path, "OPENED": str(opened)}
         return subprocess.run(
-            [*command(folder, config), *arguments],
+            command(folder, "--cores", "2", *arguments, config=config),
             cwd=REPOSITORY,
             env=env,
             capture_output=True,
