@@ -1,10 +1,10 @@
-# masks/<recipe> -> results/<run>/segmentation/<recipe>/model.pt, predictions/<image>.png
+# masks/<recipe>, or ground truth -> results/<run>/segmentation/<recipe>/model.pt, predictions/<image>.png
 
 
 rule train_segmenter:
     input:
         index=f"{RUN}/receipts/index.json",
-        masks=lambda wildcards: PLAN.receipts("masks", wildcards.recipe, ["train"]),
+        masks=of_recipe(PLAN.training_masks),
     output:
         f"{RUN}/receipts/segmentation/{{recipe}}.json",
     log:
@@ -20,7 +20,7 @@ rule train_segmenter:
         gpu=PLAN.gpu,
     params:
         run=run_folder,
-        segmentation=as_text(PLAN.segmenter_params),
+        segmentation=recipe_params(PLAN.segmenter_params),
     message:
         "Train a segmentation network on the masks of {wildcards.recipe}"
     shell:

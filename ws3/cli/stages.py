@@ -106,7 +106,7 @@ def masks(run: RunFolder, recipe: Recipe, batch: BatchName = None, image: Images
 
 
 def train_segmenter(run: RunFolder, recipe: Recipe) -> None:
-    """Train a segmentation network on a recipe's pseudo-masks."""
+    """Train a segmentation network on a recipe's pseudo-masks, or on ground_truth: the ceiling."""
     from ws3.jobs.run import Run
     from ws3.stages.segmenter import train_segmenter
 
@@ -133,7 +133,7 @@ def evaluate(
 
     opened = Run.open(run)
     if not summary:
-        for name in [recipe] if recipe is not None else opened.config.recipes:
+        for name in [recipe] if recipe is not None else opened.config.evaluated:
             evaluate(opened, name)
     if summary or recipe is None:
         summarise_run(opened)
