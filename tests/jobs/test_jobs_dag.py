@@ -59,6 +59,7 @@ def plan_of(config_of):
         ({"recipes__crops__samples__count": 20}, ["saliency crops", "maps crops"]),
         ({"recipes__crops__aggregation": {"smoothing": 0.1}}, ["maps crops"]),
         ({"recipes__crops__aggregation": {"reducer": "max"}}, ["saliency crops", "maps crops"]),
+        ({"recipes__crops__aggregation": {"random_walk": {}}}, ["maps crops"]),
         ({"recipes__cam__method": "gradcam"}, ["saliency cam"]),
         ({"recipes__new": {"preset": "gradcam"}}, []),
         ({"segmentation__epochs": 3}, ["segmenter", "ceiling"]),
