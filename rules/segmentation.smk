@@ -1,10 +1,10 @@
-# masks/<recipe> -> results/<run>/segmentation/<recipe>/model.pt, predictions/<image>.png
+# masks/<recipe>, or ground truth -> results/<run>/segmentation/<recipe>/model.pt, predictions/<image>.png
 
 
 rule train_segmenter:
     input:
         index=f"{RUN}/receipts/index.json",
-        masks=lambda wildcards: PLAN.receipts("masks", wildcards.recipe, ["train"]),
+        masks=of_recipe(PLAN.training_masks),
     output:
         f"{RUN}/receipts/segmentation/{{recipe}}.json",
     log:
@@ -19,7 +19,7 @@ rule train_segmenter:
         runtime=growing(720),
         gpu=PLAN.gpu,
     params:
-        segmentation=as_text(PLAN.segmenter_params),
+        segmentation=recipe_params(PLAN.segmenter_params),
     shell:
         "ws3 train-segmenter {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 

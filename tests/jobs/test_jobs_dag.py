@@ -24,7 +24,8 @@ def params(plan):
         **{f"maps {name}": plan.maps_params(name) for name in recipes},
         "threshold": plan.threshold_params,
         "masks": plan.masks_params,
-        "segmenter": plan.segmenter_params,
+        "segmenter": plan.segmenter_params("crops"),
+        "ceiling": plan.segmenter_params("ground_truth"),
         "predict": plan.predict_params,
         "evaluate": plan.evaluate_params,
         **{
@@ -60,14 +61,19 @@ def plan_of(config_of):
         ({"recipes__crops__samples__count": 20}, ["saliency crops", "maps crops"]),
         ({"recipes__crops__aggregation": {"smoothing": 0.1}}, ["maps crops"]),
         ({"recipes__crops__aggregation": {"reducer": "max"}}, ["saliency crops", "maps crops"]),
+        ({"recipes__crops__aggregation": {"random_walk": {}}}, ["maps crops"]),
         ({"recipes__cam__method": "gradcam"}, ["saliency cam"]),
         ({"recipes__new": {"preset": "gradcam"}}, []),
-        ({"segmentation__epochs": 3}, ["segmenter"]),
+        ({"segmentation__epochs": 3}, ["segmenter", "ceiling"]),
+        ({"segmentation__ceiling": True}, []),
         ({"segmentation__test_flip": False}, ["predict"]),
         ({"segmentation__crf": "irn"}, ["predict"]),
         ({"classifier__epochs": 9}, ["classifier"]),
-        ({"threads": 1}, ["classifier", "segmenter"]),
-        ({"seed": 1}, ["classifier", "saliency cam", "saliency crops", "segmenter"]),
+        ({"threads": 1}, ["classifier", "segmenter", "ceiling"]),
+        (
+            {"seed": 1},
+            ["classifier", "saliency cam", "saliency crops", "segmenter", "ceiling"],
+        ),
         ({"reference_recipe": "crops"}, ["evaluate"]),
         ({"on_bad_image": "skip"}, ["index"]),
         ({"device": "auto"}, []),
@@ -90,7 +96,7 @@ def test_an_edited_training_label_changes_its_own_batch(plan_of, bare_run, datas
     before = params(plan_of())
     edited(dataset, "t2,cat", "t2,dog")
     assert changed(before, params(plan_of())) == [
-        "classifier",
+        *("classifier", "ceiling"),
         *("batch saliency train-00001", "batch maps train-00001", "batch masks train-00001"),
     ]
 
@@ -178,6 +184,18 @@ def test_figures_wait_for_the_reference_too(plan_of):
     assert f"{plan.folder}/receipts/maps/cam/val-00000.json" in of_crops
     assert not any("predictions" in path or "crops" in path for path in of_cam)
     assert f"{plan.folder}/receipts/predictions/crops/val-00001.json" in of_crops
+
+
+def test_the_ceiling_learns_from_no_pseudo_mask(plan_of):
+    plan = plan_of(segmentation__ceiling=True)
+    assert plan.training_masks("ground_truth") == []
+    assert plan.training_masks("crops") == plan.receipts("masks", "crops", ["train"])
+    assert plan.evaluations()[-1] == f"{plan.folder}/evaluation/ground_truth.json"
+    assert plan.evaluation_inputs("ground_truth") == [
+        *(f"{plan.folder}/receipts/maps/cam/val-0000{number}.json" for number in (0, 1)),
+        f"{plan.folder}/thresholds/cam.json",
+        *(f"{plan.folder}/receipts/predictions/ground_truth/val-0000{n}.json" for n in (0, 1)),
+    ]
 
 
 def test_a_run_ends_with_all_that_it_makes(plan_of):

@@ -1,6 +1,12 @@
 import csv
+import json
 import logging
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +93,11 @@ def test_batch_without_labels_costs_nothing() -> None:
 # ---- resuming
 
 
+def _rows(history: Path) -> list[dict[str, str]]:
+    with history.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 class KilledError(Exception):
     pass
 
@@ -122,11 +133,61 @@ def test_resumed_training_ends_with_the_same_weights(
     assert logs[0] == logs[1]
 
 
+_TRAIN = """
+import json, sys
+from pathlib import Path
+import torch
+from ws3.config.run import Segmentation
+from ws3.segmentation.training import train
+
+pairs, config, folder = json.loads(sys.argv[1])
+torch.set_num_threads(1)
+trained = train(pairs, 2, Segmentation(**config), 0, Path(folder), "cpu", progress=False)
+torch.save(trained.network.state_dict(), Path(folder) / "trained.pt")
+"""
+
+
+@pytest.mark.slow
+def test_killed_process_and_its_successor_end_with_the_same_weights(
+    draw_discs: DrawDiscs, tmp_path: Path
+) -> None:
+    pairs = [[str(image), str(mask)] for image, mask in draw_discs(10)]
+    config = _config(epochs=6, ema=0.9, accumulate=2).model_dump(mode="json")
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        folder.mkdir(exist_ok=True)
+        arguments = json.dumps([pairs, config, str(folder)])
+        return subprocess.Popen([sys.executable, "-c", _TRAIN, arguments])
+
+    assert start(tmp_path / "whole").wait() == 0
+    killed = tmp_path / "killed"
+    for epoch in (1, 3):  # kill it somewhere behind this epoch's checkpoint
+        process = start(killed)
+        while not (killed / HISTORY).exists() or len(_rows(killed / HISTORY)) < epoch:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert len(_rows(killed / HISTORY)) < 6
+    assert start(killed).wait() == 0
+    states = [
+        torch.load(folder / "trained.pt", weights_only=True)
+        for folder in (tmp_path / "whole", killed)
+    ]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert (killed / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.5}])
 def test_finished_training_is_not_repeated(
-    draw_discs: DrawDiscs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any],
+    draw_discs: DrawDiscs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs = draw_discs(4)
-    config = _config(epochs=2)
+    config = _config(epochs=2, **changes)
     first = _train(pairs, config, tmp_path / "out")
     _kill_at(monkeypatch, 0, 0)
     again = _train(pairs, config, tmp_path / "out")
@@ -188,10 +249,71 @@ def test_learning_rate_follows_the_poly_schedule(draw_discs: DrawDiscs, tmp_path
     trained = _train(draw_discs(4), config, tmp_path)
     expected = [0.03 * (1 - epoch / 3) ** 0.9 for epoch in (1, 2, 3)]
     assert [epoch.learning_rate for epoch in trained.epochs] == pytest.approx(expected)
-    with (tmp_path / HISTORY).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(tmp_path / HISTORY)
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx(expected)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+
+
+def _note_weights(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
+    """Return a list that grows by the network's weights with every step of the optimizer."""
+    steps: list[dict[str, Tensor]] = []
+    whole = SegmentationTask.optimizer_step
+
+    def step_and_note(self: SegmentationTask, *args: Any, **kwargs: Any) -> None:
+        whole(self, *args, **kwargs)
+        steps.append({key: value.clone() for key, value in self.network.state_dict().items()})
+
+    monkeypatch.setattr(SegmentationTask, "optimizer_step", step_and_note)
+    return steps
+
+
+def test_moving_average_is_that_of_the_weights_after_each_step(
+    draw_discs: DrawDiscs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = _note_weights(monkeypatch)
+    trained = _train(draw_discs(8), _config(ema=0.3), tmp_path).network.state_dict()
+    assert len(steps) == 4
+    for key, value in trained.items():
+        if not value.is_floating_point():
+            continue
+        expected = steps[0][key].double()
+        for number, step in enumerate(steps[1:], start=1):
+            decay = min(0.3, (1 + number) / (10 + number))
+            expected = decay * expected + (1 - decay) * step[key].double()
+        torch.testing.assert_close(value.double(), expected, atol=1e-5, rtol=1e-5)
+    key = "classifier.low_classifier.weight"
+    assert not torch.allclose(trained[key], steps[-1][key])
+
+
+def test_gradients_of_several_batches_are_averaged_into_one_step(
+    draw_discs: DrawDiscs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[Tensor] = []
+    whole = SegmentationTask.training_step
+
+    def step_and_note(self: SegmentationTask, batch: Any, batch_idx: int) -> Tensor:
+        loss = whole(self, batch, batch_idx)
+        if self.current_epoch == 0:
+            gradient = torch.autograd.grad(loss, self.weight, retain_graph=True)[0]
+            losses.append(gradient.clone())
+        return loss
+
+    monkeypatch.setattr(
+        SegmentationTask,
+        "weight",
+        property(lambda self: self.network.get_submodule("classifier.low_classifier").weight),
+        raising=False,
+    )
+    monkeypatch.setattr(SegmentationTask, "training_step", step_and_note)
+    steps = _note_weights(monkeypatch)
+    config = _config(accumulate=2, learning_rate=0.5, weight_decay=0)
+    _train(draw_discs(8), config, tmp_path)
+    assert len(losses) == 4
+    assert len(steps) == 2
+    key = "classifier.low_classifier.weight"
+    rate = 0.5 * (1 - 1 / 2) ** 0.9  # of the second step
+    velocity = 0.9 * (losses[0] + losses[1]) / 2 + (losses[2] + losses[3]) / 2
+    torch.testing.assert_close(steps[0][key] - steps[1][key], rate * velocity, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("pretrained", "ratio"), [(False, 1), (True, 10)])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from ws3.aggregation.combine import scale, smooth
+from ws3.aggregation.random_walk import random_walk
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.batches import Batch, stage_batches, stage_splits
@@ -17,7 +19,8 @@ from ws3.jobs.clock import Clock
 from ws3.jobs.run import Run
 from ws3.jobs.runner import run_batches, run_images
 from ws3.stages.index import write_config
-from ws3.stages.saliency import SaliencyWork, network_batches
+from ws3.stages.inputs import read_maps
+from ws3.stages.saliency import SaliencyWork, load_image, network_batches
 from ws3.stages.work import begin
 from ws3.store.saliency import SaliencyStore
 
@@ -91,6 +94,29 @@ def test_samples_added_later_give_the_bytes_of_all_at_once(small_run, samples, w
     more = reconfigured(twice, **{f"recipes__{CROPS}__samples__count": 18})
     run_stage(more, "saliency")
     assert contents(more.saliency_store(CROPS)) == contents(once.saliency_store(CROPS))
+
+
+def test_a_random_walk_changes_the_maps_and_no_sample(small_run):
+    run = small_run()
+    for stage in ("saliency", "maps"):
+        run_stage(run, stage)
+    samples, plain = contents(run.saliency_store(CROPS)), contents(run.map_store(CROPS))
+    walking = reconfigured(run, **{f"recipes__{CROPS}__aggregation__random_walk": {"steps": 9}})
+    row = run.index.rows[0]
+    with pytest.raises(StaleResultError, match="made from other inputs"):
+        read_maps(walking, CROPS, row)
+    run_stage(walking, "maps")
+    assert contents(walking.saliency_store(CROPS)) == samples
+    assert journal(walking, "saliency") == 8
+    walked = contents(walking.map_store(CROPS))
+    assert walked.keys() == plain.keys()
+    assert journal(walking, "maps") == 16
+    settings = walking.recipe(CROPS).aggregation.random_walk
+    sums = [SaliencyStore(run.saliency_store(CROPS)).read(row.image, name) for name in "012"]
+    means = sum(chunk.sums for chunk in sums) / sum(chunk.weights.astype(int) for chunk in sums)
+    smoothed = smooth(means.astype(np.float32), 0.02)
+    expected = scale(random_walk(load_image(row), smoothed, settings), 99.0)
+    np.testing.assert_allclose(read_maps(walking, CROPS, row), expected, atol=2e-3)
 
 
 def test_only_the_missing_samples_are_drawn(small_run, monkeypatch):

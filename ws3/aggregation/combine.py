@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ws3.aggregation.accumulate import Accumulator
+from ws3.aggregation.random_walk import random_walk
 from ws3.config.recipes import Aggregation
 from ws3.errors import Ws3Error
 from ws3.sampling.plan import SamplePlan
@@ -17,23 +18,29 @@ from ws3.store.saliency import RawChunk, SampleChunk
 
 
 def combine(
-    chunks: Iterable[SampleChunk | RawChunk], aggregation: Aggregation, plan: SamplePlan
+    chunks: Iterable[SampleChunk | RawChunk],
+    aggregation: Aggregation,
+    plan: SamplePlan,
+    image: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.float16]:
     """Return the final maps of an image.
 
     A_c(x) = sum_k w_kc s_kc(x) / sum_k w_kc [x in window k], or the maximum over k; then
-    smoothing, subtraction of the other classes, and scaling to [0, 1], each if asked for.
+    smoothing, subtraction of the other classes, and a random walk, each if asked for; then
+    scaling to [0, 1].
 
     Args:
         chunks: in the order of their numbers, which is part of the result.
         aggregation: the recipe's `aggregation` section.
         plan: the samples' geometry, for chunks that hold single samples.
+        image: uint8 RGB (H, W, 3); only a random walk needs it.
 
     Returns:
         float16 (classes, H, W) in [0, 1].
 
     Raises:
         Ws3Error: if a pixel lies in no sample, or a value is not a finite number.
+        ValueError: if there is no image to walk over.
     """
     sums: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
@@ -51,6 +58,10 @@ def combine(
     if not np.isfinite(maps).all():
         raise Ws3Error("the map holds values that are not finite numbers")
     maps = subtract_others(smooth(maps, aggregation.smoothing), aggregation.subtract_others)
+    if aggregation.random_walk is not None:
+        if image is None:
+            raise ValueError("a random walk needs the image")
+        maps = random_walk(image, maps, aggregation.random_walk)
     return scale(maps, aggregation.scale).astype(np.float16)
 
 

@@ -1,4 +1,4 @@
-"""The commands that look: status, show, verify, recipes, demo-data."""
+"""The commands beside the stages: they look at a run, or hand its masks on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ws3.cli.stages import RunFolder
+from ws3.cli.stages import Recipe, RunFolder
 
-_PANEL = "Looking at things"
+_PANEL = "Looking at things, handing them on"
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         ("show", show),
         ("compare", compare),
         ("verify", verify),
+        ("export", export),
         ("recipes", recipes),
         ("demo-data", demo_data),
         ("coco-masks", coco_masks),
@@ -115,6 +116,23 @@ def verify(
     typer.echo(f"{path}: {checked} results read, {len(damages)} damaged{removed}")
     if damages and not repair:
         raise typer.Exit(1)
+
+
+def export(
+    run: RunFolder,
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that isn't there.")],
+    layout: Annotated[
+        str, typer.Option("--format", "-f", help="voc, coco, or mmseg: VOC with a configuration.")
+    ] = "voc",
+) -> None:
+    """Write a recipe's pseudo-masks, and the val split's ground truth, for other programs."""
+    from ws3.jobs.run import Run
+    from ws3.stages.export import export
+
+    counts = export(Run.open(run), recipe, layout, out)
+    images = ", ".join(f"{count} {split} images" for split, count in counts.items())
+    typer.echo(f"{out}: {images or 'no images'}")
 
 
 def recipes(

@@ -15,12 +15,16 @@ RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="The run's folder, such as results/demo.")
 ]
 Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe of the run.")]
-BatchName = Annotated[
-    str | None, typer.Option("--batch", help="One batch; default: all batches of the stage.")
+BatchNames = Annotated[
+    list[str] | None,
+    typer.Option("--batch", help="Only this batch; may be repeated. Default: all of the stage."),
 ]
 Images = Annotated[
     list[str] | None,
     typer.Option("--image", help="Only this image, whatever its batch; may be repeated."),
+]
+Processes = Annotated[
+    int, typer.Option("--processes", "-p", min=1, help="Divide the batches among so many.")
 ]
 
 
@@ -76,16 +80,26 @@ def train_classifier(run: RunFolder) -> None:
     train_classifier(Run.open(run))
 
 
-def saliency(run: RunFolder, recipe: Recipe, batch: BatchName = None, image: Images = None) -> None:
+def saliency(
+    run: RunFolder,
+    recipe: Recipe,
+    batch: BatchNames = None,
+    image: Images = None,
+    processes: Processes = 1,
+) -> None:
     """Attribute random samples and store their partial sums."""
-    _work("saliency", run, recipe, batch, image)
+    _work("saliency", run, recipe, batch, image, processes)
 
 
 def aggregate(
-    run: RunFolder, recipe: Recipe, batch: BatchName = None, image: Images = None
+    run: RunFolder,
+    recipe: Recipe,
+    batch: BatchNames = None,
+    image: Images = None,
+    processes: Processes = 1,
 ) -> None:
     """Combine the partial sums into one map per class."""
-    _work("maps", run, recipe, batch, image)
+    _work("maps", run, recipe, batch, image, processes)
 
 
 def threshold(run: RunFolder, recipe: Recipe) -> None:
@@ -100,22 +114,34 @@ def threshold(run: RunFolder, recipe: Recipe) -> None:
     typer.echo(f"{recipe}: {chosen['background']}, {chosen['kind']}{where}")
 
 
-def masks(run: RunFolder, recipe: Recipe, batch: BatchName = None, image: Images = None) -> None:
+def masks(
+    run: RunFolder,
+    recipe: Recipe,
+    batch: BatchNames = None,
+    image: Images = None,
+    processes: Processes = 1,
+) -> None:
     """Cut the maps and refine them with a dense CRF into palette PNGs."""
-    _work("masks", run, recipe, batch, image)
+    _work("masks", run, recipe, batch, image, processes)
 
 
 def train_segmenter(run: RunFolder, recipe: Recipe) -> None:
-    """Train a segmentation network on a recipe's pseudo-masks."""
+    """Train a segmentation network on a recipe's pseudo-masks, or on ground_truth: the ceiling."""
     from ws3.jobs.run import Run
     from ws3.stages.segmenter import train_segmenter
 
     train_segmenter(Run.open(run), recipe)
 
 
-def predict(run: RunFolder, recipe: Recipe, batch: BatchName = None, image: Images = None) -> None:
+def predict(
+    run: RunFolder,
+    recipe: Recipe,
+    batch: BatchNames = None,
+    image: Images = None,
+    processes: Processes = 1,
+) -> None:
     """Predict masks with the segmentation network of a recipe."""
-    _work("predictions", run, recipe, batch, image)
+    _work("predictions", run, recipe, batch, image, processes)
 
 
 def evaluate(
@@ -133,7 +159,7 @@ def evaluate(
 
     opened = Run.open(run)
     if not summary:
-        for name in [recipe] if recipe is not None else opened.config.recipes:
+        for name in [recipe] if recipe is not None else opened.config.evaluated:
             evaluate(opened, name)
     if summary or recipe is None:
         summarise_run(opened)
@@ -149,19 +175,25 @@ def report(run: RunFolder) -> None:
 
 
 def _work(
-    stage: Stage, folder: Path, recipe: str, batch: str | None, images: list[str] | None
+    stage: Stage,
+    folder: Path,
+    recipe: str,
+    names: list[str] | None,
+    images: list[str] | None,
+    processes: int,
 ) -> None:
     from ws3.errors import Ws3Error
     from ws3.jobs.batches import stage_batches, stage_splits
     from ws3.jobs.run import Run
     from ws3.jobs.runner import run_batches, run_images
+    from ws3.stages.processes import run_in_processes
     from ws3.stages.work import begin
 
-    if batch is not None and images:
-        raise Ws3Error("give either --batch or --image, not both")
+    if images and (names or processes > 1):
+        raise Ws3Error("--image goes with neither --batch nor --processes")
     run = Run.open(folder)
-    work = begin(run, stage, recipe)
     if images:
+        work = begin(run, stage, recipe)
         rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
         unknown = [image for image in images if image not in rows]
         if unknown:
@@ -169,5 +201,9 @@ def _work(
         run_images(run, work, [rows[image] for image in images])
         return
     batches = stage_batches(run.config, run.index, stage)
-    names = [batch] if batch is not None else batches.names(stage_splits(run.config, stage))
-    run_batches(run, work, [batches[name] for name in names])
+    names = names or batches.names(stage_splits(run.config, stage))
+    chosen = [batches[name] for name in names]
+    if processes > 1:
+        run_in_processes(run, stage, recipe, names, processes)
+    else:
+        run_batches(run, begin(run, stage, recipe), chosen)

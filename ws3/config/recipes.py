@@ -106,6 +106,23 @@ class Samples(Section):
         return self.total if self.samples_per_chunk == "count" else self.samples_per_chunk
 
 
+class RandomWalk(Section):
+    """A random walk of the scores between pixels that are near and of like colour."""
+
+    steps: Annotated[Int, Field(ge=1, le=10_000)] = Field(64, description="Length of the walk.")
+    radius: Annotated[Int, Field(ge=1, le=50)] = Field(
+        5, description="Pixels of the walk's grid that one step may reach."
+    )
+    stride: Annotated[Int, Field(ge=1, le=64)] = Field(
+        4, description="Pixels of the image that make one of the walk's grid, a side."
+    )
+    colour: Annotated[Float, Field(gt=0)] = Field(
+        0.03,
+        description="How unlike colours may be to be walked between: standard deviation, for RGB "
+        "in [0, 1].",
+    )
+
+
 class Aggregation(Section):
     """How the samples of an image become one map per present class."""
 
@@ -122,6 +139,10 @@ class Aggregation(Section):
     )
     subtract_others: Annotated[Float, Field(ge=0.0)] = Field(
         0.0, description="Share of the other present classes' strongest map to subtract."
+    )
+    random_walk: RandomWalk | None = Field(
+        None,
+        description="Refine the maps by a random walk over the image; {} walks with the defaults.",
     )
     scale: Annotated[Float, Field(gt=0.0, le=100.0)] = Field(
         100.0, description="Percentile of a map that becomes 1; 100 is its maximum."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,8 @@ from ws3.config.recipes import Fraction, PositiveFraction, Precision, Recipe, sh
 Stage = Literal["saliency", "maps", "masks", "predictions"]
 STAGES: tuple[Stage, ...] = ("saliency", "maps", "masks", "predictions")
 Positive = Annotated[Float, Field(gt=0)]
+GROUND_TRUTH = "ground_truth"
+"""In a recipe's place: the segmentation network that learned from the ground truth itself."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -181,6 +183,11 @@ class Segmentation(Section):
     recipes: Annotated[tuple[str, ...], Distinct] = Field(
         (), description="Recipes whose masks train a network."
     )
+    ceiling: bool = Field(
+        False,
+        description="Also train a network, called ground_truth, on the ground truth of the train "
+        "split: the ceiling that no recipe is expected to pass.",
+    )
     architecture: Segmenter = Field(
         "deeplabv3_resnet50",
         description="A torchvision segmentation network, or one of ours, made of torchvision's "
@@ -191,8 +198,16 @@ class Segmentation(Section):
     )
     epochs: Annotated[Int, Field(ge=1)] = 20
     batch_size: Annotated[Int, Field(ge=2)] = 8
+    accumulate: Annotated[Int, Field(ge=1)] = Field(
+        1, description="Batches whose gradients are averaged before each step."
+    )
     learning_rate: Positive = Field(0.01, description="Poly schedule, SGD.")
     weight_decay: Annotated[Float, Field(ge=0)] = 1e-4
+    ema: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="The network is the moving average of its weights over the steps, with this "
+        "decay (less in the first steps); null: the weights of the last step.",
+    )
     crop_size: Annotated[Int, Field(ge=32, le=4096)] = 321
     scale: Annotated[tuple[Positive, Positive], Range] = Field(
         (0.5, 1.5), description="Augmentation: range of the random scale."
@@ -202,6 +217,11 @@ class Segmentation(Section):
     crf: Literal["deeplab", "psa", "irn", "none"] | CrfParameters = Field(
         "none", description="CRF on the predictions."
     )
+
+    def training(self) -> dict[str, Any]:
+        """Return what a network's weights depend on, as plain data."""
+        beyond = {"recipes", "ceiling", "test_scales", "test_flip", "crf"}
+        return self.model_dump(mode="json", exclude=beyond)
 
 
 class Evaluation(Section):
@@ -264,6 +284,11 @@ class RunConfig(Section):
     def _recipes_have_names(cls, value: dict[str, Recipe]) -> dict[str, Recipe]:
         for name in value:
             check_name(name)
+        if GROUND_TRUTH in value:
+            raise ValueError(
+                f"{GROUND_TRUTH} is what the network of segmentation.ceiling is called; choose "
+                "another name"
+            )
         return value
 
     @model_validator(mode="after")
@@ -301,9 +326,20 @@ class RunConfig(Section):
         return self.images_per_job
 
     @property
+    def segmenters(self) -> tuple[str, ...]:
+        """Names of the segmentation networks: of the recipes that train one, and the ceiling."""
+        ceiling = (GROUND_TRUTH,) if self.segmentation.ceiling else ()
+        return (*self.segmentation.recipes, *ceiling)
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Names of all that gets figures: the recipes, and the ceiling."""
+        return tuple(dict.fromkeys((*self.recipes, *self.segmenters)))
+
+    @property
     def map_splits(self) -> tuple[str, ...]:
         """Splits that get maps and masks: train first, then those that are reported on."""
         return ("train", *(split for split in self.evaluation.splits if split != "train"))
 
 
-__all__ = ["STAGES", "Precision", "RunConfig", "Stage", "check_name"]
+__all__ = ["GROUND_TRUTH", "STAGES", "Precision", "RunConfig", "Stage", "check_name"]

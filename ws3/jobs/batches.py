@@ -103,7 +103,7 @@ def stage_splits(config: RunConfig, stage: Stage) -> tuple[str, ...]:
 def stage_recipes(config: RunConfig, stage: Stage) -> list[str]:
     """Return the recipes that a stage works on."""
     if stage == "predictions":
-        return list(config.segmentation.recipes)
+        return list(config.segmenters)
     if stage == "saliency":
         return [name for name in config.recipes if config.sampler(name) == name]
     return list(config.recipes)

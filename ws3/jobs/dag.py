@@ -15,7 +15,7 @@ from typing import Any
 
 from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
-from ws3.config.run import RunConfig, Stage, TunedBackground
+from ws3.config.run import GROUND_TRUTH, RunConfig, Stage, TunedBackground
 from ws3.datasets.files import stamp
 from ws3.datasets.index import ImageRow, Listing, row_digest
 from ws3.errors import Ws3Error
@@ -119,19 +119,22 @@ class Plan:
         return [self._receipt("maps", recipe, name) for name in names]
 
     def evaluation_inputs(self, recipe: str) -> list[str]:
-        """Return everything that a recipe's figures are computed from."""
+        """Return everything that the figures of a recipe, or of the ceiling, are computed from."""
         splits, reference = self.config.evaluation.splits, self.config.reference_recipe
-        files = [
-            *self.receipts("maps", recipe, splits),
-            *self.receipts("masks", recipe, splits),
-            self.run.threshold_file(recipe).as_posix(),
-        ]
-        if recipe != reference:
-            files += self.receipts("maps", reference, splits)
-            files.append(self.run.threshold_file(reference).as_posix())
-        if recipe in self.config.segmentation.recipes:
+        files = []
+        for name in dict.fromkeys((recipe, reference)):
+            if name != GROUND_TRUTH:
+                files += self.receipts("maps", name, splits)
+                files.append(self.run.threshold_file(name).as_posix())
+        if recipe != GROUND_TRUTH:
+            files += self.receipts("masks", recipe, splits)
+        if recipe in self.config.segmenters:
             files += self.receipts("predictions", recipe, splits)
         return files
+
+    def training_masks(self, recipe: str) -> list[str]:
+        """Return the receipts of the masks that a segmentation network learns from."""
+        return [] if recipe == GROUND_TRUTH else self.receipts("masks", recipe, ["train"])
 
     def targets(self) -> list[str]:
         """Return what a run is to end with: the report, and all results that lead to it.
@@ -154,8 +157,8 @@ class Plan:
         return [*(path.as_posix() for path in files), *chosen, *self.evaluations(), *batches]
 
     def evaluations(self) -> list[str]:
-        """Return the figures of all recipes."""
-        return [self.run.evaluation_file(name).as_posix() for name in self.config.recipes]
+        """Return the figures of all recipes, and of the ceiling."""
+        return [self.run.evaluation_file(name).as_posix() for name in self.config.evaluated]
 
     @cached_property
     def index_params(self) -> dict[str, Any]:
@@ -204,13 +207,16 @@ class Plan:
         masks = self.config.masks
         return {"crf": crf_part(masks.crf), "ignore_below": masks.ignore_below}
 
-    @cached_property
-    def segmenter_params(self) -> dict[str, Any]:
-        """What a segmentation network depends on, beyond its masks."""
-        training = self.config.segmentation.model_dump(
-            mode="json", exclude={"recipes", "test_scales", "test_flip", "crf"}
-        )
-        return {**training, "seed": self.config.seed, "threads": self.config.threads}
+    def segmenter_params(self, recipe: str) -> dict[str, Any]:
+        """What a segmentation network depends on, beyond its recipe's masks."""
+        params = {
+            **self.config.segmentation.training(),
+            "seed": self.config.seed,
+            "threads": self.config.threads,
+        }
+        if recipe == GROUND_TRUTH:
+            params["train"] = row_digest([row for row in self.mapped if row.split == "train"])
+        return params
 
     @cached_property
     def predict_params(self) -> dict[str, Any]:

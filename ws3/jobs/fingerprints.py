@@ -32,17 +32,14 @@ class Fingerprints:
     """
 
     def __init__(self, run: Run, recipe: str) -> None:
-        """Prepare; nothing is read yet.
-
-        Raises:
-            Ws3Error: if the run has no such recipe.
-        """
-        self._run, self._recipe, self._settings = run, recipe, run.recipe(recipe)
+        """Prepare; nothing is read yet."""
+        self._run, self._recipe = run, recipe
 
     def of(self, stage: Stage, row: ImageRow) -> str:
         """Return what an image's result of a stage is made from.
 
         Raises:
+            Ws3Error: if the run has no such recipe.
             StaleResultError: if a file that it is made from isn't there yet.
         """
         match stage:
@@ -103,10 +100,11 @@ class Fingerprints:
 
     @cached_property
     def _shared_maps(self) -> str:
+        settings = self._run.recipe(self._recipe)
         return fingerprint(
             version=_MAPS,
-            samples=self._settings.samples.total,
-            aggregation=self._settings.aggregation.model_dump(mode="json"),
+            samples=settings.samples.total,
+            aggregation=settings.aggregation.model_dump(mode="json"),
         )
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import Any
 
 from ws3.config.load import load
 from ws3.config.recipes import Recipe
-from ws3.config.run import RunConfig, Stage
+from ws3.config.run import GROUND_TRUTH, RunConfig, Stage
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.batches import mapped_rows
@@ -91,6 +91,15 @@ class Run:
             known = ", ".join(self.config.recipes)
             raise Ws3Error(f"{self.folder}: {name!r} is not a recipe of this run; it has: {known}")
         return self.config.recipes[name]
+
+    def check_segmenter(self, name: str) -> None:
+        """Check that a segmentation network can be of this name.
+
+        Raises:
+            Ws3Error: if it is neither a recipe of this run nor `ground_truth`.
+        """
+        if name != GROUND_TRUTH:
+            self.recipe(name)
 
     def rows(self, splits: Iterable[str]) -> list[ImageRow]:
         """Return the index rows of some splits, in the index's order."""

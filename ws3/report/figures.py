@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
-from ws3.report.model import STAGES, Score
+from ws3.report.model import STAGES, Score, title_of
 from ws3.report.pictures import PICTURE_SIDE, UInt8, class_hex, fit, heat_overlay, mask_overlay
 
 _RECIPES_A_ROW = 5
@@ -163,7 +163,10 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
             )
         axes.set_yticks(
             range(len(recipes)),
-            [_short(name) + ("\n(reference)" if name == reference else "") for name in recipes],
+            [
+                _short(title_of(name)) + ("\n(reference)" if name == reference else "")
+                for name in recipes
+            ],
             color=theme.text,
         )
         axes.set_ylim(len(recipes) - 0.45, -0.55)

@@ -42,7 +42,8 @@ def write_gallery_entry(
         maps: For each recipe (classes present, H, W), in [0, 1].
         masks: For each recipe (H, W) uint8; a recipe without a mask is left out.
         truth: (H, W) uint8, None if there is none.
-        predictions: For each recipe that trained a network, its prediction (H, W) uint8.
+        predictions: For each network, by the recipe that trained it, its prediction (H, W) uint8;
+            a network that no recipe trained gets an entry with nothing else.
 
     Returns:
         The entry for `Report.gallery`.
@@ -69,6 +70,10 @@ def write_gallery_entry(
 
     photo = save("photo.jpg", small)
     truth_path = save_mask("truth.jpg", truth)
+    predicted = {
+        name: save_mask(f"{_file_name(name)}.prediction.jpg", mask)
+        for name, mask in (predictions or {}).items()
+    }
     pictures = []
     for recipe, scores in maps.items():
         if scores.shape != (len(labels), *image.shape[:2]):
@@ -89,9 +94,10 @@ def write_gallery_entry(
                 recipe=recipe,
                 maps=heats,
                 mask=save_mask(f"{name}.mask.jpg", masks.get(recipe)),
-                prediction=save_mask(f"{name}.prediction.jpg", (predictions or {}).get(recipe)),
+                prediction=predicted.pop(recipe, None),
             )
         )
+    pictures += [RecipePictures(name, (), None, path) for name, path in predicted.items()]
     return GalleryEntry(
         image=image_id,
         split=split,

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ws3.config.run import GROUND_TRUTH
+
 DASH = "\N{EN DASH}"
 """What stands where a number is undefined."""
 
@@ -20,6 +22,11 @@ STAGE_TITLES = {
 }
 
 STAGE_TITLES_WITHOUT_CRF = {**STAGE_TITLES, "maps": "Score maps", "masks": "Pseudo-masks (no CRF)"}
+
+
+def title_of(recipe: str) -> str:
+    """Return what to call a recipe, or the ceiling in a recipe's place."""
+    return "ground truth (ceiling)" if recipe == GROUND_TRUTH else recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ class Score:
 
     Every share is in [0, 1] and None where it is undefined. `threshold_split` is the split whose
     ground truth chose the threshold, "" if none did. A segmentation network has no threshold of
-    its own: it inherits how the threshold of the masks that it learned from was chosen.
+    its own: it inherits how the threshold of the masks that it learned from was chosen, unless it
+    is the ceiling, which learned from ground truth.
     """
 
     recipe: str
@@ -65,6 +73,16 @@ class Score:
     per_class: Mapping[str, ClassScore]
 
     @property
+    def is_ceiling(self) -> bool:
+        """Whether this is the network that learned from ground truth, no recipe's result."""
+        return self.recipe == GROUND_TRUTH
+
+    @property
+    def title(self) -> str:
+        """What to call the recipe in a table."""
+        return title_of(self.recipe)
+
+    @property
     def chosen_on_reported_split(self) -> bool:
         """Whether the ground truth that gives the score also chose the threshold."""
         return self.threshold_split == self.split
@@ -77,6 +95,8 @@ class Score:
     @property
     def provenance(self) -> str:
         """How the threshold was chosen, in a few words."""
+        if self.is_ceiling:
+            return "none: trained on ground truth of train"
         if self.threshold_split:
             how = f"tuned on ground truth of {self.threshold_split}"
             if self.chosen_on_reported_split:
@@ -148,6 +168,11 @@ class RecipePictures:
     maps: tuple[str, ...]
     mask: str | None
     prediction: str | None
+
+    @property
+    def title(self) -> str:
+        """What to call the recipe."""
+        return title_of(self.recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +293,9 @@ def scores_of(evaluations: Sequence[Mapping[str, Any]]) -> tuple[Score, ...]:
 
 
 def best(scores: Sequence[Score], split: str, stage: str) -> Score | None:
-    """Return the score with the highest mIoU of a split and stage, None if none is defined."""
-    ranked = [s for s in scores if s.split == split and s.stage == stage and s.miou is not None]
+    """Return a recipe's highest mIoU of a split and stage; None if none but the ceiling has one."""
+    here = [s for s in scores if s.split == split and s.stage == stage and not s.is_ceiling]
+    ranked = [score for score in here if score.miou is not None]
     return max(ranked, key=lambda score: score.miou or 0.0, default=None)
 
 

@@ -20,9 +20,10 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, distributed, nn
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import functional
 from torch.optim.lr_scheduler import PolynomialLR
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from ws3.config.run import Segmentation
@@ -40,7 +41,6 @@ _NEW_LAYERS_RATE = 10.0  # of a new head on a pretrained backbone, relative to t
 _POLY_POWER = 0.9
 _LARGEST_GRADIENT = 1.0  # norm to which gradients on a pretrained backbone are clipped
 _STATISTICS_MOMENTUM = 0.1
-_UNTRAINED = {"recipes", "test_scales", "test_flip", "crf"}  # config keys training doesn't read
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ class SegmentationTask(LightningModule):
     the convolutions have none to speak of. As nothing then bounds the activations, gradients are
     clipped to norm 1. From scratch, all layers learn at the same rate, unclipped.
 
+    With `ema`, the trained network is the moving average of the weights over the steps (Polyak
+    and Juditsky 1992), which the checkpoint holds like any other weights.
+
     Args:
         network: A network from `build`.
         config: How to train.
@@ -121,6 +124,7 @@ class SegmentationTask(LightningModule):
         self.seed = seed
         self.identity = identity
         self.folder = folder
+        self.average = None if config.ema is None else _moving_average(network, config.ema)
         self.history: list[Epoch] = []
         self._loss = self._right = self._labelled = 0.0
         self._started = 0.0
@@ -144,6 +148,17 @@ class SegmentationTask(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network that the training ends with."""
+        return self.network if self.average is None else self.average.module
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then bring the moving average up to date."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def on_train_epoch_start(self) -> None:
         """Prepare an epoch so that it doesn't depend on how the ones before were run."""
@@ -353,6 +368,7 @@ def train(
             sync_batchnorm=on_gpu and processes > 1,
             precision=_gpu_precision() if on_gpu else "32-true",
             max_epochs=config.epochs,
+            accumulate_grad_batches=config.accumulate,
             gradient_clip_val=None if config.weights is None else _LARGEST_GRADIENT,
             # The environment is named lest Lightning, inside a Slurm job, takes charge of it.
             plugins=[LightningEnvironment(), _SafeCheckpointIO()],
@@ -381,8 +397,24 @@ def train(
     if processes > 1:
         # The processes leave their weights with this one's task, but not what else it knew.
         task.on_load_checkpoint(_read_checkpoint(folder / CHECKPOINT))
-    network.to(memory_format=torch.contiguous_format)
-    return Trained(network.cpu().eval(), tuple(task.history))
+    trained = task.trained.to(memory_format=torch.contiguous_format)
+    return Trained(trained.cpu().eval(), tuple(task.history))
+
+
+def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Return the exponential moving average of a network's weights and statistics.
+
+    It begins with the weights after the first step. In the first steps it forgets faster, lest it
+    drag those along: in step n the decay is at most (1 + n) / (10 + n).
+    """
+
+    def update(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        return average + (1 - kept) * (current - average)
+
+    averaged = AveragedModel(network, avg_fn=update, use_buffers=True)
+    # Nothing trains it; a gradient that never comes would confuse whoever waits for all.
+    return averaged.requires_grad_(False)
 
 
 def _sentence(error: Exception) -> str:
@@ -405,7 +437,7 @@ def _identity(
     described = {
         "pairs": [[str(image), str(mask)] for image, mask in pairs],
         "classes": classes,
-        "config": config.model_dump(mode="json", exclude=_UNTRAINED),
+        "config": config.training(),
         "seed": seed,
         "fingerprint": fingerprint,
     }

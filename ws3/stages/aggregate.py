@@ -10,7 +10,7 @@ from ws3.jobs.clock import Clock
 from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import Made
-from ws3.stages.saliency import expected_chunks, sample_plan
+from ws3.stages.saliency import expected_chunks, load_image, sample_plan
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 
@@ -49,7 +49,7 @@ class AggregateWork:
 
         Raises:
             StaleResultError: if the sample chunks are missing, damaged or made from other inputs.
-            Ws3Error: if a value is not a finite number.
+            Ws3Error: if a value is not a finite number, or a random walk can't read the image.
         """
         giver = self._run.config.sampler(self.recipe)
         repair = f"ws3 saliency {self._run.folder} --recipe {giver} --image {row.image}"
@@ -70,12 +70,14 @@ class AggregateWork:
                 chunks = [self._source.read(row.image, name) for name in layout]
             except StaleResultError as error:
                 raise StaleResultError(f"{error} Repair it with: {repair}") from None
+            walks = self._settings.aggregation.random_walk is not None
+            image = load_image(row) if walks else None
             for chunk, numbers in zip(chunks, layout.values(), strict=True):
                 if chunk.samples != numbers:
                     raise StaleResultError(f"samples are missing; make them with: {repair}")
         with clock.phase("compute"):
             try:
-                maps = combine(chunks, self._settings.aggregation, plan)
+                maps = combine(chunks, self._settings.aggregation, plan, image)
             except Ws3Error as error:
                 raise Ws3Error(f"{error} (recipe {self.recipe})") from None
         keep = ("image", "height", "width", "classes", "class_values", "checkpoint", "method")

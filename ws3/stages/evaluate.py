@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.config.run import STAGES
+from ws3.config.run import GROUND_TRUTH, STAGES
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.files import atomic_file, write_json
@@ -57,7 +57,7 @@ class _StageScores:
 
 
 def evaluate(run: Run, recipe: str) -> None:
-    """Measure one recipe on every split that the configuration reports on.
+    """Measure one recipe, or the ceiling, on every split that the configuration reports on.
 
     Images without ground truth are left out; a split without any gets no figures.
 
@@ -65,7 +65,7 @@ def evaluate(run: Run, recipe: str) -> None:
         StaleResultError: if a map, mask or prediction is missing or made from other inputs.
         Ws3Error: if the run has no such recipe.
     """
-    run.recipe(recipe)
+    run.check_segmenter(recipe)
     splits = {}
     for split in run.config.evaluation.splits:
         rows = [
@@ -90,7 +90,7 @@ def evaluate(run: Run, recipe: str) -> None:
 
 
 def summarise_run(run: Run) -> None:
-    """Write `summary.csv`: one row per recipe, split and stage.
+    """Write `summary.csv`: one row per recipe, split and stage, and one for the ceiling.
 
     Raises:
         StaleResultError: if a recipe is not evaluated yet.
@@ -101,7 +101,7 @@ def summarise_run(run: Run) -> None:
     ):
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        for recipe in run.config.recipes:
+        for recipe in run.config.evaluated:
             evaluation = read_json(run.evaluation_file(recipe))
             for split, stages in evaluation["splits"].items():
                 for stage, figures in stages.items():
@@ -111,31 +111,33 @@ def summarise_run(run: Run) -> None:
 
 def _evaluate_split(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
     classes = run.index.classes
-    stages = ["maps", "masks"]
-    if recipe in run.config.segmentation.recipes:
+    stages = [] if recipe == GROUND_TRUTH else ["maps", "masks"]
+    if recipe in run.config.segmenters:
         stages.append("segmentation")
     scores = {stage: _StageScores(len(classes)) for stage in stages}
     sweep, pixel_ap = ThresholdSweep(len(classes)), PixelAveragePrecision(len(classes))
     with ProgressReport(f"evaluate {recipe}", len(rows)) as progress:
         for row in rows:
             truth, values = read_label_mask(row.mask), run.class_values(row)
-            maps = read_maps(run, recipe, row)
-            sweep.update(truth, maps, values)
-            pixel_ap.update(truth, maps, values)
             reference = cut_maps(run, run.config.reference_recipe, row)
-            masks = {"maps": _cut(run, recipe, maps, values)}
-            masks["masks"] = read_pseudo_mask(run, recipe, row)
+            masks = {}
+            if "maps" in scores:
+                maps = read_maps(run, recipe, row)
+                sweep.update(truth, maps, values)
+                pixel_ap.update(truth, maps, values)
+                masks["maps"] = _cut(run, recipe, maps, values)
+                masks["masks"] = read_pseudo_mask(run, recipe, row)
             if "segmentation" in scores:
                 masks["segmentation"] = read_prediction(run, recipe, row)
             parts = _known_parts(run, row)
             for stage, mask in masks.items():
                 scores[stage].update(truth, reference, mask, values, parts)
             progress.advance()
-    chosen = read_json(run.threshold_file(recipe))
     result: dict[str, Any] = {}
     for stage, score in scores.items():
         from_maps = stage == "maps"
         has_threshold = stage != "segmentation"
+        chosen = read_json(run.threshold_file(recipe)) if has_threshold else {}
         result[stage] = summarise(
             classes,
             score.confusion,

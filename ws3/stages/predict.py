@@ -24,11 +24,12 @@ from ws3.stages.saliency import load_image
 
 
 class PredictWork:
-    """Predicts an image's mask with the network that a recipe's pseudo-masks trained."""
+    """Predicts an image's mask with the network that a recipe's masks, or ground truth, trained."""
 
     stage: Stage = "predictions"
 
     def __init__(self, run: Run, recipe: str) -> None:
+        run.check_segmenter(recipe)
         # One thread a process: the rounding must not depend on how many cores there are.
         torch.set_num_threads(1)
         self.recipe = recipe

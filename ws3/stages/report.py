@@ -45,7 +45,7 @@ def report(run: Run) -> Path:
         Report(
             run=run.config.run,
             config=run.config.model_dump(mode="json"),
-            evaluations=[read_json(run.evaluation_file(name)) for name in run.config.recipes],
+            evaluations=[read_json(run.evaluation_file(name)) for name in run.config.evaluated],
             dataset=_dataset(run),
             classifier=_classifier(run),
             gallery=tuple(_gallery(run)),
@@ -62,7 +62,7 @@ def _dataset(run: Run) -> DatasetFacts:
     left_out = [
         SkippedImage(row.image, row.split, f"{recipe}, {reason}")
         for row in good
-        for recipe in run.config.recipes
+        for recipe in run.config.evaluated
         if (reason := skip_reason(run, recipe, row, STAGES))
     ]
     return DatasetFacts(
@@ -96,7 +96,7 @@ def _gallery(run: Run) -> Iterator[GalleryEntry]:
     rows = [
         row
         for row in run.mapped_rows([run.config.evaluation.splits[0]])
-        if not any(skip_reason(run, recipe, row, STAGES) for recipe in run.config.recipes)
+        if not any(skip_reason(run, recipe, row, STAGES) for recipe in run.config.evaluated)
     ]
     for row in _spread(rows, _GALLERY):
         yield write_gallery_entry(
@@ -110,8 +110,7 @@ def _gallery(run: Run) -> Iterator[GalleryEntry]:
             {recipe: read_pseudo_mask(run, recipe, row) for recipe in run.config.recipes},
             truth=read_label_mask(row.mask) if row.mask else None,
             predictions={
-                recipe: read_prediction(run, recipe, row)
-                for recipe in run.config.segmentation.recipes
+                recipe: read_prediction(run, recipe, row) for recipe in run.config.segmenters
             },
         )
 
@@ -127,7 +126,7 @@ def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
 def _timings(run: Run) -> Iterator[Timing]:
     for stage in STAGES:
         seconds = seconds_of(run, stage)
-        for recipe in run.config.recipes:
+        for recipe in run.config.evaluated:
             found = receipts_of(run, stage, recipe)
             if found:
                 yield Timing(

@@ -1,14 +1,17 @@
-"""masks/<recipe> -> segmentation/<recipe>/model.pt."""
+"""masks/<recipe>, or ground truth -> segmentation/<recipe>/model.pt."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from ws3.classifier.networks import device
+from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import file_digest, write_json
@@ -25,20 +28,26 @@ _log = logging.getLogger(__name__)
 def train_segmenter(run: Run, recipe: str) -> None:
     """Train a segmentation network on a recipe's pseudo-masks of the train split.
 
+    The recipe `ground_truth` stands for the split's own masks: its network is the ceiling.
+
     A network that was trained on the same masks in the same way is kept; an interrupted training
     goes on from its last epoch.
 
     Raises:
         StaleResultError: if a mask is missing, damaged or made from other inputs.
-        Ws3Error: if training diverges, or a file can't be used.
+        Ws3Error: if there is no mask, training diverges, or a file can't be used.
     """
+    run.check_segmenter(recipe)
     settings = run.config.segmentation
-    rows = [
-        row
-        for row in run.mapped_rows(["train"])
-        if not skip_reason(run, recipe, row, ("saliency", "maps", "masks"))
-    ]
-    made_from = _fingerprint(run, recipe, rows)
+    rows = _training_rows(run, recipe)
+    if not rows:
+        raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
+    made_from = fingerprint(
+        masks=_mask_identities(run, recipe, rows),
+        settings=settings.training(),
+        classes=list(run.index.classes),
+        seed=run.config.seed,
+    )
     receipt, model = run.receipt("segmentation", recipe), run.model_file(recipe)
     if receipt.exists() or model.exists():
         known = read_json(model.with_suffix(".json")) if model.with_suffix(".json").exists() else {}
@@ -46,8 +55,6 @@ def train_segmenter(run: Run, recipe: str) -> None:
             _log.info("%s: trained on these masks already", model)
             write_json(receipt, known)
             return
-    for row in rows:
-        read_pseudo_mask(run, recipe, row)
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
     # All GPUs that the scheduler lets this job see.
@@ -56,7 +63,7 @@ def train_segmenter(run: Run, recipe: str) -> None:
     if gpus > 1:
         _log.info("training on %d of %d GPUs", processes, gpus)
     trained = train(
-        [(row.path, run.mask_file(recipe, row.image)) for row in rows],
+        [(row.path, _mask_file(run, recipe, row)) for row in rows],
         len(run.index.classes),
         settings,
         run.config.seed,
@@ -79,15 +86,31 @@ def train_segmenter(run: Run, recipe: str) -> None:
     write_json(receipt, described)
 
 
-def _fingerprint(run: Run, recipe: str, rows: list[ImageRow]) -> str:
-    if not rows:
-        raise Ws3Error(f"{run.folder}: recipe {recipe} has no mask to train a network on")
-    settings, expected = run.config.segmentation, Fingerprints(run, recipe)
-    return fingerprint(
-        masks={row.image: expected.masks(row) for row in rows},
-        settings=settings.model_dump(
-            mode="json", exclude={"recipes", "test_scales", "test_flip", "crf"}
-        ),
-        classes=list(run.index.classes),
-        seed=run.config.seed,
-    )
+def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
+    """Return the images of the train split that have a mask to learn from."""
+    rows = [
+        row
+        for row in run.mapped_rows(["train"])
+        if not skip_reason(run, recipe, row, ("saliency", "maps", "masks"))
+    ]
+    return [row for row in rows if row.mask] if recipe == GROUND_TRUTH else rows
+
+
+def _mask_identities(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
+    """Return what each image and its mask are, as plain data."""
+    if recipe == GROUND_TRUTH:
+        return {row.image: [row.sha256, row.mask_sha256] for row in rows}
+    expected = Fingerprints(run, recipe)
+    return {row.image: expected.masks(row) for row in rows}
+
+
+def _mask_file(run: Run, recipe: str, row: ImageRow) -> Path:
+    """Return the file of an image's mask.
+
+    Raises:
+        StaleResultError: if it is a pseudo-mask that is damaged or made from other inputs.
+    """
+    if recipe == GROUND_TRUTH:
+        return Path(row.mask)
+    read_pseudo_mask(run, recipe, row)
+    return run.mask_file(recipe, row.image)

@@ -31,7 +31,7 @@ def show(run: Run, image: str, output: Path) -> Path:
             reasons.append(str(error))
     if not maps:
         raise Ws3Error(reasons[0])
-    for recipe in run.config.segmentation.recipes:
+    for recipe in run.config.segmenters:
         try:
             prediction = read_prediction(run, recipe, row)
             break

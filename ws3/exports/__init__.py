@@ -1,0 +1,1 @@
+"""Pseudo-masks in the layouts that other programs train on."""

@@ -1,0 +1,58 @@
+"""What is exported of one image."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ws3.datasets.images import decode_rgb, read_bytes
+from ws3.files import write_bytes
+
+_ORIENTATION, _UPRIGHT = 0x0112, 1
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image with its mask.
+
+    Attributes:
+        image: The image's id.
+        split: "train" or "val".
+        class_values: Mask values of the classes that it is labelled with.
+        photograph: The image file.
+        mask: Class of each pixel, uint8 (H, W); 0 is background, 255 is ignored.
+    """
+
+    image: str
+    split: str
+    class_values: tuple[int, ...]
+    photograph: Path
+    mask: NDArray[np.uint8]
+
+
+def write_photograph(item: Item, folder: Path) -> Path:
+    """Write an item's photograph into a folder as `<image>.jpg`, and return the file.
+
+    A JPEG is copied byte by byte, unless its EXIF tag would have readers turn it away from its
+    mask. Other formats are converted.
+
+    Raises:
+        Ws3Error: The photograph can't be read, or the file can't be written.
+    """
+    data = read_bytes(item.photograph)
+    with Image.open(io.BytesIO(data)) as image:
+        turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+        is_fit = image.format == "JPEG" and not turned
+    if not is_fit:
+        buffer = io.BytesIO()
+        pixels = decode_rgb(data, item.photograph)
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
+        data = buffer.getvalue()
+    path = folder / f"{item.image}.jpg"
+    write_bytes(path, data)
+    return path
