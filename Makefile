@@ -31,7 +31,7 @@ demo: $(READY)  ## Run the whole pipeline on the built-in pictures
 SEEDS := 0 1 2
 STUDY = results/pascal10_seed
 # Every seed for these, all recipes of the study for the first.
-FINAL := cam gradient crops_50 contrast_crops
+FINAL := cam gradient crops_20 contrast_crops
 
 study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ and weights/>
 	test -f "$(DATA)/pascal10/labels.csv" || { echo 'make study DATA=FOLDER: $(DATA)/pascal10/labels.csv is not there' >&2; exit 2; }
