@@ -78,7 +78,9 @@ def test_a_wrong_configuration_is_one_sentence(tmp_path, change, sentence):
     assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("name", ["config", "folder", "voc12", "coco14", "studies/pascal10"])
+@pytest.mark.parametrize(
+    "name", ["config", "folder", "voc12", "coco14", "studies/pascal10", "studies/pascal10_choice"]
+)
 def test_shipped_configurations_are_valid(name):
     assert load(REPOSITORY / "config" / f"{name}.yaml").recipes
 
