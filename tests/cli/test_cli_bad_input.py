@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import io
 import json
@@ -428,6 +429,124 @@ def test_damage_is_named_and_repaired(run):
     assert not (run / "receipts/maps/crops/train-00000.json").exists()
     assert ws3("aggregate", run, "--recipe", "crops")[0] == 0
     assert ws3("verify", run)[0] == 0
+
+
+# Results of other inputs.
+
+
+def reconfigure(run, **changes):
+    path = run / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+
+
+def other_seed(run):
+    reconfigure(run, seed=1)
+
+
+def other_aggregation(run):
+    recipes = yaml.safe_load((run / "config.yaml").read_text())["recipes"]
+    recipes["crops"]["aggregation"]["smoothing"] = 0.1
+    reconfigure(run, recipes=recipes)
+
+
+def other_crf(run):
+    masks = yaml.safe_load((run / "config.yaml").read_text())["masks"]
+    reconfigure(run, masks={**masks, "crf": "deeplab"})
+
+
+def other_checkpoint(run):
+    import torch
+
+    from ws3.classifier import checkpoints
+
+    torch.manual_seed(1)
+    path = run / "other.pt"
+    checkpoints.save(path, checkpoints.start("resnet18", ("cat", "dog"), 32, None))
+    classifier = yaml.safe_load((run / "config.yaml").read_text())["classifier"]
+    reconfigure(run, classifier={**classifier, "checkpoint": str(path)})
+    assert ws3("train-classifier", run)[0] == 0
+
+
+def other_image(run):
+    with (run / "index.csv").open() as file:
+        path = Path(next(line["path"] for line in csv.DictReader(file) if line["image"] == "b"))
+    original = path.read_bytes()
+    with Image.open(path) as image:
+        image.transpose(Image.Transpose.ROTATE_180).save(path)
+    assert ws3("index", run)[0] == 0
+    # The photographs are shared by all runs; the index of this one knows the changed one.
+    return path, original
+
+
+def swapped_maps(run):
+    store = run / "maps/crops.zarr"
+    for old, new in (("a", "x"), ("b", "a"), ("x", "b")):
+        (store / old).rename(store / new)
+
+
+@pytest.mark.parametrize(
+    ("change", "reader", "images", "repair"),
+    [
+        (other_seed, "aggregate", "abcd", "saliency"),
+        (other_checkpoint, "aggregate", "abcd", "saliency"),
+        (other_image, "aggregate", "b", "saliency"),
+        (other_aggregation, "masks", "abcd", "aggregate"),
+        (swapped_maps, "masks", "ab", "aggregate"),
+    ],
+)
+def test_what_was_made_from_other_inputs_is_refused_until_it_is_repaired(
+    run, change, reader, images, repair
+):
+    stage = {"aggregate": "maps", "saliency": "saliency", "masks": "masks"}
+    if reader == "masks":
+        shutil.rmtree(run / "masks")
+    restored = change(run)
+    try:
+        before = {name: len(journal(run, stage[name])) for name in (reader, repair)}
+        first, *lines = refused(reader, run, "--recipe", "crops").splitlines()
+        assert f"{len(images)} image" in first
+        for image, line in zip(images, lines, strict=True):
+            command = f"ws3 {repair} {run} --recipe crops --image {image}"
+            assert line.startswith(f"{image}: ")
+            assert "made from other inputs" in line
+            assert line.endswith(f": {command}")
+            assert ws3(*command.split()[1:])[0] == 0
+        assert ws3(reader, run, "--recipe", "crops")[0] == 0
+        assert journal(run, stage[repair])[before[repair] :] == list(images)
+        wanted = list("abcd") if reader == "masks" else list(images)
+        assert sorted(journal(run, stage[reader])[before[reader] :]) == wanted
+    finally:
+        if restored is not None:
+            path, original = restored
+            path.write_bytes(original)
+
+
+def test_masks_of_other_inputs_are_refused_by_the_evaluation(run):
+    other_crf(run)
+    said = sentence("evaluate", run, "--recipe", "crops")
+    mask = run / "masks/crops/d.png"
+    assert said.startswith(f"{mask}: this mask is missing, damaged or made from other inputs")
+    command = f"ws3 masks {run} --recipe crops --image d"
+    assert said.endswith(command)
+    assert ws3(*command.split()[1:])[0] == 0
+    assert ws3("evaluate", run, "--recipe", "crops")[0] == 0
+
+
+def test_a_classifier_that_was_swapped_by_hand_is_refused(run, checkpoint):
+    (run / "classifier.pt").write_bytes(checkpoint.read_bytes() + b"x")
+    said = sentence("saliency", run, "--recipe", "crops")
+    assert said.startswith(f"{run / 'classifier.pt'}: this file is missing, damaged or not the one")
+    command = f"ws3 train-classifier {run}"
+    assert said.endswith(command)
+    assert ws3(*command.split()[1:])[0] == 0
+    assert ws3("saliency", run, "--recipe", "crops")[0] == 0
+
+
+def journal(run, stage):
+    lines = map(json.loads, (run / f"journal/{stage}.jsonl").read_text().splitlines())
+    return [
+        line["image"] for line in lines if (line["recipe"], line["event"]) == ("crops", "computed")
+    ]
 
 
 # A full disk.
