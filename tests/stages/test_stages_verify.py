@@ -171,10 +171,11 @@ def test_a_damaged_network_is_named_refused_and_retracted(made, how):
     with pytest.raises(Ws3Error, match=r"make it with: ws3 train-classifier"):
         run_stage(made, "saliency")
     assert not list(made.folder.glob("failed/**/*.json"))
-    _, damages = check_run(made, repair=True)
-    assert damages[0].path == made.classifier_file
+    _, damages = check_run(Run.open(made.folder), repair=True)
+    assert damages[-1].path == made.classifier_file
     assert not made.receipt("classifier").exists()
     assert not made.classifier_file.exists()
+    assert check_run(Run.open(made.folder), repair=False)[1] == []
 
 
 def test_a_single_store_of_a_run_is_checked_with_its_receipts(made, monkeypatch):

@@ -19,7 +19,7 @@ from ws3.config.run import GROUND_TRUTH, RunConfig, Stage, TunedBackground
 from ws3.datasets.files import stamp
 from ws3.datasets.index import ImageRow, Listing, row_digest
 from ws3.errors import Ws3Error
-from ws3.jobs.batches import Batches, mapped_rows, stage_splits
+from ws3.jobs.batches import Batches, mapped_rows, stage_recipes, stage_splits
 from ws3.jobs.fingerprints import crf_part
 from ws3.jobs.run import Run
 from ws3.jobs.sources import known_listing
@@ -146,7 +146,7 @@ class Plan:
         batches = [
             file
             for stage in stages
-            for recipe in self.config.recipes
+            for recipe in stage_recipes(self.config, stage)
             for file in self.receipts(stage, recipe, self.config.map_splits)
         ]
         for recipe in self.config.segmentation.recipes:

@@ -45,13 +45,15 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check every network, store and mask of a run, likewise."""
-    checked, damages = _check_models(run, repair=repair)
+    checked, damages = 0, list[Damage]()
     for stage in (*_STORES, *_MASKS):
         for recipe in _recipes(run, stage):
             count, found = _check(run, stage, recipe, repair=repair)
             checked += count
             damages += found
-    return checked, damages
+    # The last, as a repair takes away what says which sample chunks there should be.
+    count, found = _check_models(run, repair=repair)
+    return checked + count, damages + found
 
 
 def _check(run: Run, stage: Stage, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
@@ -132,7 +134,8 @@ def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
         path = run.result(stage, recipe, image)
         if not path.exists():
             yield Damage(image, path, f"{path}: it is missing")
-    if stage == "saliency" and recipe in run.config.recipes:
+    known = recipe in run.config.recipes and run.receipt("classifier").exists()
+    if stage == "saliency" and known:
         for row in run.index.rows:
             if row.image in vouched:
                 yield from _missing_chunks(run, recipe, row)
