@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ws3.cli.stages import Recipe, RunFolder
+
+if TYPE_CHECKING:
+    from ws3.jobs.run import Run
 
 _PANEL = "Looking at things, handing them on"
 
@@ -27,7 +30,12 @@ def register(app: typer.Typer) -> None:
         app.command(name, rich_help_panel=_PANEL)(command)
 
 
-def status(run: RunFolder) -> None:
+def status(
+    run: RunFolder,
+    time: Annotated[
+        bool, typer.Option("--time", help="Show where the time goes, and how much is left.")
+    ] = False,
+) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
     from rich.console import Console
     from rich.table import Table
@@ -36,6 +44,9 @@ def status(run: RunFolder) -> None:
     from ws3.jobs.status import run_status
 
     opened = Run.open(run)
+    if time:
+        _show_times(opened)
+        return
     # Eighty columns hold it: no frame, and names that are cut rather than numbers.
     table = Table(title=str(opened.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
     for name in ("stage", "recipe"):
@@ -63,6 +74,38 @@ def status(run: RunFolder) -> None:
     console.print(table)
     for reason in reasons:
         console.print(reason, style="red", markup=False, highlight=False)
+
+
+def _show_times(run: Run) -> None:
+    from datetime import timedelta
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from ws3.jobs.timing import PHASES, run_times
+
+    table = Table(title=str(run.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for name in ("stage", "recipe"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for name in ("images", *PHASES, "overhead", "images/s", "left"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    for entry in run_times(run):
+        left = entry.seconds_left
+        table.add_row(
+            entry.status.stage,
+            entry.status.recipe,
+            str(entry.images),
+            *(f"{entry.seconds[phase]:.0f}" for phase in PHASES),
+            "" if entry.overhead is None else f"{entry.overhead:.0%}",
+            "" if entry.rate is None else f"{entry.rate:.2f}",
+            "?" if left is None else str(timedelta(seconds=round(left))),
+        )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(
+        "seconds of all jobs together; images/s of one job; left: one job after another",
+        highlight=False,
+    )
 
 
 def show(
