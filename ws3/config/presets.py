@@ -55,12 +55,11 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "contrast_crops": Preset(
-        "What each pixel contributes to the class's log-odds, by input times gradient through "
-        "smooth ReLUs, averaged over random crops, weighted by probability, smoothed",
+        "Input gradient of the class's log-odds through smooth ReLUs, averaged over random crops, "
+        "weighted by probability, smoothed",
         "ours; chosen in docs/study.md",
         {
-            "method": "input_x_gradient",
-            "reduction": "net",
+            "method": "gradient",
             "target": "contrast",
             "smooth_relu": 3.0,
             "samples": {"kind": "crops", "count": 40, "samples_per_chunk": 10, "input_size": 224},
