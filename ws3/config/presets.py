@@ -63,7 +63,7 @@ PRESETS: Mapping[str, Preset] = {
             "target": "contrast",
             "smooth_relu": 3.0,
             "samples": {"kind": "crops", "count": 40, "samples_per_chunk": 10, "input_size": 224},
-            "aggregation": {"weight": "probability", "smoothing": 0.02, "scale": 99.5},
+            "aggregation": {"weight": "probability", "smoothing": 0.02, "scale": 98.0},
         },
     ),
     "smoothgrad": Preset(
