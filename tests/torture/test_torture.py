@@ -7,13 +7,13 @@ import json
 import pytest
 from torture import Summary, added, torture
 from torture_inventory import computed, intact, leftovers, results
+from torture_workflow import CONFIG
 
 
 @pytest.mark.slow
 def test_a_tortured_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
-    summary = torture(
-        tmp_path, count=5, seed=4, segmenter=False, states=["as drawn"], seconds=float("inf")
-    )
+    config = {**CONFIG, "images_per_job": 8}
+    summary = torture(tmp_path, config, count=5, seed=4, states=["as drawn"])
     assert sum(summary.disturbances.values()) >= 5
     assert summary.reruns >= 1
     assert summary.computed >= 1
