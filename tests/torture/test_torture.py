@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from torture import Summary, added, torture
+from torture import Summary, added, check_version, torture
 from torture_inventory import computed, intact, leftovers, results
 from torture_workflow import CONFIG
 
@@ -18,6 +18,14 @@ def test_a_tortured_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
     assert summary.reruns >= 1
     assert summary.computed >= 1
     assert summary.faults == 0, summary.text()
+
+
+def test_undisturbed_runs_of_other_code_are_refused(tmp_path):
+    check_version(tmp_path)
+    check_version(tmp_path)
+    (tmp_path / "version").write_text("another")
+    with pytest.raises(SystemExit, match="made by other code"):
+        check_version(tmp_path)
 
 
 def test_results_are_divided_by_image():

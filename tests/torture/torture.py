@@ -10,6 +10,7 @@ counted from the journal against what lay on the disk.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
@@ -37,7 +38,7 @@ from torture_disturbances import (
     small_disk,
 )
 from torture_inventory import Key, computed, intact, leftovers, results
-from torture_workflow import CHANGED, CONFIG, SEGMENTER, Workflow
+from torture_workflow import CHANGED, CONFIG, REPOSITORY, SEGMENTER, Workflow
 
 
 @dataclass
@@ -102,6 +103,7 @@ class Torture:
 
     def __init__(self, folder: Path, seed: int, config: dict[str, Any], states: list[str]) -> None:
         """Make the undisturbed runs, one for each state of the dataset, unless they are there."""
+        check_version(folder)
         self.rng = random.Random(seed)
         self.summary = Summary(seeds=[seed])
         self.disk = folder / "disk"
@@ -283,6 +285,17 @@ def _works_in(process: psutil.Process, folder: str) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == folder
     except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
         return False
+
+
+def check_version(folder: Path) -> None:
+    """Refuse undisturbed runs that other code made: their fingerprints would be others."""
+    sources = sorted((REPOSITORY / "ws3").rglob("*.py"))
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    mark = folder / "version"
+    if mark.exists() and mark.read_text() != version:
+        sys.exit(f"{folder}: its undisturbed runs were made by other code; give another --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(version)
 
 
 def say(text: str) -> None:
