@@ -130,7 +130,7 @@ def test_a_chunk_that_does_not_say_its_samples_is_damaged(saliency, attributes):
         saliency.read("img", "0")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"attributes": 3}'])
 def test_a_damaged_store_says_what_to_do(maps, content):
     (maps.path / "zarr.json").write_text(content)
     for call in (maps.check_format, lambda: maps.create({"kind": "maps"})):

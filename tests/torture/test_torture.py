@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 
 import pytest
-from torture import Summary, added, torture
+from torture import Summary, added, check_version, torture
 from torture_inventory import computed, intact, leftovers, results
+from torture_workflow import CONFIG
 
 
 @pytest.mark.slow
 def test_a_tortured_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
-    summary = torture(
-        tmp_path, count=5, seed=4, segmenter=False, states=["as drawn"], seconds=float("inf")
-    )
+    config = {**CONFIG, "images_per_job": 8}
+    summary = torture(tmp_path, config, count=5, seed=4, states=["as drawn"])
     assert sum(summary.disturbances.values()) >= 5
     assert summary.reruns >= 1
     assert summary.computed >= 1
     assert summary.faults == 0, summary.text()
+
+
+def test_undisturbed_runs_of_other_code_are_refused(tmp_path):
+    check_version(tmp_path)
+    check_version(tmp_path)
+    (tmp_path / "version").write_text("another")
+    with pytest.raises(SystemExit, match="made by other code"):
+        check_version(tmp_path)
 
 
 def test_results_are_divided_by_image():

@@ -10,9 +10,11 @@ counted from the journal against what lay on the disk.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +22,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from torture_disturbances import (
@@ -35,7 +38,7 @@ from torture_disturbances import (
     small_disk,
 )
 from torture_inventory import Key, computed, intact, leftovers, results
-from torture_workflow import CHANGED, Workflow
+from torture_workflow import CHANGED, CONFIG, REPOSITORY, SEGMENTER, Workflow
 
 
 @dataclass
@@ -98,8 +101,9 @@ class Summary:
 class Torture:
     """A finished run, what it must be, and what is done to it."""
 
-    def __init__(self, folder: Path, seed: int, *, segmenter: bool, states: list[str]) -> None:
+    def __init__(self, folder: Path, seed: int, config: dict[str, Any], states: list[str]) -> None:
         """Make the undisturbed runs, one for each state of the dataset, unless they are there."""
+        check_version(folder)
         self.rng = random.Random(seed)
         self.summary = Summary(seeds=[seed])
         self.disk = folder / "disk"
@@ -109,14 +113,14 @@ class Torture:
             workflow = Workflow(folder / f"undisturbed_{number}")
             if not (workflow.run / "report/index.html").exists():
                 say(f"an undisturbed run, {state}")
-                self._reference(workflow, state, segmenter)
+                self._reference(workflow, state, config)
             self.references[state] = workflow.contents()
         self.state = states[0]
 
-    def _reference(self, workflow: Workflow, state: str, segmenter: bool) -> None:
+    def _reference(self, workflow: Workflow, state: str, config: dict[str, Any]) -> None:
         changed = CHANGED[state]
         if changed is None:
-            workflow.prepare(segmenter=segmenter)
+            workflow.prepare(config)
         else:
             # Made from nothing, too.
             parts = shutil.ignore_patterns("results", ".snakemake")
@@ -200,7 +204,7 @@ class Torture:
         process = self.workflow.start()
         snakemake = psutil.Process(process.pid)
         done = 0
-        while self._moment(process, snakemake):
+        while self._moment(process):
             if kind == FULL_DISK:
                 fill_disk(self.disk, rng.uniform(0.2, 4), rng)
             else:
@@ -221,7 +225,7 @@ class Torture:
         self._fault("lost", [str(key) for key in committed - self.intact() if key in self.wanted])
         return done
 
-    def _moment(self, process: object, snakemake: psutil.Process) -> bool:
+    def _moment(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait for a random moment; return whether Snakemake still runs."""
         rng = self.rng
         began = time.monotonic()
@@ -229,18 +233,18 @@ class Torture:
         by_time = rng.random() < 0.4
         seconds = rng.uniform(0.2, 14) if by_time else 40
         while time.monotonic() - began < seconds:
-            if process.poll() is not None:  # type: ignore[attr-defined]
+            if process.poll() is not None:
                 return False
             if not by_time and computed(self.workflow.run).total() >= lines:
                 time.sleep(rng.uniform(0, 0.3))
                 break
             time.sleep(0.01)
-        return process.poll() is None  # type: ignore[attr-defined]
+        return process.poll() is None
 
     def _wait_for_orphans(self) -> None:
         """Wait for jobs whose Snakemake was killed; they go on to their end."""
         mine = str(self.workflow.folder)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             if not any(_works_in(process, mine) for process in psutil.process_iter()):
                 return
@@ -283,17 +287,34 @@ def _works_in(process: psutil.Process, folder: str) -> bool:
         return False
 
 
+def check_version(folder: Path) -> None:
+    """Refuse undisturbed runs that other code made: their fingerprints would be others."""
+    sources = sorted((REPOSITORY / "ws3").rglob("*.py"))
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    mark = folder / "version"
+    if mark.exists() and mark.read_text() != version:
+        sys.exit(f"{folder}: its undisturbed runs were made by other code; give another --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(version)
+
+
 def say(text: str) -> None:
     """Print a line at once."""
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def torture(
-    folder: Path, *, count: int, seed: int, segmenter: bool, states: list[str], seconds: float
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    count: int,
+    seed: int,
+    states: list[str],
+    seconds: float = float("inf"),
 ) -> Summary:
     """Disturb a run `count` times, or until the time is over, and return the figures."""
     began = time.monotonic()
-    torture = Torture(folder, seed, segmenter=segmenter, states=states)
+    torture = Torture(folder, seed, config, states)
     with small_disk(torture.disk) as limited:
         if not limited:
             say("full disks are left out: a file system of limited size can't be mounted here")
@@ -311,16 +332,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="disturbances")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=1e9, help="end after the cycle in which")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="end after the cycle in which"
+    )
     parser.add_argument("--folder", type=Path, help="keeps the undisturbed runs and the sums")
     parser.add_argument("--no-segmenter", action="store_true")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="ws3-torture-"))
     summary = torture(
         folder.absolute(),
+        CONFIG if arguments.no_segmenter else {**CONFIG, **SEGMENTER},
         count=arguments.count,
         seed=arguments.seed,
-        segmenter=not arguments.no_segmenter,
         states=list(CHANGED),
         seconds=arguments.seconds,
     )

@@ -53,11 +53,13 @@ CONFIG: dict[str, Any] = {
     "images_per_job": 4,
 }
 SEGMENTER: dict[str, Any] = {
-    "recipes": ["crops"],
-    "architecture": "lraspp_mobilenet_v2",
-    "epochs": 2,
-    "batch_size": 2,
-    "crop_size": 64,
+    "segmentation": {
+        "recipes": ["crops"],
+        "architecture": "lraspp_mobilenet_v2",
+        "epochs": 2,
+        "batch_size": 2,
+        "crop_size": 64,
+    }
 }
 
 
@@ -76,7 +78,7 @@ class Workflow:
         """The file of a photograph."""
         return self.folder / "data/images" / f"{name}.png"
 
-    def prepare(self, *, segmenter: bool) -> None:
+    def prepare(self, config: dict[str, Any]) -> None:
         """Draw the dataset, save a classifier with random weights, write the configuration."""
         # torch is needed here alone.
         import torch
@@ -89,7 +91,6 @@ class Workflow:
         torch.manual_seed(0)
         network = checkpoints.start(CONFIG["classifier"]["architecture"], CLASSES[:3], 64, None)
         checkpoints.save(self.folder / "mine.pt", network)
-        config = {**CONFIG, "segmentation": SEGMENTER} if segmenter else CONFIG
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
     def change(self, name: str, original: Path) -> None:

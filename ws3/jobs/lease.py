@@ -1,4 +1,4 @@
-"""A lease on a batch: only one job works on it at a time.
+"""A lease on a batch or a training: only one job works on it at a time.
 
 A restarted main process may submit a batch whose first job still runs somewhere. The second job
 waits for the first; when the first is gone, it takes over.
@@ -72,7 +72,7 @@ class Lease:
                 continue
             if not announced:
                 _log.warning(
-                    "waiting: process %s on %s works on this batch (%s)",
+                    "waiting: process %s on %s works on this (%s)",
                     owner.get("pid", "?"),
                     owner.get("host", "?"),
                     self._path,

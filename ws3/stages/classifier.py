@@ -12,8 +12,9 @@ from ws3.classifier.checkpoints import Classifier, adopt, save
 from ws3.classifier.evaluation import average_precision
 from ws3.classifier.networks import device
 from ws3.classifier.training import train
-from ws3.files import file_digest, write_json
+from ws3.files import file_digest, remove_leftovers, write_json
 from ws3.jobs.fingerprints import fingerprint
+from ws3.jobs.lease import Lease
 from ws3.jobs.run import Run, read_json
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,13 @@ def train_classifier(run: Run) -> None:
     Raises:
         Ws3Error: if a checkpoint doesn't fit, an image can't be read, or training diverges.
     """
+    # A restarted Snakemake begins anew what the job of a killed one may still be at.
+    with Lease(run.receipt("classifier").with_suffix(".lease")):
+        remove_leftovers([run.classifier_file])
+        _train_unless_done(run)
+
+
+def _train_unless_done(run: Run) -> None:
     config, path = run.config.classifier, run.classifier_file
     made_from, described = _fingerprint(run), path.with_suffix(".json")
     known = read_json(described) if described.exists() else {}

@@ -14,8 +14,9 @@ from ws3.classifier.networks import device
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import file_digest, write_json
+from ws3.files import file_digest, remove_leftovers, write_json
 from ws3.jobs.fingerprints import Fingerprints, fingerprint
+from ws3.jobs.lease import Lease
 from ws3.jobs.run import Run, read_json
 from ws3.jobs.runner import skip_reason
 from ws3.segmentation.model import save_model
@@ -38,6 +39,13 @@ def train_segmenter(run: Run, recipe: str) -> None:
         Ws3Error: if there is no mask, training diverges, or a file can't be used.
     """
     run.check_segmenter(recipe)
+    # A restarted Snakemake begins anew what the job of a killed one may still be at.
+    with Lease(run.receipt("segmentation", recipe).with_suffix(".lease")):
+        remove_leftovers([run.model_file(recipe)])
+        _train_unless_done(run, recipe)
+
+
+def _train_unless_done(run: Run, recipe: str) -> None:
     settings = run.config.segmentation
     rows = _training_rows(run, recipe)
     if not rows:

@@ -67,20 +67,20 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             raise StaleResultError(f"{self.path}: there is no store here.") from None
         try:
-            attributes = json.loads(data).get("attributes", {})
-        except (ValueError, AttributeError):
+            attributes = dict(json.loads(data).get("attributes", {}))
+        except (ValueError, AttributeError, TypeError):
             raise damaged from None
-        version = attributes.get("ws3_format") if isinstance(attributes, dict) else None
+        version = attributes.get("ws3_format")
         if isinstance(version, int) and version > FORMAT:
             raise Ws3Error(
                 f"{self.path}: this store has format {version}, and this ws3 reads up to "
                 f"{FORMAT}; install a newer ws3."
             )
-        if "checksum" not in attributes:
+        if not attributes.keys() & {"ws3_format", "checksum"}:
             raise Ws3Error(f"{self.path}: this is not a store of ws3 (no ws3_format attribute).")
         if _unsealed(data) is None:
             raise damaged
-        return dict(attributes)
+        return attributes
 
     def names(self) -> list[str]:
         """Return the ids of the committed groups, sorted; reads the folder and nothing else."""
