@@ -9,8 +9,8 @@ of them. Seconds are those of the process, as a dry run waits for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -96,10 +96,12 @@ def main() -> None:
 def _measure(folder: Path, case: Case) -> list[tuple[str, float, float]]:
     config = _begin(folder, case)
     measured = [("dry run", *_dry_run(folder))]
-    outputs = _pretend_to_finish(folder, config)
-    measured.append(("nothing to do", *_dry_run(folder)))
-    for path in outputs[::100]:
-        path.unlink()
+    # Results lie relative to the folder.
+    with contextlib.chdir(folder):
+        receipts = _pretend_to_finish(folder, config)
+        measured.append(("nothing to do", *_dry_run(folder)))
+        for path in receipts[::100]:
+            path.unlink()
     measured.append(("1 % of receipts missing", *_dry_run(folder)))
     return measured
 
@@ -128,7 +130,6 @@ def _begin(folder: Path, case: Case) -> Path:
 
 def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
     """Put a file in place of every output, and return the receipts of all batches."""
-    os.chdir(folder)
     plan = Plan(load(config).model_dump(mode="json"), look=True)
     run = plan.run
     run.folder.mkdir(parents=True)

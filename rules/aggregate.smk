@@ -18,8 +18,9 @@ rule aggregate:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
+        run=run_folder,
         ids=identity("maps"),
         aggregation=recipe_params(PLAN.maps_params),
     shell:
-        "ws3 aggregate {RUN:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        "ws3 aggregate {params.run:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
         " > {log} 2>&1"

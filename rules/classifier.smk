@@ -18,6 +18,7 @@ rule train_classifier:
         runtime=growing(240),
         gpu=PLAN.gpu,
     params:
+        run=run_folder,
         classifier=as_text(PLAN.classifier_params),
     shell:
-        "ws3 train-classifier {RUN:q} > {log} 2>&1"
+        "ws3 train-classifier {params.run:q} > {log} 2>&1"

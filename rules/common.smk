@@ -5,6 +5,7 @@
 # the stores, where a failed job's finished images stay.
 
 import gc
+import os
 from functools import cache
 from inspect import signature
 
@@ -43,6 +44,11 @@ def remembered(function):
     # they cost it next to nothing.
     function.__signature__ = signature(function)
     return function
+
+
+@remembered
+def run_folder(wildcards, input):
+    return os.path.dirname(os.path.dirname(input.index))
 
 
 def identity(stage):

@@ -18,9 +18,10 @@ rule evaluate:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
+        run=run_folder,
         evaluate=as_text(PLAN.evaluate_params),
     shell:
-        "ws3 evaluate {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 evaluate {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
 # A second's work: not worth a place in a cluster's queue.
@@ -39,5 +40,7 @@ rule summary:
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
+    params:
+        run=run_folder,
     shell:
-        "ws3 evaluate {RUN:q} --summary > {log} 2>&1"
+        "ws3 evaluate {params.run:q} --summary > {log} 2>&1"

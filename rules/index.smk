@@ -14,6 +14,7 @@ rule index:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
+        run=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         index=as_text(PLAN.index_params),
     shell:
-        "ws3 index {RUN:q} > {log} 2>&1"
+        "ws3 index {params.run:q} > {log} 2>&1"

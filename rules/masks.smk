@@ -18,9 +18,10 @@ rule threshold:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
+        run=run_folder,
         background=as_text(PLAN.threshold_params),
     shell:
-        "ws3 threshold {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 threshold {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
 rule masks:
@@ -41,8 +42,9 @@ rule masks:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
+        run=run_folder,
         ids=identity("masks"),
         masks=as_text(PLAN.masks_params),
     shell:
-        "ws3 masks {RUN:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        "ws3 masks {params.run:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
         " > {log} 2>&1"

@@ -18,5 +18,7 @@ rule report:
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
+    params:
+        run=run_folder,
     shell:
-        "ws3 report {RUN:q} > {log} 2>&1"
+        "ws3 report {params.run:q} > {log} 2>&1"

@@ -19,8 +19,9 @@ rule saliency:
         runtime=growing(60),
         gpu=PLAN.gpu,
     params:
+        run=run_folder,
         ids=identity("saliency"),
         recipe=recipe_params(PLAN.saliency_params),
     shell:
-        "ws3 saliency {RUN:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        "ws3 saliency {params.run:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
         " > {log} 2>&1"

@@ -19,9 +19,10 @@ rule train_segmenter:
         runtime=growing(720),
         gpu=PLAN.gpu,
     params:
+        run=run_folder,
         segmentation=recipe_params(PLAN.segmenter_params),
     shell:
-        "ws3 train-segmenter {RUN:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 train-segmenter {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
 rule predict:
@@ -42,8 +43,9 @@ rule predict:
         runtime=growing(60),
         gpu=PLAN.gpu,
     params:
+        run=run_folder,
         ids=identity("predictions"),
         predict=as_text(PLAN.predict_params),
     shell:
-        "ws3 predict {RUN:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        "ws3 predict {params.run:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
         " > {log} 2>&1"

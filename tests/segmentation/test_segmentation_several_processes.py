@@ -30,8 +30,12 @@ class Plain(nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ema", [None, 0.9])
 def test_two_processes_train_as_one_does(
-    draw_discs: Callable[..., list[tuple[Path, Path]]], tmp_path: Path, monkeypatch
+    draw_discs: Callable[..., list[tuple[Path, Path]]],
+    tmp_path: Path,
+    monkeypatch,
+    ema: float | None,
 ) -> None:
     monkeypatch.setattr(training, "build", lambda name, outputs, weights: Plain(outputs))
     # One image without any label: its process must not count as much as the other.
@@ -42,6 +46,7 @@ def test_two_processes_train_as_one_does(
         batch_size=4,
         crop_size=32,
         learning_rate=0.1,
+        ema=ema,
     )
 
     def trained(processes: int):

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -407,14 +408,14 @@ def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
     It begins with the weights after the first step. In the first steps it forgets faster, lest it
     drag those along: in step n the decay is at most (1 + n) / (10 + n).
     """
-
-    def update(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        return average + (1 - kept) * (current - average)
-
-    averaged = AveragedModel(network, avg_fn=update, use_buffers=True)
+    averaged = AveragedModel(network, avg_fn=partial(_moved, decay), use_buffers=True)
     # Nothing trains it; a gradient that never comes would confuse whoever waits for all.
     return averaged.requires_grad_(False)
+
+
+def _moved(decay: float, average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+    kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+    return average + (1 - kept) * (current - average)
 
 
 def _sentence(error: Exception) -> str:
