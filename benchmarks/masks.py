@@ -27,7 +27,7 @@ from ws3.masks.crf import PRESETS, DenseCrf
 
 HEIGHT, WIDTH, LABELS = 375, 500, 3
 THRESHOLDS = np.linspace(0.2, 0.6, 8)
-IMAGES, ROUNDS = 24, 2
+IMAGES, ROUNDS = 48, 2
 
 
 def picture() -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +113,7 @@ def processes(folder: Path) -> dict[int, float]:
     """Return the wall-clock seconds of `ws3 masks` in one process and in two."""
     from ws3.config.load import resolve
     from ws3.files import write_json
-    from ws3.jobs import fingerprints
+    from ws3.jobs.fingerprints import Fingerprints
     from ws3.jobs.run import Run
     from ws3.stages.index import index, write_config
     from ws3.stages.threshold import threshold
@@ -138,11 +138,12 @@ def processes(folder: Path) -> dict[int, float]:
     write_json(run.receipt("classifier"), {"digest": "none", "input_size": 224})
     store = MapStore(run.map_store("cam"))
     store.create({"kind": "maps", "recipe": "cam"})
+    expected = Fingerprints(run, "cam")
     y, x = np.mgrid[:432, :432] / 432
     for number, row in enumerate(run.rows(["train"])):
         middles = np.random.default_rng(number).random((len(row.labels), 2, 1, 1))
         maps = np.exp(-10 * ((y - middles[:, 0]) ** 2 + (x - middles[:, 1]) ** 2))
-        made_from = fingerprints.maps(run, "cam", row)
+        made_from = expected.maps(row)
         store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
     threshold(run, "cam")
     best = {1: float("inf"), 2: float("inf")}

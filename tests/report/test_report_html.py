@@ -72,6 +72,33 @@ def test_every_score_stands_beside_its_threshold_and_ignored_share(usual):
     assert regions[0][5:] == ["0.27", "tuned on ground truth of train", "1.23"]
 
 
+def test_recall_of_known_parts_stands_beside_the_regions(
+    usual, make_report, make_evaluation, tmp_path
+):
+    assert "Known own part" not in [cell for row in usual[1].rows for cell in row]
+    parts = {"discriminative": 0.875, "shared": 0.25}
+    known = make_report(tmp_path, evaluations=[make_evaluation("cam", 0.4, known_parts=parts)])
+    page = page_of(tmp_path, known)
+    (heads,) = [row for row in page.rows if "Known own part" in row]
+    assert heads[5:7] == ["Known own part", "Known shared part"]
+    rows = [row for row in page.rows_of("cam") if len(row) == len(heads)]
+    assert [row[5:7] for row in rows] == [["87.5", "25.0"]] * 2
+
+
+def test_the_ceiling_is_a_row_and_never_the_best(make_report, make_evaluation, tmp_path):
+    learned = make_evaluation("cam", 0.4)
+    learned["splits"]["val"]["segmentation"] = {**learned["splits"]["val"]["masks"], "miou": 0.5}
+    ceiling = make_evaluation("ground_truth", 0.7, threshold=None, threshold_split="")
+    ceiling["splits"]["val"] = {"segmentation": ceiling["splits"]["val"]["masks"]}
+    page = page_of(tmp_path, make_report(tmp_path, evaluations=[learned, ceiling]))
+    (row,) = [row for row in page.rows_of("ground truth (ceiling)") if len(row) == 11]
+    assert row[1] == "76.0"
+    assert row[-2] == "none: trained on ground truth of train"
+    words = " ".join(" ".join(page.words).split())
+    assert "is no weakly supervised result" in words
+    assert "Best mIoU · Segmentation network 50.0 % cam" in words
+
+
 def test_per_class_table_names_threshold_and_ignored_share(usual):
     _, page = usual
     heads = [row for row in page.rows if row and row[0] == "Class" and len(row) == 5]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ws3.errors import Ws3Error
-from ws3.jobs import fingerprints
 from ws3.jobs.batches import stage_batches, stage_splits
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.masks.png import read_mask
 from ws3.stages.processes import run_in_processes
 from ws3.stages.threshold import threshold
@@ -38,7 +38,7 @@ def mapped(small_run):
         store.create({"kind": "maps", "recipe": RECIPE})
         for number, row in enumerate(run.index.rows):
             maps = np.random.default_rng(number).random((len(row.labels), 64, 64))
-            made_from = fingerprints.maps(run, RECIPE, row)
+            made_from = Fingerprints(run, RECIPE).maps(row)
             store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
         threshold(run, RECIPE)
         return run

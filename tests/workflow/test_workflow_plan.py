@@ -42,6 +42,14 @@ def test_one_image_a_job_is_one_job_per_image_and_stage(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_ceiling_adds_its_own_network_and_figures(tmp_path):
+    data = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    without = planned(tmp_path, data)
+    data["segmentation"]["ceiling"] = True
+    assert planned(tmp_path, data) - without == {"train_segmenter": 1, "predict": 1, "evaluate": 1}
+
+
+@pytest.mark.slow
 def test_each_stage_may_have_its_own_batch_size(tmp_path):
     data = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     data["images_per_job"] = {"saliency": 7, "maps": 60, "masks": 11, "predictions": 60}

@@ -32,7 +32,7 @@ def schema() -> dict[str, Any]:
         "enum": list(PRESETS),
         "description": "Start from a named recipe; the other keys change it.",
     }
-    recipe["anyOf"] = [{"required": ["method"]}, {"required": ["preset"]}]
+    recipe["anyOf"] = [{"required": [key]} for key in ("method", "preset", "samples_from")]
     del recipe["required"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **generated}
 

@@ -80,6 +80,7 @@ def write_report(folder: Path, report: Report) -> Path:
             groups=_groups(report, scores),
             highlights=_highlights(report, scores),
             biased=[score for score in scores if score.chosen_on_reported_split],
+            has_parts=any(score.shared_recall is not None for score in scores),
             has_ceiling=any(score.is_ceiling for score in scores),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
             charts=charts,

@@ -45,9 +45,10 @@ class Score:
     """One recipe, evaluated at one stage on one split.
 
     Every share is in [0, 1] and None where it is undefined. `threshold_split` is the split whose
-    ground truth chose the threshold, "" if none did. A segmentation network has no threshold of
-    its own: it inherits how the threshold of the masks that it learned from was chosen, unless it
-    is the ceiling, which learned from ground truth.
+    ground truth chose the threshold, "" if none did. `discriminative_recall` and `shared_recall`
+    are of parts that are known, as the built-in dataset's are. A segmentation network has no
+    threshold of its own: it inherits how the threshold of the masks that it learned from was
+    chosen, unless it is the ceiling, which learned from ground truth.
     """
 
     recipe: str
@@ -65,6 +66,8 @@ class Score:
     ndr_recall: float | None
     fpr_region_rate: float | None
     tn_region_rate: float | None
+    discriminative_recall: float | None
+    shared_recall: float | None
     threshold: float | None
     threshold_kind: str
     threshold_split: str
@@ -302,6 +305,7 @@ def best(scores: Sequence[Score], split: str, stage: str) -> Score | None:
 def _score(recipe: str, split: str, stage: str, stages: Mapping[str, Any]) -> Score:
     metrics = stages[stage]
     chosen = metrics
+    parts = metrics.get("known_parts") or {}
     if stage == "segmentation" and not metrics.get("threshold_split"):
         chosen = stages.get("masks") or metrics
     return Score(
@@ -320,6 +324,8 @@ def _score(recipe: str, split: str, stage: str, stages: Mapping[str, Any]) -> Sc
         ndr_recall=_number(metrics.get("ndr_recall")),
         fpr_region_rate=_number(metrics.get("fpr_region_rate")),
         tn_region_rate=_number(metrics.get("tn_region_rate")),
+        discriminative_recall=_number(parts.get("discriminative")),
+        shared_recall=_number(parts.get("shared")),
         threshold=_number(chosen.get("threshold")),
         threshold_kind=str(chosen.get("threshold_kind") or ""),
         threshold_split=str(chosen.get("threshold_split") or ""),
