@@ -70,7 +70,7 @@ def sample_families(config: RunConfig) -> dict[str, dict[int, str]]:
 
 
 def _scores(run: Run) -> tuple[Score, ...]:
-    evaluations = [run.evaluation_file(recipe) for recipe in run.config.recipes]
+    evaluations = [run.evaluation_file(recipe) for recipe in run.config.evaluated]
     found = [read_json(path) for path in evaluations if path.exists()]
     if not found:
         raise StaleResultError(

@@ -22,6 +22,7 @@ class MaskWork:
     stage: Stage = "masks"
 
     def __init__(self, run: Run, recipe: str) -> None:
+        run.recipe(recipe)
         self.recipe = recipe
         self._run, self._fingerprints = run, Fingerprints(run, recipe)
         self._background = chosen_background(run.threshold_file(recipe))
