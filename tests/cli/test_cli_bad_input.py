@@ -629,7 +629,7 @@ def test_a_write_without_space_is_one_sentence(run, command, writes, named):
 def test_a_folder_without_permission_is_one_sentence(run):
     shutil.rmtree(run / "masks")
     denied = PermissionError(errno.EACCES, "Permission denied", str(run / "journal"))
-    with mock.patch("ws3.jobs.runner._journal", side_effect=denied):
+    with mock.patch("ws3.jobs.journal.note", side_effect=denied):
         said = sentence("masks", run, "--recipe", "crops")
     assert said == f"{run / 'journal'}: Permission denied"
 
@@ -683,7 +683,7 @@ def test_show_draws_an_image(whole, tmp_path):
 
 
 def test_verify_passes_an_intact_run(whole):
-    assert ws3("verify", whole) == (0, f"{whole}: 24 results read, 0 damaged\n", "")
+    assert ws3("verify", whole) == (0, f"{whole}: 25 results read, 0 damaged\n", "")
     store = whole / "maps" / "cam.zarr"
     assert ws3("verify", store) == (0, f"{store}: 4 results read, 0 damaged\n", "")
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ws3.files import write_json
+
 TRAIN = [f"t{number}" for number in range(5)]
 VAL = [f"v{number}" for number in range(3)]
 
@@ -75,6 +77,18 @@ def bare_run(config_of):
         run = Run.of(resolve(config_of(**changes)))
         write_config(run)
         index(run)
+        return run
+
+    return begin
+
+
+@pytest.fixture
+def classified_run(bare_run):
+    """Return a function that begins the run, as if it had a classifier."""
+
+    def begin(**changes):
+        run = bare_run(**changes)
+        write_json(run.receipt("classifier"), {"digest": "c0", "input_size": 64})
         return run
 
     return begin

@@ -12,6 +12,7 @@ from ws3.config.run import Stage
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.jobs.batches import stage_batches, stage_splits
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import Made, TerminatedError, run_batches, run_images
 
@@ -42,6 +43,13 @@ class FakeWork:
         with clock.phase("write"):
             write_bytes(self.file(row.image), fingerprint.encode())
         return Made(samples=3, bytes=10)
+
+
+class FingerprintedWork(FakeWork):
+    """Bears the fingerprints that the run expects."""
+
+    def fingerprint(self, row):
+        return Fingerprints(self.run, self.recipe).of(self.stage, row)
 
 
 class WaitingWork(FakeWork):

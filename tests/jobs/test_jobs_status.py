@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from fake_work import FakeWork, all_batches
+from fake_work import FingerprintedWork, all_batches
 
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import write_json
-from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import run_batches
 from ws3.jobs.status import failures_of, folder_bytes, receipts_of, run_status
 
 
-class FingerprintedWork(FakeWork):
-    """Bears the fingerprints that the run expects."""
-
-    def fingerprint(self, row):
-        return Fingerprints(self.run, self.recipe).of(self.stage, row)
-
-
 @pytest.fixture
-def bare_run(bare_run):
-    def begin(**changes):
-        run = bare_run(**changes)
-        write_json(run.receipt("classifier"), {"digest": "c0", "input_size": 64})
-        return run
-
-    return begin
+def bare_run(classified_run):
+    return classified_run
 
 
 def state(run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_work import FakeWork, all_batches
+from fake_work import FingerprintedWork, all_batches
 
 from ws3.cli.inspect import status
 from ws3.files import write_json
@@ -26,11 +26,11 @@ def rewrite(run, batch, **changes):
 
 
 @pytest.fixture
-def timed(bare_run):
+def timed(classified_run):
     """Return a run of eight images of which five are done, by three jobs of known times."""
-    run = bare_run()
+    run = classified_run()
     batches = all_batches(run)[:3]
-    run_batches(run, FakeWork(run), batches)
+    run_batches(run, FingerprintedWork(run), batches)
     assert [len(batch.rows) for batch in batches] == [2, 2, 1]
     first = {"start": 1.0, "load": 2.0, "compute": 10.0, "write": 1.0}
     second = {"start": 1.0, "load": 0.0, "compute": 5.0, "write": 0.0}
@@ -55,9 +55,9 @@ def test_before_anything_is_computed_nothing_is_known(bare_run):
     assert (entry.overhead, entry.rate, entry.seconds_left) == (None, None, None)
 
 
-def test_nothing_is_left_when_all_is_done(bare_run):
-    run = bare_run()
-    run_batches(run, FakeWork(run), all_batches(run))
+def test_nothing_is_left_when_all_is_done(classified_run):
+    run = classified_run()
+    run_batches(run, FingerprintedWork(run), all_batches(run))
     assert crops(run).seconds_left == 0
 
 
