@@ -97,8 +97,9 @@ def test_equal_runs_give_equal_bytes(runs, tmp_path):
 
 
 def test_recipes_that_differ_in_their_count_only_are_one_family(runs):
-    families = sample_families(runs[0].config)
+    families = sample_families(runs[0].config, runs[0].config.recipes)
     assert families == {"crops_10": {10: "crops_10", 20: "crops_20", 40: "crops_40"}}
+    assert sample_families(runs[0].config, ["cam", "crops_10", "crops_20", "noisy"]) == {}
 
 
 def test_other_references_do_not_compare(runs, tmp_path):

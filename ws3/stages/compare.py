@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ws3.config.run import RunConfig
@@ -42,9 +42,10 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     write("comparison.csv", as_csv(rows))
-    write("comparison.md", as_markdown(rows) + _classifiers(runs))
+    write("comparison.md", "\n".join([as_markdown(rows), _classifiers(runs)]))
     charts = {"recalls.svg": recalls_chart(shown, first.reference_recipe)}
-    families = sample_families(first)
+    measured = {row.recipe for row in shown}
+    families = sample_families(first, measured)
     if families:
         charts["samples.svg"] = samples_chart(families, shown, first.reference_recipe)
     for name, chart in charts.items():
@@ -53,8 +54,8 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
     return written
 
 
-def sample_families(config: RunConfig) -> dict[str, dict[int, str]]:
-    """Return the recipes that differ in their number of samples only, three or more of a kind.
+def sample_families(config: RunConfig, measured: Collection[str]) -> dict[str, dict[int, str]]:
+    """Return measured recipes that differ in their number of samples only, three or more of a kind.
 
     Returns:
         The name of the first -> number of samples -> recipe.
@@ -64,7 +65,7 @@ def sample_families(config: RunConfig) -> dict[str, dict[int, str]]:
         rest = recipe.model_dump_json(
             exclude={"samples_from": True, "samples": {"count", "samples_per_chunk"}}
         )
-        if recipe.samples.kind not in ("full", "scales"):
+        if name in measured and recipe.samples.kind not in ("full", "scales"):
             alike[rest].setdefault(recipe.samples.count, name)
     return {next(iter(members.values())): members for members in alike.values() if len(members) > 2}
 
