@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from ws3.cli.app import app
+from ws3.config.load import resolve
 from ws3.config.run import Coco
 from ws3.datasets.coco import draw_coco_masks, list_coco
 from ws3.datasets.images import read_label_mask
@@ -20,6 +21,7 @@ from ws3.exports import mmseg
 from ws3.exports.coco import write_coco
 from ws3.exports.item import Item, write_photograph
 from ws3.jobs.batches import stage_batches, stage_splits
+from ws3.jobs.run import Run
 from ws3.jobs.runner import run_batches
 from ws3.stages.export import export
 from ws3.stages.inputs import read_pseudo_mask
@@ -53,6 +55,13 @@ def expected(run):
         else read_label_mask(row.mask)
         for row in run.index.rows
     }
+
+
+def test_only_the_training_images_that_got_masks_are_exported(run, tmp_path):
+    data = run.config.model_dump(mode="json")
+    fewer = Run(run.folder, resolve({**data, "evaluation": {"train_images": 2}}))
+    run.mask_file("cam", run.index.rows[1].image).unlink()
+    assert export(fewer, "cam", "voc", tmp_path / "voc") == {"train": 2, "val": 3}
 
 
 def test_voc_tree(run, tmp_path):

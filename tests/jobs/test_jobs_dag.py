@@ -189,6 +189,8 @@ def test_figures_wait_for_the_reference_too(plan_of):
 def test_the_ceiling_learns_from_no_pseudo_mask(plan_of):
     plan = plan_of(segmentation__ceiling=True)
     assert plan.training_masks("ground_truth") == []
+    assert f"{plan.folder}/receipts/segmentation/ground_truth.json" in plan.targets()
+    assert f"{plan.folder}/receipts/predictions/ground_truth/val-00001.json" in plan.targets()
     assert plan.training_masks("crops") == plan.receipts("masks", "crops", ["train"])
     assert plan.evaluations()[-1] == f"{plan.folder}/evaluation/ground_truth.json"
     assert plan.evaluation_inputs("ground_truth") == [

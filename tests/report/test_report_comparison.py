@@ -85,6 +85,21 @@ def test_a_recipe_that_a_run_leaves_out_counts_fewer_runs(runs, tmp_path):
     assert "| crops_20 | 2 | 0.320 ± 0.028 |" in (tmp_path / "out/comparison.md").read_text()
 
 
+def test_the_ceiling_has_a_line_of_its_own(runs, tmp_path):
+    data = runs[0].config.model_dump(mode="json")
+    run = Run(runs[0].folder, resolve({**data, "segmentation": {"ceiling": True}}))
+    write_json(
+        run.evaluation_file("ground_truth"),
+        {
+            "recipe": "ground_truth",
+            "classes": [],
+            "splits": {"val": {"segmentation": metrics(0.6, None)}},
+        },
+    )
+    compare_runs([run], tmp_path / "out")
+    assert "| ground_truth | 1 |  |  | 0.600 |" in (tmp_path / "out/comparison.md").read_text()
+
+
 def test_a_run_without_figures_is_named(runs, tmp_path):
     shutil.rmtree(runs[1].folder / "evaluation")
     with pytest.raises(Ws3Error, match="seed_1: none of its recipes is evaluated"):

@@ -10,6 +10,10 @@ import typer
 from ws3.cli.stages import Recipe, RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
     from ws3.jobs.run import Run
 
 _PANEL = "Looking at things, handing them on"
@@ -38,7 +42,6 @@ def status(
 ) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
     from rich.console import Console
-    from rich.table import Table
 
     from ws3.jobs.run import Run
     from ws3.jobs.status import run_status
@@ -47,12 +50,8 @@ def status(
     if time:
         _show_times(opened)
         return
-    # Eighty columns hold it: no frame, and names that are cut rather than numbers.
-    table = Table(title=str(opened.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for name in ("stage", "recipe"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in ("done", "of", "skipped", "failed", "missing", "seconds", "MB"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=max(5, len(name)))
+    numbers = ("done", "of", "skipped", "failed", "missing", "seconds", "MB")
+    table = _stage_table(opened, numbers, least=5)
     reasons = []
     for entry in run_status(opened):
         table.add_row(
@@ -76,19 +75,27 @@ def status(
         console.print(reason, style="red", markup=False, highlight=False)
 
 
+def _stage_table(run: Run, numbers: Sequence[str], least: int = 0) -> Table:
+    """Return a table with a line a stage and recipe, and columns at least so wide for numbers."""
+    from rich.table import Table
+
+    # Eighty columns hold it: no frame, and names that are cut rather than numbers.
+    table = Table(title=str(run.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for name in ("stage", "recipe"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(least, len(name)))
+    return table
+
+
 def _show_times(run: Run) -> None:
     from datetime import timedelta
 
     from rich.console import Console
-    from rich.table import Table
 
     from ws3.jobs.timing import PHASES, run_times
 
-    table = Table(title=str(run.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for name in ("stage", "recipe"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in ("images", *PHASES, "overhead", "images/s", "left"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table = _stage_table(run, ("images", *PHASES, "overhead", "images/s", "left"))
     for entry in run_times(run):
         left = entry.seconds_left
         table.add_row(

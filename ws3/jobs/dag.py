@@ -149,7 +149,7 @@ class Plan:
             for recipe in stage_recipes(self.config, stage)
             for file in self.receipts(stage, recipe, self.config.map_splits)
         ]
-        for recipe in self.config.segmentation.recipes:
+        for recipe in self.config.segmenters:
             batches.append(self.run.receipt("segmentation", recipe).as_posix())
             batches += self.receipts("predictions", recipe, self.config.evaluation.splits)
         chosen = [self.run.threshold_file(recipe).as_posix() for recipe in self.config.recipes]

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from ws3.report.figures import LIGHT, Theme, styled
-from ws3.report.model import Score
+from ws3.report.model import STAGES, Score
 
-METRICS = ("miou", "precision", "recall", "pxap", "dr_recall", "ndr_recall")
-METRICS_MORE = ("fpr_region_rate", "tn_region_rate", "boundary_iou")
+METRICS = (
+    *("miou", "precision", "recall", "pxap", "dr_recall", "ndr_recall"),
+    *("fpr_region_rate", "tn_region_rate", "boundary_iou"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def compare(scores: Sequence[Sequence[Score]]) -> list[Row]:
         ]
         spreads = {
             metric: spread
-            for metric in (*METRICS, *METRICS_MORE)
+            for metric in METRICS
             if (spread := Spread.of(getattr(score, metric) for score in same)) is not None
         }
         rows.append(Row(recipe, split, stage, len(same), spreads))
@@ -94,13 +96,12 @@ def as_csv(rows: Sequence[Row]) -> str:
     """Return the rows as CSV: for each metric its mean, deviation and number of runs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    metrics = (*METRICS, *METRICS_MORE)
     writer.writerow(
-        ["recipe", "split", "stage", "runs", *(f"{m}{end}" for m in metrics for end in ("", "_sd"))]
+        ["recipe", "split", "stage", "runs", *(f"{m}{end}" for m in METRICS for end in ("", "_sd"))]
     )
     for row in rows:
         cells: list[object] = []
-        for metric in metrics:
+        for metric in METRICS:
             spread = row.spreads.get(metric)
             cells += ["", ""] if spread is None else [spread.mean, _blank(spread.deviation)]
         writer.writerow([row.recipe, row.split, row.stage, row.runs, *cells])
@@ -108,27 +109,28 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return a table a split: a line a recipe, its maps and masks side by side."""
+    """Return a table a split: a line a recipe, its stages side by side."""
     lines = []
     for split in dict.fromkeys(row.split for row in rows):
         found = {(row.recipe, row.stage): row for row in rows if row.split == split}
         lines += [
             f"Split: {split}",
             "",
-            "| recipe | runs | mIoU maps | mIoU masks | PxAP | DR / NDR recall, maps "
-            "| DR / NDR recall, masks |",
-            "|---|---|---|---|---|---|---|",
+            "| recipe | runs | mIoU maps | mIoU masks | mIoU network | PxAP "
+            "| DR / NDR recall, maps | DR / NDR recall, masks |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for recipe in dict.fromkeys(row.recipe for row in rows if row.split == split):
-            maps, masks = found.get((recipe, "maps")), found.get((recipe, "masks"))
+            maps, masks, network = (found.get((recipe, stage)) for stage in STAGES)
             cells = [
                 _cell(maps, "miou"),
                 _cell(masks, "miou"),
+                _cell(network, "miou"),
                 _cell(maps, "pxap"),
                 f"{_cell(maps, 'dr_recall')} / {_cell(maps, 'ndr_recall')}",
                 f"{_cell(masks, 'dr_recall')} / {_cell(masks, 'ndr_recall')}",
             ]
-            runs = max(row.runs for row in (maps, masks) if row is not None)
+            runs = max(row.runs for row in (maps, masks, network) if row is not None)
             lines.append(f"| {recipe} | {runs} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)

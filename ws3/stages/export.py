@@ -12,8 +12,7 @@ from ws3.exports.item import Item
 from ws3.files import atomic_folder
 from ws3.jobs.progress import ProgressReport
 from ws3.jobs.run import Run
-from ws3.jobs.runner import skip_reason
-from ws3.stages.inputs import read_pseudo_mask
+from ws3.stages.inputs import read_pseudo_mask, rows_with_masks
 
 Format = Literal["voc", "coco", "mmseg"]
 
@@ -63,9 +62,8 @@ def export(run: Run, recipe: str, layout: str, folder: Path) -> dict[str, int]:
 def _items(run: Run, recipe: str) -> Iterator[Item]:
     rows = [
         row
-        for row in run.rows(["train", "val"])
-        if not skip_reason(run, recipe, row, ("saliency", "maps", "masks"))
-        and (row.split == "train" or row.mask)
+        for row in rows_with_masks(run, recipe, ["train", "val"])
+        if row.split == "train" or row.mask
     ]
     with ProgressReport(f"export {recipe}", len(rows)) as progress:
         for row in rows:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_digest
 from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
+from ws3.jobs.runner import UPSTREAM, skip_reason
 from ws3.masks.png import read_mask, read_text
 from ws3.store.maps import MapStore
 
@@ -37,6 +39,12 @@ def check_model(path: Path, receipt: Mapping[str, Any], command: str) -> None:
             f"{path}: this file is missing, damaged or not the one that the run made; make it "
             f"with: {command}"
         )
+
+
+def rows_with_masks(run: Run, recipe: str, splits: Iterable[str]) -> list[ImageRow]:
+    """Return the images of some splits that have a pseudo-mask, none of its stages passed over."""
+    stages: tuple[Stage, ...] = (*UPSTREAM["masks"], "masks")
+    return [row for row in run.mapped_rows(splits) if not skip_reason(run, recipe, row, stages)]
 
 
 def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:

@@ -18,10 +18,9 @@ from ws3.files import file_digest, remove_leftovers, write_json
 from ws3.jobs.fingerprints import Fingerprints, fingerprint
 from ws3.jobs.lease import Lease
 from ws3.jobs.run import Run, read_json
-from ws3.jobs.runner import skip_reason
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import processes_for, train
-from ws3.stages.inputs import read_pseudo_mask
+from ws3.stages.inputs import read_pseudo_mask, rows_with_masks
 
 _log = logging.getLogger(__name__)
 
@@ -96,11 +95,7 @@ def _train_unless_done(run: Run, recipe: str) -> None:
 
 def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
     """Return the images of the train split that have a mask to learn from."""
-    rows = [
-        row
-        for row in run.mapped_rows(["train"])
-        if not skip_reason(run, recipe, row, ("saliency", "maps", "masks"))
-    ]
+    rows = rows_with_masks(run, recipe, ["train"])
     return [row for row in rows if row.mask] if recipe == GROUND_TRUTH else rows
 
 
