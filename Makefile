@@ -36,7 +36,7 @@ FINAL := cam gradient crops_20 contrast_crops
 study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ and weights/>
 	test -f "$(DATA)/pascal10/labels.csv" || { echo 'make study DATA=FOLDER: $(DATA)/pascal10/labels.csv is not there' >&2; exit 2; }
 	set -e; for seed in $(SEEDS); do \
-		targets=$$([ $$seed = $(firstword $(SEEDS)) ] && echo all || echo $(FINAL:%=$(STUDY)$$seed/evaluation/%.json)); \
+		targets=$$([ $$seed = $(firstword $(SEEDS)) ] && echo $(STUDY)$$seed/report/index.html || echo $(FINAL:%=$(STUDY)$$seed/evaluation/%.json)); \
 		$(BIN)/snakemake --configfile config/studies/pascal10.yaml --config run=pascal10_seed$$seed seed=$$seed \
 			dataset='{root: "$(DATA)/pascal10"}' \
 			classifier='{weights: "$(DATA)/weights/mobilenet_v2_imagenet1k.pth"}' -- $$targets; \
