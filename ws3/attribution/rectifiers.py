@@ -49,10 +49,14 @@ class _Rectify(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inputs,) = ctx.saved_tensors
-        slope = torch.sigmoid(inputs * ctx.sharpness)
-        if ctx.ceiling < float("inf"):
-            slope = slope - torch.sigmoid((inputs - ctx.ceiling) * ctx.sharpness)
-        return gradients[0] * slope, None, None
+        result = torch.empty_like(inputs)
+        # Sample by sample and in place: what is in between then stays in the processor's cache.
+        for values, gradient, out in zip(inputs, gradients[0], result, strict=True):
+            torch.mul(values, ctx.sharpness, out=out).sigmoid_()
+            if ctx.ceiling < float("inf"):
+                out -= values.sub(ctx.ceiling).mul_(ctx.sharpness).sigmoid_()
+            out *= gradient
+        return result, None, None
 
 
 def smoothed(network: nn.Module, sharpness: float, architecture: str) -> nn.Module:
