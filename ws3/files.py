@@ -149,7 +149,16 @@ def _replace_folder(new: Path, path: Path) -> None:
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, or an empty string if it isn't there."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except FileNotFoundError:
         return ""
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        OSError: if it can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

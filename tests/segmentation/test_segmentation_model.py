@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ws3.errors import Ws3Error
-from ws3.segmentation.files import read_tensors, write_tensors
 from ws3.segmentation.model import load_model, save_model
 from ws3.segmentation.networks import build
 from ws3.segmentation.prediction import predict
+from ws3.tensors import read_tensors, write_tensors
 
 CLASSES = ("cat", "dog")
 

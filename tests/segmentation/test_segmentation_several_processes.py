@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ws3.config.run import Segmentation
 from ws3.segmentation import training
 from ws3.segmentation.data import EpochSampler
-from ws3.segmentation.training import HISTORY, processes_for, train
+from ws3.segmentation.training import HISTORY, train
 
 
 class Plain(nn.Module):
@@ -80,10 +80,3 @@ def test_processes_share_every_batch(monkeypatch, processes: int) -> None:
     whole = drawn(0, 1)
     shares = [drawn(rank, processes) for rank in range(processes)]
     assert [list(chain(*parts)) for parts in zip(*shares, strict=True)] == whole
-
-
-@pytest.mark.parametrize(
-    ("gpus", "batch_size", "expected"), [(0, 8, 1), (1, 8, 1), (4, 8, 4), (3, 8, 2), (8, 7, 7)]
-)
-def test_a_batch_is_shared_equally_by_as_many_gpus_as_can(gpus, batch_size, expected) -> None:
-    assert processes_for(gpus, batch_size) == expected

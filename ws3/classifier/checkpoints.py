@@ -7,22 +7,19 @@ always read with `weights_only=True`: nothing in them is ever executed.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from ws3.classifier import networks
 from ws3.errors import Ws3Error
-from ws3.files import write_bytes
+from ws3.files import sha256
+from ws3.tensors import UnusableError, load_tensors, write_tensors
 
 FORMAT = 1
 StateDict = Mapping[str, Tensor]
@@ -90,9 +87,7 @@ def save(path: str | Path, classifier: Classifier) -> None:
             for name, value in classifier.network.state_dict().items()
         },
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_bytes(Path(path), buffer.getvalue())
+    write_tensors(Path(path), content)
 
 
 def load(path: str | Path) -> Classifier:
@@ -172,8 +167,7 @@ def load_imagenet(network: nn.Module, architecture: str) -> None:
 def digest(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(Path(path))
     except OSError as error:
         raise Ws3Error(f"{path} can't be read: {error.strerror}") from error
 
@@ -184,25 +178,21 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         Ws3Error: If the file is missing, damaged, or holds anything else.
     """
+    strange = "holds no dict of named tensors; save it with torch.save(network.state_dict(), file)"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise Ws3Error(f"{path} can't be read: {error.strerror or error}") from error
-    except pickle.UnpicklingError as error:
-        raise Ws3Error(
-            f"{path} is damaged or holds Python objects, which ws3 never loads; save only the "
-            "weights, with torch.save(network.state_dict(), file)"
-        ) from error
-    except Exception as error:  # a damaged file can make torch's reader fail in any way
-        raise Ws3Error(f"{path} is damaged or not a file of torch's; copy or save it again") from (
-            error
-        )
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise Ws3Error(
-            f"{path} holds no dict of named tensors; save it with "
-            "torch.save(network.state_dict(), file)"
-        )
-    return dict(content)
+        content = load_tensors(path)
+    except UnusableError as error:
+        wrong = {
+            "unreadable": f"can't be read: {error.detail}",
+            "code": "is damaged or holds Python objects, which ws3 never loads; save only the "
+            "weights, with torch.save(network.state_dict(), file)",
+            "damaged": "is damaged or not a file of torch's; copy or save it again",
+            "no dict": strange,
+        }[error.fault]
+        raise Ws3Error(f"{path} {wrong}") from error
+    if not all(isinstance(key, str) for key in content):
+        raise Ws3Error(f"{path} {strange}")
+    return content
 
 
 def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:

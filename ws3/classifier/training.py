@@ -6,16 +6,12 @@ the images and every augmentation are functions of seed, epoch and image alone.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +21,9 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import binary_average_precision
 from torchvision.transforms import v2
 
@@ -38,12 +33,19 @@ from ws3.config import run
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import write_bytes
+from ws3.training.batches import SharedBatches
+from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
+from ws3.training.history import write_history
+from ws3.training.processes import (
+    fit,
+    keep_statistics,
+    make_trainer,
+    mean_over_processes,
+    surroundings,
+)
 
 _CACHE_BYTES = 2**30
 _MARGIN = 1.15  # images are kept a little larger than the input, so that crops stay sharp
-_ADVICE = ("does not have many workers", "no `val_dataloader`", "LeafSpec", "srun", "not empty")
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 log = logging.getLogger(__name__)
 Metrics = dict[str, float | None]
@@ -77,6 +79,7 @@ def train(
     device: torch.device,
     progress: bool = False,
     workers: int | None = None,
+    processes: int = 1,
 ) -> Trained:
     """Train a multi-label classifier: binary cross-entropy, AdamW, one learning-rate cycle.
 
@@ -95,7 +98,12 @@ def train(
         folder: Gets `last.ckpt`, from which the same training resumes, and `metrics.csv`.
         device: Where to train.
         progress: Whether to draw a progress bar.
-        workers: Processes that decode and augment; None chooses. The result doesn't depend on it.
+        workers: Processes that decode and augment, for each that trains; None chooses. The result
+            doesn't depend on it.
+        processes: How many train together, each on a GPU of its own (or all on the CPU); must
+            divide the batch size. They share every batch, so their number changes the outcome by
+            no more than rounding and dropout; only on the CPU are batch statistics, where they
+            are learned, those of a process's share.
 
     Raises:
         Ws3Error: If there is nothing to train on, weights don't fit, an image can't be decoded,
@@ -106,24 +114,20 @@ def train(
     if not rows:
         raise Ws3Error("the dataset has no usable training image; check dataset.train and labels")
     folder.mkdir(parents=True, exist_ok=True)
+    on_gpu = device.type != "cpu"
     if workers is None:
-        workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-    size = config.input_size
-    last = folder / "last.ckpt"
-    with _quiet_and_as_before():
-        pl.seed_everything(seed, verbose=False)
-        start = checkpoints.start(config.architecture, classes, size, config.weights)
-        training = _Photographs(rows, classes, round(_MARGIN * size), _augmentation(size, config))
-        validation = _Photographs(val_rows, classes, size, None)
-        steps = -(-len(rows) // config.batch_size) * config.epochs
+        workers = min(8, max(1, (os.cpu_count() or 1) // processes)) if on_gpu else 0
+    last = folder / CHECKPOINT
+    with surroundings(seed, device):
+        start = checkpoints.start(config.architecture, classes, config.input_size, config.weights)
+        order = _Order(len(rows), config.batch_size, seed, processes)
         identity = _identity(rows, val_rows, classes, config, seed)
-        module = _Module(start, config, seed, steps, folder, identity)
-        trainer = pl.Trainer(
-            accelerator="cpu" if device.type == "cpu" else "gpu",
-            devices=1,
-            max_epochs=config.epochs,
-            precision="32-true" if device.type == "cpu" else "bf16-mixed",
-            deterministic=True if device.type == "cpu" else "warn",
+        module = _Module(start, config, seed, order, folder, identity)
+        trainer = make_trainer(
+            device,
+            processes,
+            folder,
+            progress=progress,
             callbacks=[
                 ModelCheckpoint(
                     folder,
@@ -132,71 +136,30 @@ def train(
                     enable_version_counter=False,
                 )
             ],
-            default_root_dir=folder,
-            plugins=[LightningEnvironment()],  # also inside a Slurm job: it is one process
-            logger=False,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
+            max_epochs=config.epochs,
+            precision="bf16-mixed" if on_gpu else "32-true",
+            deterministic="warn" if on_gpu else True,
         )
-        trainer.fit(
-            module,
-            DataLoader(
-                training, config.batch_size, sampler=_Order(len(rows), seed), num_workers=workers
-            ),
-            DataLoader(validation, 1, num_workers=workers) if val_rows else None,
-            ckpt_path=last if _resumable(last, identity) else None,
-            weights_only=True,
-        )
+        data = _Data(rows, val_rows, classes, config, order, workers)
+        fit(trainer, module, data, last if _resumable(last, identity) else None)
+    if processes > 1:
+        # The processes leave their weights with this one's module, but not what else it knew.
+        module.on_load_checkpoint(read_checkpoint(last))
     module.network.cpu().eval()
     return Trained(start, module.epochs[-1], tuple(module.epochs))
 
 
-@contextmanager
-def _quiet_and_as_before() -> Iterator[None]:
-    """Silence Lightning's advice, and undo its switch of torch's determinism afterwards."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    settings: Any = torch.utils.deterministic  # its parts are unknown to type checkers
-    fill = settings.fill_uninitialized_memory
-    # Every new tensor would be filled with NaN first, which costs a third of a step.
-    settings.fill_uninitialized_memory = False
-    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in chatter]
-    for logger in chatter:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for message in _ADVICE:
-                warnings.filterwarnings("ignore", message=f".*{message}")
-            yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        settings.fill_uninitialized_memory = fill
-        for logger, level in zip(chatter, levels, strict=True):
-            logger.setLevel(level)
-
-
-class _Order(Sampler[tuple[int, int]]):
+class _Order(SharedBatches):
     """Each epoch's permutation of the images, and a seed for each image's augmentation."""
 
-    def __init__(self, images: int, seed: int) -> None:
-        self.images = images
+    def __init__(self, images: int, batch_size: int, seed: int, processes: int) -> None:
+        super().__init__(images, batch_size, processes)
         self.seed = seed
-        self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch, also when it resumes."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.images
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        seeds = generator.integers(2**62, size=self.images)
-        for index in generator.permutation(self.images):
-            yield int(index), int(seeds[index])
+    def draw(self, epoch: int) -> list[tuple[int, int]]:
+        generator = np.random.default_rng([self.seed, epoch])
+        seeds = generator.integers(2**62, size=self.length)
+        return [(int(index), int(seeds[index])) for index in generator.permutation(self.length)]
 
 
 class _Photographs(Dataset[tuple[Tensor, Tensor]]):
@@ -208,6 +171,7 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         classes: Sequence[str],
         short_side: int,
         augmentation: v2.Transform | None,
+        processes: int = 1,
     ) -> None:
         self.paths = [row.path for row in rows]
         self.short_side = short_side
@@ -220,7 +184,8 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
             short_side**2 * max(row.width, row.height) / max(1, min(row.width, row.height))
             for row in rows
         )
-        if 3 * pixels <= _CACHE_BYTES:
+        # Several processes have no more memory than one.
+        if 3 * pixels <= _CACHE_BYTES // processes:
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
                 self.cache = list(pool.map(self._read, self.paths))
 
@@ -256,6 +221,46 @@ def _augmentation(size: int, config: run.Classifier) -> v2.Transform:
     )
 
 
+class _Data(pl.LightningDataModule):
+    """The images of a process, read only there: they are too many to be handed over."""
+
+    def __init__(
+        self,
+        rows: Sequence[ImageRow],
+        val_rows: Sequence[ImageRow],
+        classes: Sequence[str],
+        config: run.Classifier,
+        order: _Order,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.rows = rows
+        self.val_rows = val_rows
+        self.classes = classes
+        self.config = config
+        self.order = order
+        self.workers = workers
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Return this process's share of every batch."""
+        size = self.config.input_size
+        augmentation = _augmentation(size, self.config)
+        images = self._photographs(self.rows, round(_MARGIN * size), augmentation)
+        return DataLoader(images, self.order.share, sampler=self.order, num_workers=self.workers)
+
+    def val_dataloader(self) -> Any:
+        """Return all validation images: each process sees them all, and has the same figures."""
+        if not self.val_rows:
+            return []
+        images = self._photographs(self.val_rows, self.config.input_size, None)
+        return DataLoader(images, 1, num_workers=self.workers)
+
+    def _photographs(
+        self, rows: Sequence[ImageRow], short_side: int, augmentation: v2.Transform | None
+    ) -> _Photographs:
+        return _Photographs(rows, self.classes, short_side, augmentation, self.order.processes)
+
+
 class _Module(pl.LightningModule):
     """The network, its loss, optimiser and figures."""
 
@@ -267,7 +272,7 @@ class _Module(pl.LightningModule):
         start: Classifier,
         config: run.Classifier,
         seed: int,
-        steps: int,
+        order: _Order,
         folder: Path,
         identity: str,
     ) -> None:
@@ -275,7 +280,7 @@ class _Module(pl.LightningModule):
         self.network = start.network.to(memory_format=torch.channels_last)
         self.config = config
         self.seed = seed
-        self.steps = steps
+        self.order = order
         self.folder = folder
         self.identity = identity
         self.epochs: list[Metrics] = []
@@ -302,8 +307,9 @@ class _Module(pl.LightningModule):
             rate = config.learning_rate * config.backbone_rate
             groups.append({"params": backbone, "lr": rate})
         optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        steps = -(-self.order.length // config.batch_size) * config.epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, [group["lr"] for group in groups], self.steps, cycle_momentum=False
+            optimizer, [group["lr"] for group in groups], steps, cycle_momentum=False
         )
         return {
             "optimizer": optimizer,
@@ -315,16 +321,14 @@ class _Module(pl.LightningModule):
         if self.config.backbone_rate == 0:
             self.network.eval()
         elif self.config.weights is not None:
-            for module in self.network.modules():
-                if isinstance(module, _BATCH_NORMS):
-                    module.eval()
+            keep_statistics(self.network)
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Seed dropout by the step, so that a resumed training draws the same."""
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step + 50_021 * self.global_rank)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch, or of this process's share of it, weighted."""
         images, labels = batch
         smooth = self.config.label_smoothing
         targets = labels * (1 - 2 * smooth) + smooth
@@ -334,6 +338,7 @@ class _Module(pl.LightningModule):
                 f"the classifier's loss became {loss.item()} in epoch {self.current_epoch + 1}; "
                 "lower classifier.learning_rate, or check the starting weights"
             )
+        loss = loss * self.order.weight(index)
         self.losses.append(loss.detach())
         return loss
 
@@ -344,7 +349,7 @@ class _Module(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Sum the epoch up, after its validation and before its checkpoint."""
         metrics: Metrics = {
-            "train_loss": float(torch.stack(self.losses).mean()),
+            "train_loss": float(mean_over_processes(torch.stack(self.losses).mean())),
             "val_loss": None,
             "val_map": None,
         }
@@ -356,7 +361,8 @@ class _Module(pl.LightningModule):
         self.losses.clear()
         self.validated.clear()
         self.epochs.append(metrics)
-        write_metrics(self.folder / "metrics.csv", self.epochs)
+        if self.trainer.is_global_zero:
+            write_metrics(self.folder / "metrics.csv", self.epochs)
         log.info("epoch %d of %d: %s", len(self.epochs), self.config.epochs, metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -388,12 +394,8 @@ def mean_average_precision(logits: Tensor, labels: Tensor) -> float | None:
 
 def write_metrics(path: Path, epochs: Sequence[Metrics]) -> None:
     """Write one line an epoch: `epoch,train_loss,val_loss,val_map`; undefined ones are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", *epochs[0]])
-    for number, metrics in enumerate(epochs, start=1):
-        writer.writerow([number, *metrics.values()])
-    write_bytes(path, text.getvalue().encode())
+    lines = [{"epoch": number, **metrics} for number, metrics in enumerate(epochs, start=1)]
+    write_history(path, lines)
 
 
 def _identity(
@@ -415,11 +417,8 @@ def _identity(
 
 
 def _resumable(path: Path, identity: str) -> bool:
-    """Whether a whole checkpoint of this very training is there."""
-    if not path.is_file():
-        return False
+    """Whether a whole checkpoint of this very training is there; a damaged one is replaced."""
     try:
-        found = checkpoints.read(path).get("ws3", {}).get("identity")
+        return resumable(path, identity)
     except Ws3Error:
         return False
-    return bool(found == identity)

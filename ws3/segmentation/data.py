@@ -6,19 +6,20 @@ of loader processes changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
-from torch.utils.data import Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.errors import Ws3Error
 from ws3.masks.png import read_mask
+from ws3.training.batches import SharedBatches
 
 IGNORED = 255
 MEAN = (0.485, 0.456, 0.406)
@@ -155,13 +156,11 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
             )
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
+class EpochSampler(SharedBatches):
     """Shuffled (epoch, index) pairs that fill whole batches.
 
     The images left over at an epoch's end are dropped (others each epoch), because batch
     normalisation can't learn from one image alone; fewer images than a batch are repeated.
-
-    Where several processes train together, each draws its share of every batch.
 
     Args:
         images: Number of images.
@@ -172,22 +171,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __init__(self, images: int, batch_size: int, seed: int, processes: int = 1) -> None:
         self.population = max(images, batch_size)
-        self.length = self.population // batch_size * batch_size
+        super().__init__(self.population // batch_size * batch_size, batch_size, processes)
         self.seed = seed
-        self.epoch = 0
-        self.processes = processes
-        self.share = batch_size // processes
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch to draw; Lightning calls this before each one."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch]))
+    def draw(self, epoch: int) -> list[tuple[int, int]]:
+        """Return the epoch's pairs, batch after batch."""
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch]))
         drawn = rng.permutation(self.population)[: self.length]
-        rank = distributed.get_rank() if self.processes > 1 else 0
-        for index in drawn.reshape(-1, self.processes, self.share)[:, rank].flat:
-            yield self.epoch, int(index)
-
-    def __len__(self) -> int:
-        return self.length // self.processes
+        return [(epoch, int(index)) for index in drawn]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ws3.errors import Ws3Error
 from ws3.segmentation.data import MEAN, STD
-from ws3.segmentation.files import read_tensors, write_tensors
 from ws3.segmentation.networks import ARCHITECTURES, build
+from ws3.tensors import read_tensors, write_tensors
 
 FORMAT = 1
 

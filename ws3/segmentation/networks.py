@@ -17,7 +17,7 @@ from torchvision.models.segmentation import LRASPP, DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from ws3.errors import Ws3Error
-from ws3.segmentation.files import read_tensors
+from ws3.tensors import read_tensors
 
 ARCHITECTURES = (
     "deeplabv3_resnet50",

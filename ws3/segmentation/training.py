@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor, distributed, nn
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.optim.swa_utils import AveragedModel
@@ -29,14 +23,20 @@ from torch.utils.data import DataLoader
 
 from ws3.config.run import Segmentation
 from ws3.errors import Ws3Error
-from ws3.files import write_bytes
 from ws3.segmentation.data import IGNORED, EpochSampler, PseudoMaskDataset
-from ws3.segmentation.files import read_tensors, write_tensors
 from ws3.segmentation.networks import build
+from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
+from ws3.training.history import write_history
+from ws3.training.processes import (
+    fit,
+    keep_statistics,
+    make_trainer,
+    mean_over_processes,
+    surroundings,
+)
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "last.ckpt"
 HISTORY = "training.csv"
 _NEW_LAYERS_RATE = 10.0  # of a new head on a pretrained backbone, relative to the backbone's
 _POLY_POWER = 0.9
@@ -84,15 +84,7 @@ def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
     total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
     # The mean that torch itself would take is 0/0 = NaN where every pixel is ignored.
     labelled = (labels != IGNORED).sum().clamp(min=1)
-    return total / _mean_over_processes(labelled)
-
-
-def _mean_over_processes(value: Tensor) -> Tensor:
-    if not distributed.is_initialized():
-        return value
-    mean = value.detach().double()
-    distributed.all_reduce(mean)
-    return mean / distributed.get_world_size()
+    return total / mean_over_processes(labelled)
 
 
 class SegmentationTask(LightningModule):
@@ -169,9 +161,7 @@ class SegmentationTask(LightningModule):
         self._started = time.monotonic()
         self.network.train()
         if self.config.weights is not None:
-            for layer in self.network.get_submodule("backbone").modules():
-                if isinstance(layer, nn.BatchNorm2d):
-                    layer.eval()
+            keep_statistics(self.network.get_submodule("backbone"))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch of images (N, 3, S, S) and labels (N, S, S).
@@ -204,7 +194,7 @@ class SegmentationTask(LightningModule):
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise self._diverged("the last step")
         figures = torch.tensor([self._loss, self._right, self._labelled], dtype=torch.float64)
-        loss, right, labelled = _mean_over_processes(figures.to(self.device)).tolist()
+        loss, right, labelled = mean_over_processes(figures.to(self.device)).tolist()
         if labelled == 0:
             raise Ws3Error(
                 f"no pixel of training epoch {self.current_epoch + 1} has a label: the "
@@ -219,7 +209,7 @@ class SegmentationTask(LightningModule):
         )
         self.history.append(epoch)
         if self.trainer.is_global_zero:
-            _write_history(self.folder / HISTORY, self.history)
+            write_history(self.folder / HISTORY, [asdict(epoch) for epoch in self.history])
         self.trainer.save_checkpoint(self.folder / CHECKPOINT)
         seconds = time.monotonic() - self._started
         log.info(
@@ -278,25 +268,6 @@ class _Batches(LightningDataModule):
         )
 
 
-class _SafeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, but replaced in one step and read without unpickling code."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        write_tensors(Path(path), checkpoint)
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return _read_checkpoint(Path(path))
-
-
-def processes_for(gpus: int, batch_size: int) -> int:
-    """Return how many processes train on so many GPUs: the most that share a batch equally."""
-    return max(number for number in range(1, max(gpus, 1) + 1) if batch_size % number == 0)
-
-
 def train(
     pairs: Sequence[tuple[str | Path, str | Path]],
     classes: int,
@@ -342,16 +313,10 @@ def train(
         raise Ws3Error("there is no pseudo-mask to train on; run `ws3 masks` first")
     folder.mkdir(parents=True, exist_ok=True)
     identity = _identity(pairs, classes, config, seed, fingerprint)
-    resumed = _resumable(folder / CHECKPOINT, identity)
-    on_gpu = torch.device(device).type == "cuda"
-    with (
-        torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []),
-        warnings.catch_warnings(),
-    ):
-        # Advice to developers (few loader processes, unusual logging interval), not to users.
-        warnings.filterwarnings("ignore", module="lightning")
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        torch.manual_seed(seed)
+    resumed = resumable(folder / CHECKPOINT, identity)
+    place = torch.device(device)
+    on_gpu = place.type == "cuda"
+    with surroundings(seed, place):
         # A resumed network needs no weights file any more: all of it is in the checkpoint.
         network = build(config.architecture, classes + 1, None if resumed else config.weights)
         for layer in network.modules():
@@ -362,42 +327,28 @@ def train(
         network.to(memory_format=torch.channels_last)
         task = SegmentationTask(network, config, seed, identity, folder)
         batches = _Batches(pairs, classes, config, seed, workers, processes)
-        trainer = Trainer(
-            accelerator="gpu" if on_gpu else "cpu",
-            devices=processes,
-            strategy="ddp_spawn" if processes > 1 else "auto",
-            sync_batchnorm=on_gpu and processes > 1,
-            precision=_gpu_precision() if on_gpu else "32-true",
+        trainer = make_trainer(
+            place,
+            processes,
+            folder,
+            progress=progress,
+            callbacks=[TQDMProgressBar()] if progress else [],
             max_epochs=config.epochs,
+            precision=_gpu_precision() if on_gpu else "32-true",
             accumulate_grad_batches=config.accumulate,
             gradient_clip_val=None if config.weights is None else _LARGEST_GRADIENT,
-            # The environment is named lest Lightning, inside a Slurm job, takes charge of it.
-            plugins=[LightningEnvironment(), _SafeCheckpointIO()],
-            callbacks=[TQDMProgressBar()] if progress else [],
-            enable_progress_bar=progress,
             enable_checkpointing=False,
-            enable_model_summary=False,
-            logger=False,
-            use_distributed_sampler=False,
-            default_root_dir=folder,
         )
         try:
-            trainer.fit(task, batches, ckpt_path=str(folder / CHECKPOINT) if resumed else None)
+            fit(trainer, task, batches, folder / CHECKPOINT if resumed else None)
         except torch.OutOfMemoryError as error:
             raise Ws3Error(
                 f"segmentation.batch_size: {config.batch_size} crops of {config.crop_size} pixels "
                 "don't fit into the GPU's memory; lower batch_size or crop_size"
             ) from error
-        except Ws3Error as error:
-            # A loader process wraps the sentence into a traceback, whose last line it is.
-            raise Ws3Error(_sentence(error)) from error
-        except ProcessRaisedException as error:
-            if "Ws3Error: " not in str(error):
-                raise
-            raise Ws3Error(_sentence(error)) from error
     if processes > 1:
         # The processes leave their weights with this one's task, but not what else it knew.
-        task.on_load_checkpoint(_read_checkpoint(folder / CHECKPOINT))
+        task.on_load_checkpoint(read_checkpoint(folder / CHECKPOINT))
     trained = task.trained.to(memory_format=torch.contiguous_format)
     return Trained(trained.cpu().eval(), tuple(task.history))
 
@@ -416,10 +367,6 @@ def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
 def _moved(decay: float, average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
     kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
     return average + (1 - kept) * (current - average)
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).rstrip().rsplit("Ws3Error: ", 1)[-1]
 
 
 def _gpu_precision() -> Any:
@@ -443,26 +390,3 @@ def _identity(
         "fingerprint": fingerprint,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    return read_tensors(path, "delete it to train from the beginning")
-
-
-def _resumable(path: Path, identity: str) -> bool:
-    """Whether a checkpoint of this very training is there."""
-    if not path.exists():
-        return False
-    if _read_checkpoint(path).get("identity") != identity:
-        log.info("%s is of another training and will be replaced", path)
-        return False
-    log.info("going on from %s", path)
-    return True
-
-
-def _write_history(path: Path, history: Sequence[Epoch]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(epoch) for epoch in history)
-    write_bytes(path, text.getvalue().encode())

@@ -15,7 +15,8 @@ from ws3.classifier.training import train
 from ws3.files import file_digest, remove_leftovers, write_json
 from ws3.jobs.fingerprints import fingerprint
 from ws3.jobs.lease import Lease
-from ws3.jobs.run import Run, read_json
+from ws3.jobs.run import Run
+from ws3.stages.trainings import processes_on, trained_already
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +38,8 @@ def train_classifier(run: Run) -> None:
 
 def _train_unless_done(run: Run) -> None:
     config, path = run.config.classifier, run.classifier_file
-    made_from, described = _fingerprint(run), path.with_suffix(".json")
-    known = read_json(described) if described.exists() else {}
-    if known.get("fingerprint") == made_from and known.get("digest") == file_digest(path):
-        _log.info("%s: trained on these images already", path)
-        write_json(run.receipt("classifier"), known)
+    made_from, receipt = _fingerprint(run), run.receipt("classifier")
+    if trained_already(path, made_from, receipt, "images"):
         return
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
@@ -60,6 +58,7 @@ def _train_unless_done(run: Run) -> None:
             folder=run.folder / "classifier",
             device=place,
             progress=sys.stderr.isatty(),
+            processes=processes_on(place, config.batch_size),
         )
         classifier, epochs = trained.classifier, len(trained.epochs)
     save(path, classifier)
@@ -72,8 +71,8 @@ def _train_unless_done(run: Run) -> None:
         "digest": file_digest(path),
         "metrics": _metrics(run, classifier, place),
     }
-    write_json(described, facts)
-    write_json(run.receipt("classifier"), facts)
+    write_json(path.with_suffix(".json"), facts)
+    write_json(receipt, facts)
 
 
 def _fingerprint(run: Run) -> str:

@@ -17,10 +17,11 @@ from ws3.errors import Ws3Error
 from ws3.files import file_digest, remove_leftovers, write_json
 from ws3.jobs.fingerprints import Fingerprints, fingerprint
 from ws3.jobs.lease import Lease
-from ws3.jobs.run import Run, read_json
+from ws3.jobs.run import Run
 from ws3.segmentation.model import save_model
-from ws3.segmentation.training import processes_for, train
+from ws3.segmentation.training import train
 from ws3.stages.inputs import read_pseudo_mask, rows_with_masks
+from ws3.stages.trainings import processes_on, trained_already
 
 _log = logging.getLogger(__name__)
 
@@ -56,19 +57,10 @@ def _train_unless_done(run: Run, recipe: str) -> None:
         seed=run.config.seed,
     )
     receipt, model = run.receipt("segmentation", recipe), run.model_file(recipe)
-    if receipt.exists() or model.exists():
-        known = read_json(model.with_suffix(".json")) if model.with_suffix(".json").exists() else {}
-        if known.get("fingerprint") == made_from and file_digest(model) == known.get("digest"):
-            _log.info("%s: trained on these masks already", model)
-            write_json(receipt, known)
-            return
+    if trained_already(model, made_from, receipt, "masks"):
+        return
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
-    # All GPUs that the scheduler lets this job see.
-    gpus = torch.cuda.device_count() if place.type == "cuda" else 0
-    processes = processes_for(gpus, settings.batch_size)
-    if gpus > 1:
-        _log.info("training on %d of %d GPUs", processes, gpus)
     trained = train(
         [(row.path, _mask_file(run, recipe, row)) for row in rows],
         len(run.index.classes),
@@ -78,7 +70,7 @@ def _train_unless_done(run: Run, recipe: str) -> None:
         place.type,
         progress=sys.stderr.isatty(),
         fingerprint=made_from,
-        processes=processes,
+        processes=processes_on(place, settings.batch_size),
     )
     save_model(model, trained.network, settings.architecture, run.index.classes)
     described = {

@@ -1,0 +1,93 @@
+"""Files of tensors: written atomically, read without unpickling code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ws3.errors import Ws3Error
+from ws3.files import write_bytes
+
+Fault = Literal["unreadable", "code", "damaged", "no dict"]
+
+
+class UnusableError(Exception):
+    """A file of tensors can't be used.
+
+    Attributes:
+        fault: `unreadable`: the system can't read it. `code`: it is damaged, or holds Python
+            objects that would have to be executed. `damaged`: torch can't read it for another
+            reason. `no dict`: it holds something else.
+        detail: The system's reason, or the type of what the file holds; else empty.
+    """
+
+    def __init__(self, fault: Fault, detail: str = "") -> None:
+        super().__init__(fault, detail)
+        self.fault = fault
+        self.detail = detail
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write a dict of tensors and plain values so that `path` is never half written.
+
+    Args:
+        path: The file; its folder is created if needed.
+        content: What `torch.load(..., weights_only=True)` can read back.
+
+    Raises:
+        Ws3Error: The file can't be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_tensors(path: str | Path) -> dict[Any, Any]:
+    """Return the dict in a file of tensors, on the CPU; nothing in it is executed.
+
+    Raises:
+        UnusableError: The file is missing, damaged, holds anything but tensors and plain values,
+            or is no dict.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UnusableError("unreadable", str(error.strerror or error)) from error
+    except pickle.UnpicklingError as error:
+        raise UnusableError("code") from error
+    # torch reports a damaged or foreign file through many more exception types (RuntimeError,
+    # EOFError, KeyError, ...); all of them mean the same to the user.
+    except Exception as error:
+        raise UnusableError("damaged") from error
+    if not isinstance(content, dict):
+        raise UnusableError("no dict", type(content).__name__)
+    return content
+
+
+def read_tensors(path: Path, advice: str) -> dict[str, Any]:
+    """Read a file of tensors that ws3 wrote, or that is named in the config.
+
+    Args:
+        path: The file.
+        advice: What the user should do if it can't be used; ends the error's sentence.
+
+    Returns:
+        The dict that the file holds, on the CPU.
+
+    Raises:
+        Ws3Error: See `load_tensors`.
+    """
+    try:
+        return load_tensors(path)
+    except UnusableError as error:
+        wrong = {
+            "unreadable": f"can't be read ({error.detail})",
+            "code": "is damaged or not a file of tensors alone",
+            "damaged": "is damaged or not a file of tensors alone",
+            "no dict": f"holds a {error.detail}, not a dict",
+        }[error.fault]
+        raise Ws3Error(f"{path} {wrong}; {advice}") from error

@@ -1,0 +1,74 @@
+"""Batches that several processes share: how many share them, and who gets which images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+from torch import distributed
+from torch.utils.data import Sampler
+
+
+def processes_for(gpus: int, batch_size: int) -> int:
+    """Return how many processes train on so many GPUs: the most that share a batch equally."""
+    return max(number for number in range(1, max(gpus, 1) + 1) if batch_size % number == 0)
+
+
+class SharedBatches(Sampler[tuple[int, int]], ABC):
+    """What a process loads in an epoch: its share of every batch.
+
+    The batches are the same whatever the number of processes. A last batch that is no whole one is
+    shared as equally as can be. A process that gets no image of it takes one of the others', which
+    counts for nothing, because all must take every step.
+
+    Args:
+        length: Images an epoch.
+        batch_size: Images a batch, over all processes.
+        processes: How many train together; must divide `batch_size`.
+    """
+
+    def __init__(self, length: int, batch_size: int, processes: int = 1) -> None:
+        if batch_size % processes:
+            raise ValueError(f"{processes} processes can't share batches of {batch_size} equally")
+        self.length = length
+        self.batch_size = batch_size
+        self.processes = processes
+        self.epoch = 0
+
+    @abstractmethod
+    def draw(self, epoch: int) -> Sequence[tuple[int, int]]:
+        """Return an epoch's `length` items, batch after batch."""
+
+    @property
+    def share(self) -> int:
+        """Images of a whole batch that go to each process."""
+        return self.batch_size // self.processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch to draw; Lightning calls this before each one, also when it resumes."""
+        self.epoch = epoch
+
+    def weight(self, batch: int) -> float:
+        """Return how much a process's mean over its share of a batch counts.
+
+        The mean over all processes of these weighted means is the mean over the whole batch.
+        """
+        images = min(self.batch_size, self.length - batch * self.batch_size)
+        first, last = self._bounds(images)
+        return (last - first) * self.processes / images
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        drawn = self.draw(self.epoch)
+        for first in range(0, self.length, self.batch_size):
+            batch = drawn[first : first + self.batch_size]
+            yield from batch[slice(*self._bounds(len(batch)))] or batch[:1]
+
+    def __len__(self) -> int:
+        whole, images = divmod(self.length, self.batch_size)
+        first, last = self._bounds(images)
+        return whole * self.share + (max(1, last - first) if images else 0)
+
+    def _bounds(self, images: int) -> tuple[int, int]:
+        """Return the first of a batch's images that is this process's, and the first that isn't."""
+        rank: int = distributed.get_rank() if self.processes > 1 else 0
+        return rank * images // self.processes, (rank + 1) * images // self.processes

@@ -1,0 +1,179 @@
+"""One training in one process or several: how it is started, kept quiet, and what it says."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from ws3.errors import Ws3Error
+from ws3.training.checkpoint import SafeCheckpointIO
+
+_ADVICE = ("does not have many workers", "no `val_dataloader`", "LeafSpec", "srun", "not empty")
+_GRACE = 2.0  # seconds
+_LEVELS = {
+    "lightning.pytorch": logging.WARNING,
+    "lightning.fabric": logging.WARNING,
+    # It warns that one process's error ends the others.
+    "torch.multiprocessing.spawn": logging.ERROR,
+}
+# The type names both a sentence of ours in a traceback and one that a loader process wrapped.
+_SENTENCE = re.compile(r"(?:^|(?<=\n))ws3\.[\w.]*Error: ")
+
+
+def make_trainer(
+    device: torch.device,
+    processes: int,
+    folder: Path,
+    *,
+    progress: bool,
+    callbacks: Sequence[Callback] = (),
+    **more: Any,
+) -> Trainer:
+    """Return Lightning's trainer of one node.
+
+    Args:
+        device: Where to train: the CPU or GPUs.
+        processes: How many train together, each on a GPU of its own (or all on the CPU).
+        folder: Where Lightning may write.
+        progress: Whether to draw a progress bar.
+        callbacks: Of the training itself.
+        more: Further arguments of Lightning's.
+    """
+    on_gpu = device.type != "cpu"
+    return Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=processes,
+        strategy="ddp_spawn" if processes > 1 else "auto",
+        sync_batchnorm=on_gpu and processes > 1,
+        # The environment is named lest Lightning, inside a Slurm job, takes charge of it.
+        plugins=[LightningEnvironment(), SafeCheckpointIO()],
+        callbacks=[_Surroundings(), *callbacks],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        logger=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        **more,
+    )
+
+
+def fit(
+    trainer: Trainer, module: LightningModule, data: LightningDataModule, resume: Path | None
+) -> None:
+    """Train, from a checkpoint if there is one.
+
+    Raises:
+        Ws3Error: Of this or any other process, as one sentence.
+        OutOfMemoryError: A GPU's memory was too small in this or any other process.
+    """
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except Ws3Error as error:
+        # A loader process wraps the sentence into a traceback, whose last line it is.
+        raise Ws3Error(_sentence(error)) from error
+    except ProcessRaisedException as error:
+        if _SENTENCE.search(str(error)):
+            raise Ws3Error(_sentence(error)) from error
+        if "torch.OutOfMemoryError: " in str(error):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
+
+
+@contextmanager
+def surroundings(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch and silence Lightning's advice; afterwards all is as before.
+
+    Random numbers, torch's determinism, log levels and warnings are the caller's again.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic  # its parts are unknown to type checkers
+    fill = settings.fill_uninitialized_memory
+    loggers = [logging.getLogger(name) for name in _LEVELS]
+    levels = [logger.level for logger in loggers]
+    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=gpus), warnings.catch_warnings():
+            _hush()
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        settings.fill_uninitialized_memory = fill
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Return the mean of a value over the processes that train together, without gradient.
+
+    In one process it is the value itself.
+    """
+    if not distributed.is_initialized():
+        return value
+    mean = value.detach().double()
+    distributed.all_reduce(mean)
+    return mean / distributed.get_world_size()
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Let batch normalisation use the statistics that it has, and not learn them."""
+    for layer in network.modules():
+        # On several GPUs Lightning has put SyncBatchNorm in its place.
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
+            layer.eval()
+
+
+def _sentence(error: Exception) -> str:
+    return _SENTENCE.split(str(error))[-1].rstrip()
+
+
+def _hush() -> None:
+    # Where torch is deterministic, every new tensor would be filled with NaN first, which costs a
+    # third of a step.
+    settings: Any = torch.utils.deterministic
+    settings.fill_uninitialized_memory = False
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    # Advice to developers (few loader processes, unusual logging interval), not to users.
+    warnings.filterwarnings("ignore", module="lightning")
+    for message in _ADVICE:
+        warnings.filterwarnings("ignore", message=f".*{message}")
+
+
+class _Surroundings(Callback):
+    """Gives a process that Lightning begins the surroundings of the one that it is begun from."""
+
+    def __init__(self) -> None:
+        self._level = logging.getLogger("ws3").getEffectiveLevel()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # The first that such a process does is to unpickle the trainer; `setup` would be too late.
+        self.__dict__.update(state)
+        _hush()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.world_size > 1 and trainer.is_global_zero:  # the others would say the same
+            logging.basicConfig(level=self._level, format="%(message)s", stream=sys.stderr)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if trainer.world_size > 1 and not isinstance(exception, Ws3Error):
+            # Where a process fails, the others lose the connection to it. Only the first error to
+            # end its process is told, and it should be the cause.
+            time.sleep(_GRACE)
