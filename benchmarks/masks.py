@@ -19,9 +19,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from measuring import entry, fastest, fastest_apart, report
 
+from ws3.config.run import Synthetic
+from ws3.datasets.drawing import draw
+from ws3.datasets.synthetic import describe
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf
 
@@ -31,16 +35,14 @@ IMAGES, ROUNDS = 48, 2
 
 
 def picture() -> tuple[np.ndarray, np.ndarray]:
-    """Return an image of two ellipses on noise, and rough score maps of them."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    image = rng.normal(110, 25, (HEIGHT, WIDTH, 3))
-    maps = []
-    for middle, colour in ((150, (200, 70, 60)), (340, (60, 80, 190))):
-        distance = ((y - 190) / 110) ** 2 + ((x - middle) / 80) ** 2
-        image[distance < 1] += np.array(colour) - 110
-        maps.append(np.exp(-distance / 2))
-    return np.clip(image, 0, 255).astype(np.uint8), np.stack(maps).astype(np.float32)
+    """Return an image of the built-in data with two classes, and rough score maps of them."""
+    config = Synthetic(kind="synthetic")
+    scenes = (describe(config, "train", number) for number in range(100))
+    scene = next(one for one in scenes if len({made.index for made in one.creatures}) == 2)
+    image, mask, _ = (drawn[:HEIGHT] for drawn in draw(scene, WIDTH))
+    objects = np.stack([mask == value for value in np.unique(mask) if value]).astype(np.float32)
+    maps = [cv2.GaussianBlur(one, None, 25) for one in objects]
+    return np.ascontiguousarray(image), np.stack([one / one.max() for one in maps])
 
 
 def ours() -> Mapping[str, Callable[[], Any]]:

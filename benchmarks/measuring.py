@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+Program = Callable[[], Mapping[str, Callable[[], Any]]]
+"""Sets a process up, and returns what to time in it, by name."""
 
 
 def fastest(sides: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
@@ -37,9 +39,7 @@ def fastest(sides: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict[str
     return best
 
 
-def fastest_apart(
-    programs: Mapping[str, Callable[[], Mapping[str, Callable[[], Any]]]], rounds: int = 5
-) -> dict[str, float]:
+def fastest_apart(programs: Mapping[str, Program], rounds: int = 5) -> dict[str, float]:
     """Return the fastest process times of sides that live in processes of their own.
 
     So each program sets its process up as its users do: the allocator, threads, imports.
@@ -48,12 +48,7 @@ def fastest_apart(
         programs: by name, a module's function that sets up and returns what to time, by name.
         rounds: how often each is timed; the programs take turns.
     """
-    context = multiprocessing.get_context("spawn")
-    pipes = []
-    for program in programs.values():
-        ours, theirs = context.Pipe()
-        context.Process(target=_serve, args=(program, theirs), daemon=True).start()
-        pipes.append(ours)
+    pipes = [_start(program) for program in programs.values()]
     best: dict[str, float] = {}
     for _ in range(rounds + 1):  # the first round warms up
         for pipe in pipes:
@@ -65,7 +60,43 @@ def fastest_apart(
     return best
 
 
-def _serve(program: Callable[[], Mapping[str, Callable[[], Any]]], pipe: Connection) -> None:
+def fastest_on_all_cores(
+    programs: Mapping[str, tuple[Program, int]], rounds: int = 5
+) -> dict[str, float]:
+    """Return the fastest wall-clock times of programs that get the whole machine in turn.
+
+    Args:
+        programs: by name, as for `fastest_apart`, and how many copies of it run at once.
+        rounds: how often each is timed, after one round to warm up.
+    """
+    pipes = {
+        name: [_start(program) for _ in range(copies)]
+        for name, (program, copies) in programs.items()
+    }
+    best = dict.fromkeys(programs, float("inf"))
+    for number in range(rounds + 1):
+        for name, copies in pipes.items():
+            began = time.monotonic()
+            for pipe in copies:
+                pipe.send("go")
+            for pipe in copies:
+                pipe.recv()
+            if number:
+                best[name] = min(best[name], time.monotonic() - began)
+    for copies in pipes.values():
+        for pipe in copies:
+            pipe.send("stop")
+    return best
+
+
+def _start(program: Program) -> Connection:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    context.Process(target=_serve, args=(program, theirs), daemon=True).start()
+    return ours
+
+
+def _serve(program: Program, pipe: Connection) -> None:
     sides = program()
     while pipe.recv() == "go":
         seconds = {}
