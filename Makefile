@@ -30,6 +30,8 @@ demo: $(READY)  ## Run the whole pipeline on the built-in pictures
 
 SEEDS := 0 1 2
 STUDY = results/pascal10_seed
+STUDY_DATA = dataset='{root: "$(DATA)/pascal10"}' \
+	classifier='{weights: "$(DATA)/weights/mobilenet_v2_imagenet1k.pth"}'
 # Every seed for these, all recipes of the study for the first.
 FINAL := cam gradient crops_20 contrast_crops
 
@@ -38,10 +40,10 @@ study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ 
 	set -e; for seed in $(SEEDS); do \
 		targets=$$([ $$seed = $(firstword $(SEEDS)) ] && echo $(STUDY)$$seed/report/index.html || echo $(FINAL:%=$(STUDY)$$seed/evaluation/%.json)); \
 		$(BIN)/snakemake --configfile config/studies/pascal10.yaml --config run=pascal10_seed$$seed seed=$$seed \
-			dataset='{root: "$(DATA)/pascal10"}' \
-			classifier='{weights: "$(DATA)/weights/mobilenet_v2_imagenet1k.pth"}' -- $$targets; \
+			$(STUDY_DATA) -- $$targets; \
 	done
 	$(BIN)/ws3 compare $(SEEDS:%=$(STUDY)%) --output results/pascal10_study
+	$(BIN)/snakemake --configfile config/studies/pascal10_segmenter.yaml --config $(STUDY_DATA)
 
 test: $(READY)  ## Run all tests, the fast ones first
 	$(BIN)/pytest -m "not slow" -n 2
