@@ -20,7 +20,7 @@ from ws3.jobs.memory import keep_freed_memory
 
 keep_freed_memory()
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,52 +38,56 @@ from ws3.stages.attributor import Attributor
 from ws3.stages.inputs import read_maps
 from ws3.stages.saliency import SaliencyWork, expected_chunks, load_image, sample_plan
 
-DROPPED = {"tf32": 13, "bf16": 16}
-"""Bits that each arithmetic drops of a float32's 23."""
+
+def as_bf16(values: Tensor) -> Tensor:
+    """Return the nearest values with 8 significant bits."""
+    return values.bfloat16().float()
 
 
-def rounded(values: Tensor, dropped: int) -> Tensor:
-    """Return the nearest float32 values whose last so many bits are 0, ties to even."""
-    bits = values.contiguous().view(torch.int32)
-    last = (bits >> dropped) & 1
-    kept = (bits + (1 << (dropped - 1)) - 1 + last) & -(1 << dropped)
-    return kept.view(torch.float32).view_as(values)
+def as_tf32(values: Tensor) -> Tensor:
+    """Return the nearest values with 11 significant bits (Veltkamp 1968)."""
+    spread = values * (2**13 + 1)
+    return spread.sub_(spread - values)
+
+
+Rounding = Callable[[Tensor], Tensor] | None
+ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {"tf32": as_tf32, "bf16": as_bf16}
 
 
 class Round(torch.autograd.Function):
     """Rounds what passes forward, backward, or both ways."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, forth: int, back: int) -> Tensor:
-        """Round by `forth` bits; 0: not at all."""
+    def forward(ctx: Any, values: Tensor, forth: Rounding, back: Rounding) -> Tensor:
+        """Round; None: not at all."""
         ctx.back = back
-        return rounded(values, forth) if forth else values.view_as(values)
+        return forth(values) if forth else values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """Round by `back` bits; 0: not at all."""
+        """Round the gradient."""
         (gradient,) = gradients
-        return (rounded(gradient, ctx.back) if ctx.back else gradient), None, None
+        return (ctx.back(gradient) if ctx.back else gradient), None, None
 
 
 @contextmanager
 def emulated(attributor: Attributor, precision: str) -> Iterator[None]:
     """Let an attributor's network compute with another arithmetic within the block."""
-    dropped = DROPPED[precision]
+    multiplied = ROUNDINGS[precision]
     # bf16 is also what is kept between the layers; tf32 only what is multiplied.
-    between = dropped if precision == "bf16" else 0
+    kept = multiplied if precision == "bf16" else None
     hooks, weights = [], []
     for part in (attributor._network.trunk, attributor._network.tail):
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 weights.append((layer.weight, layer.weight.detach().clone()))
-                layer.weight.data = rounded(layer.weight.data, dropped).view_as(layer.weight)
+                layer.weight.data = multiplied(layer.weight.data)
                 hooks += [
                     layer.register_forward_pre_hook(
-                        lambda _, inputs: (Round.apply(inputs[0], dropped, between),)
+                        lambda _, inputs: (Round.apply(inputs[0], multiplied, kept),)
                     ),
                     layer.register_forward_hook(
-                        lambda _, inputs, output: Round.apply(output, between, dropped)
+                        lambda _, inputs, output: Round.apply(output, kept, multiplied)
                     ),
                 ]
     try:
@@ -125,7 +129,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("recipe")
     parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--precisions", nargs="+", choices=list(DROPPED), default=list(DROPPED))
+    parser.add_argument("--precisions", nargs="+", choices=list(ROUNDINGS), default=list(ROUNDINGS))
     arguments = parser.parse_args()
     run, recipe = Run.open(arguments.run), arguments.recipe
     mapped = run.mapped_rows(["train"])
