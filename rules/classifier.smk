@@ -15,7 +15,7 @@ rule train_classifier:
     threads: PLAN.config.threads
     resources:
         mem_mb=growing(8000),
-        runtime=growing(240),
+        runtime=minutes(240),
         gpu=PLAN.gpu,
     params:
         run=run_folder,

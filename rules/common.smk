@@ -3,9 +3,14 @@
 # A batch job does not declare its images: its identity is the parameter `ids`, the digest of the
 # batch's index rows. What Snakemake tracks is the batch's receipt; the results themselves lie in
 # the stores, where a failed job's finished images stay.
+#
+# There can be tens of thousands of batch jobs, so their rules declare nothing that serves nothing:
+# the index comes before their inputs anyway, the receipts hold what a benchmark file would, and
+# with `tmpdir=None` they take TMPDIR as it is, rather than have it evaluated for each job.
 
 import gc
 import os
+import shlex
 from functools import cache
 from inspect import signature
 
@@ -15,7 +20,7 @@ from snakemake.exceptions import WorkflowError
 
 # Nearly all that Snakemake makes for a job lives to its end; looking for garbage among it all the
 # time takes a tenth of a large dry run.
-gc.set_threshold(100_000, 20, 20)
+gc.set_threshold(1_000_000, 20, 20)
 
 try:
     PLAN = Plan(config, look=workflow.is_main_process)
@@ -24,6 +29,7 @@ except Ws3Error as error:
     raise WorkflowError(str(error)) from None
 
 RUN = PLAN.folder
+QUEUED = workflow.resource_settings.nodes is not None
 
 
 # Not jobs: a job's inputs would make all others run again whenever these files change.
@@ -72,9 +78,20 @@ def recipe_params(method):
     return remembered(lambda wildcards: text(wildcards.recipe))
 
 
+def of_batch(command):
+    # The run's folder stands in the text: as a parameter it would be worked out for each job.
+    return (
+        f"{command} {shlex.quote(RUN)}"
+        " --recipe {wildcards.recipe:q} --batch {wildcards.batch:q} > {log} 2>&1"
+    )
+
+
 def growing(amount):
     # A job that ran out of memory or time gets more of it at the next attempt. On one machine it
     # gets what there is, and a plain number spares Snakemake two calls a job.
-    if workflow.resource_settings.nodes is None:
-        return amount
-    return remembered(lambda wildcards, attempt: amount * attempt)
+    return remembered(lambda wildcards, attempt: amount * attempt) if QUEUED else amount
+
+
+def minutes(amount):
+    # Only a queue wants to know.
+    return growing(amount) if QUEUED else None

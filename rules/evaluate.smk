@@ -16,7 +16,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=minutes(60),
     params:
         run=run_folder,
         evaluate=as_text(PLAN.evaluate_params),
@@ -39,7 +39,7 @@ rule summary:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=minutes(10),
     params:
         run=run_folder,
     shell:

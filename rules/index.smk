@@ -12,7 +12,7 @@ rule index:
         "../envs/ws3.yaml"
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=minutes(60),
     params:
         run=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         index=as_text(PLAN.index_params),

@@ -16,7 +16,7 @@ rule threshold:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(30),
+        runtime=minutes(30),
     params:
         run=run_folder,
         background=as_text(PLAN.threshold_params),
@@ -26,25 +26,21 @@ rule threshold:
 
 rule masks:
     input:
-        index=f"{RUN}/receipts/index.json",
         maps=upstream("masks", "maps"),
         threshold=f"{RUN}/thresholds/{{recipe}}.json",
     output:
         f"{RUN}/receipts/masks/{{recipe}}/{{batch}}.json",
     log:
         f"{RUN}/logs/masks/{{recipe}}/{{batch}}.log",
-    benchmark:
-        f"{RUN}/benchmarks/masks/{{recipe}}/{{batch}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=minutes(60),
+        tmpdir=None,
     params:
-        run=run_folder,
         ids=identity("masks"),
         masks=as_text(PLAN.masks_params),
     shell:
-        "ws3 masks {params.run:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
-        " > {log} 2>&1"
+        of_batch("ws3 masks")

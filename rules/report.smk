@@ -17,7 +17,7 @@ rule report:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(30),
+        runtime=minutes(30),
     params:
         run=run_folder,
     shell:

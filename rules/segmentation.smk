@@ -16,7 +16,7 @@ rule train_segmenter:
     threads: PLAN.config.threads
     resources:
         mem_mb=growing(16000),
-        runtime=growing(720),
+        runtime=minutes(720),
         gpu=PLAN.gpu,
     params:
         run=run_folder,
@@ -27,25 +27,21 @@ rule train_segmenter:
 
 rule predict:
     input:
-        index=f"{RUN}/receipts/index.json",
         model=f"{RUN}/receipts/segmentation/{{recipe}}.json",
     output:
         f"{RUN}/receipts/predictions/{{recipe}}/{{batch}}.json",
     log:
         f"{RUN}/logs/predict/{{recipe}}/{{batch}}.log",
-    benchmark:
-        f"{RUN}/benchmarks/predict/{{recipe}}/{{batch}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
         mem_mb=growing(4000),
-        runtime=growing(60),
+        runtime=minutes(60),
         gpu=PLAN.gpu,
+        tmpdir=None,
     params:
-        run=run_folder,
         ids=identity("predictions"),
         predict=as_text(PLAN.predict_params),
     shell:
-        "ws3 predict {params.run:q} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
-        " > {log} 2>&1"
+        of_batch("ws3 predict")

@@ -244,7 +244,10 @@ def test_the_journal_names_the_process(bare_run):
     run = bare_run()
     run_images(run, FakeWork(run), run.index.rows[:1])
     (entry,) = map(json.loads, run.journal_file("saliency").read_text().splitlines())
-    assert entry.keys() == {*("time", "recipe", "image", "event", "fingerprint", "seconds", "pid")}
+    assert entry.keys() == {
+        *("time", "pid", "recipe", "image", "event", "fingerprint", "seconds", "samples", "bytes")
+    }
+    assert (entry["samples"], entry["bytes"]) == (3, 10)
     assert entry["fingerprint"] == "t0-1"
     assert entry["seconds"].keys() == {"start", "load", "compute", "write"}
     assert entry["pid"] == os.getpid()

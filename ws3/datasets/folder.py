@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from ws3.config.run import Folder
@@ -49,21 +50,23 @@ def list_folder(config: Folder) -> Listing:
     if config.masks is not None:
         masks = names_in(root / config.masks, "a mask <image>.png for each image that has one")
 
-    folder = str(images)
+    folder, masks_folder = str(images), str(root / (config.masks or ""))
+    in_order = cache(lambda labels: ordered(labels, classes))
 
-    def row(image: str, split: str, labels: Iterable[str]) -> ImageRow:
+    def row(image: str, split: str, labels: tuple[str, ...]) -> ImageRow:
         candidates = files.get(image, ())
         name = candidates[0] if candidates else image
-        path = os.path.join(folder, name)  # noqa: PTH118 - for every image; Path is slow
+        # Joined as text, for every image: Path is slow.
+        path = f"{folder}{os.sep}{name}"
         mask = f"{image}.png"
-        mask_path = str(root / config.masks / mask) if config.masks and mask in masks else ""
+        mask_path = f"{masks_folder}{os.sep}{mask}" if mask in masks else ""
         problem = ""
         if len(candidates) > 1:
             problem = f"several files bear this name: {', '.join(candidates)}; leave one"
         return ImageRow(
             image=image,
             split=split,
-            labels=ordered(labels, classes),
+            labels=in_order(labels),
             path=path,
             mask=mask_path,
             stamp=row_stamp(path, mask_path),
@@ -101,6 +104,8 @@ def _read_table(path: Path) -> _Table:
     expected = "the columns image,labels, several labels joined by ';'"
     lines = read_text(path, expected).splitlines()
     rows: list[tuple[str, tuple[str, ...]]] = []
+    # Few cells differ: most images show what others show.
+    labels_of = cache(_labels)
     try:
         reader = csv.reader(lines, strict=True)
         header = [cell.strip() for cell in next(reader, [])]
@@ -110,19 +115,22 @@ def _read_table(path: Path) -> _Table:
                 f"({expected})"
             )
         for cells in reader:
-            if not any(cell.strip() for cell in cells):
+            if not "".join(cells).strip():
                 continue
             if len(cells) != 2 or not cells[0].strip():
                 raise Ws3Error(
                     f"{path}: line {reader.line_num} should have two cells, image and labels "
                     "(several labels are joined by ';'): " + ",".join(cells)
                 )
-            labels = (label.strip() for label in cells[1].split(";"))
-            image = _without_suffix(cells[0].strip())
-            rows.append((image, tuple(label for label in labels if label)))
+            rows.append((_without_suffix(cells[0].strip()), labels_of(cells[1])))
     except csv.Error as error:
         raise Ws3Error(f"{path}: no CSV table ({error}); expected here: {expected}") from error
     return rows
+
+
+def _labels(cell: str) -> tuple[str, ...]:
+    labels = (label.strip() for label in cell.split(";"))
+    return tuple(label for label in labels if label)
 
 
 def _split(config: Folder, root: Path, table: _Table) -> Mapping[str, _Table]:

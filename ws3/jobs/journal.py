@@ -29,6 +29,8 @@ class Entry:
         event: what became of it.
         fingerprint: what the result was, or was to be, made from.
         seconds: by phase; the first of a process bears the process's start.
+        samples: that were computed.
+        bytes: of the result, in memory.
     """
 
     recipe: str
@@ -36,6 +38,8 @@ class Entry:
     event: Event
     fingerprint: str
     seconds: Mapping[str, float]
+    samples: int = 0
+    bytes: int = 0
 
 
 def note(run: Run, stage: Stage, entry: Entry) -> None:
@@ -61,7 +65,8 @@ def entries(run: Run, stage: Stage) -> Iterator[Entry]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                found = json.loads(line)
+                # The lines of earlier versions lack these two.
+                found = {"samples": 0, "bytes": 0, **json.loads(line)}
                 yield Entry(*(found[name] for name in Entry.__annotations__))
             except (ValueError, KeyError, TypeError):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -166,7 +167,7 @@ def _do_image(run: Run, work: Work, row: ImageRow, tally: Tally, clock: Clock) -
             raise
         except Ws3Error as error:
             write_json(failure, {"reason": str(error)})
-            _note(run, work, row, "failed", fingerprint, clock)
+            _note(run, work, row, "failed", fingerprint, clock, Made())
             if run.config.on_bad_image == "skip":
                 tally.skipped[row.image] = str(error)
             else:
@@ -175,16 +176,24 @@ def _do_image(run: Run, work: Work, row: ImageRow, tally: Tally, clock: Clock) -
         tally.computed += 1
         tally.samples += made.samples
         tally.bytes += made.bytes
-        _note(run, work, row, "computed", fingerprint, clock)
+        _note(run, work, row, "computed", fingerprint, clock, made)
     failure.unlink(missing_ok=True)
     tally.fingerprints[row.image] = fingerprint
 
 
 def _note(
-    run: Run, work: Work, row: ImageRow, event: journal.Event, fingerprint: str, clock: Clock
+    run: Run,
+    work: Work,
+    row: ImageRow,
+    event: journal.Event,
+    fingerprint: str,
+    clock: Clock,
+    made: Made,
 ) -> None:
     seconds = {str(phase): round(spent, 3) for phase, spent in clock.since_last().items()}
-    entry = journal.Entry(work.recipe, row.image, event, fingerprint, seconds)
+    entry = journal.Entry(
+        work.recipe, row.image, event, fingerprint, seconds, made.samples, made.bytes
+    )
     journal.note(run, work.stage, entry)
 
 
@@ -216,6 +225,7 @@ def _receipt(work: Work, batch: Batch, tally: Tally, clock: Clock) -> dict[str, 
         "samples": tally.samples,
         "bytes": tally.bytes,
         "seconds": {phase: round(spent, 3) for phase, spent in clock.seconds.items()},
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "versions": {"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
     }
 

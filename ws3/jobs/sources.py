@@ -9,7 +9,7 @@ from typing import Any
 from ws3.config.run import Coco, Dataset, Folder, Synthetic, Voc
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.files import row_stamp
-from ws3.datasets.index import Listing, read_index
+from ws3.datasets.index import ImageRow, Listing, read_index
 from ws3.datasets.voc import TRAINAUG_LISTS
 from ws3.jobs.run import Run, read_json
 
@@ -33,9 +33,14 @@ def known_listing(run: Run, *, look: bool) -> Listing:
             index = read_index(run.index_file)
             if isinstance(run.config.dataset, Synthetic):
                 return index
-            rows = (replace(row, stamp=row_stamp(row.path, row.mask)) for row in index.rows)
-            return Listing(index.classes, tuple(rows))
+            return Listing(index.classes, tuple(map(_stamped, index.rows)))
     return list_dataset(run.config.dataset, run.folder)
+
+
+def _stamped(row: ImageRow) -> ImageRow:
+    """Return a row as its files are now: the same one, unless they changed."""
+    stamp = row_stamp(row.path, row.mask)
+    return row if stamp == row.stamp else replace(row, stamp=stamp)
 
 
 def signature(dataset: Dataset, folder: Path) -> dict[str, Any]:

@@ -1,28 +1,37 @@
-"""Where a run's time went, and how much of it is left: from its receipts."""
+"""Where a run's time went, and how much of it is left: from its journal.
+
+Not from its receipts: a job that finds all of its images done writes a new one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
+from ws3.config.run import Stage
+from ws3.errors import StaleResultError
+from ws3.jobs import journal
+from ws3.jobs.batches import stage_splits
 from ws3.jobs.clock import Phase
+from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
-from ws3.jobs.status import StageStatus, receipts_of, run_status
+from ws3.jobs.status import StageStatus, run_status
 
 PHASES: tuple[Phase, ...] = ("start", "load", "compute", "write")
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """The time of one stage of one recipe, as far as the receipts tell.
+    """The time of one stage of one recipe: of each image's last computation.
 
     Attributes:
         status: how far it has come.
-        jobs: that computed anything.
-        images: that they computed.
+        jobs: that began with one of these images.
+        images: that were computed, from what the run now expects.
         samples: likewise.
-        bytes: of the results that they computed, in memory.
-        seconds: of these jobs together, by phase.
+        bytes: of their results, in memory.
+        seconds: of all of them together, by phase; the jobs' starts are among them.
     """
 
     status: StageStatus
@@ -59,24 +68,42 @@ class StageTime:
 def run_times(run: Run) -> Iterator[StageTime]:
     """Yield the time of every stage and recipe of a run, in the order of the data.
 
-    A job that found all of its images done tells nothing of how long they take, and is left out.
-
     Raises:
         StaleResultError: if the images are not indexed yet.
     """
-    for status in run_status(run):
-        receipts = [
-            receipt
-            for receipt in receipts_of(run, status.stage, status.recipe)
-            if receipt["computed"]
+    for stage, found in groupby(run_status(run), key=lambda status: status.stage):
+        # Where an image was computed twice from the same things, the later entry stays.
+        noted = {
+            (entry.recipe, entry.image, entry.fingerprint): entry
+            for entry in journal.entries(run, stage)
+            if entry.event == "computed"
+        }
+        for status in found:
+            entries = _current(run, stage, status.recipe, noted)
+            yield StageTime(
+                status,
+                jobs=sum(entry.seconds.get("start", 0.0) > 0 for entry in entries),
+                images=len(entries),
+                samples=sum(entry.samples for entry in entries),
+                bytes=sum(entry.bytes for entry in entries),
+                seconds={
+                    phase: sum(entry.seconds.get(phase, 0.0) for entry in entries)
+                    for phase in PHASES
+                },
+            )
+
+
+def _current(
+    run: Run, stage: Stage, recipe: str, noted: Mapping[tuple[str, str, str], journal.Entry]
+) -> list[journal.Entry]:
+    """Return the entry of each image whose fingerprint is the one that the run now expects."""
+    rows = run.mapped_rows(stage_splits(run.config, stage))
+    computed = {image for name, image, _ in noted if name == recipe}
+    expected = Fingerprints(run, recipe)
+    try:
+        keys = [
+            (recipe, row.image, expected.of(stage, row)) for row in rows if row.image in computed
         ]
-        yield StageTime(
-            status,
-            jobs=len(receipts),
-            images=sum(receipt["computed"] for receipt in receipts),
-            samples=sum(receipt["samples"] for receipt in receipts),
-            bytes=sum(receipt["bytes"] for receipt in receipts),
-            seconds={
-                phase: sum(receipt["seconds"][phase] for receipt in receipts) for phase in PHASES
-            },
-        )
+    except StaleResultError:
+        return []  # what they would be made from isn't there yet
+    return [noted[key] for key in keys if key in noted]
