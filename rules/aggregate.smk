@@ -8,6 +8,8 @@ rule aggregate:
         f"{RUN}/receipts/maps/{{recipe}}/{{batch}}.json",
     log:
         f"{RUN}/logs/aggregate/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/aggregate/{{recipe}}/{{batch}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: 1

@@ -5,8 +5,8 @@
 # the stores, where a failed job's finished images stay.
 #
 # There can be tens of thousands of batch jobs, so their rules declare nothing that serves nothing:
-# the index comes before their inputs anyway, the receipts hold what a benchmark file would, and
-# with `tmpdir=None` they take TMPDIR as it is, rather than have it evaluated for each job.
+# the index comes before their inputs anyway, and with `tmpdir=None` they take TMPDIR as it is,
+# rather than have it evaluated for each job.
 
 import gc
 import os

@@ -32,6 +32,8 @@ rule masks:
         f"{RUN}/receipts/masks/{{recipe}}/{{batch}}.json",
     log:
         f"{RUN}/logs/masks/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/masks/{{recipe}}/{{batch}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: 1

@@ -8,6 +8,8 @@ rule saliency:
         f"{RUN}/receipts/saliency/{{recipe}}/{{batch}}.json",
     log:
         f"{RUN}/logs/saliency/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/saliency/{{recipe}}/{{batch}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: 1

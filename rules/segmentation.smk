@@ -32,6 +32,8 @@ rule predict:
         f"{RUN}/receipts/predictions/{{recipe}}/{{batch}}.json",
     log:
         f"{RUN}/logs/predict/{{recipe}}/{{batch}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/predict/{{recipe}}/{{batch}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: 1
