@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -225,7 +224,6 @@ def _receipt(work: Work, batch: Batch, tally: Tally, clock: Clock) -> dict[str, 
         "samples": tally.samples,
         "bytes": tally.bytes,
         "seconds": {phase: round(spent, 3) for phase, spent in clock.seconds.items()},
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "versions": {"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
     }
 
