@@ -2,7 +2,7 @@
 
 Three situations: a dry run from nothing, the dry run after all is done, and the dry run after one
 in a hundred receipts vanished. `python benchmarks/dag.py` takes an hour and more, most of it to let
-Snakemake write its records; `python benchmarks/dag.py VOC` the part of it that concerns VOC. The
+Snakemake write its records; `python benchmarks/dag.py VOC COCO` only the cases of these names. The
 indices are of empty files: a dry run opens no image. The finished state has files in place of all
 results, and Snakemake's own records of them. Seconds are those of the process, as a dry run waits
 for nothing.
@@ -53,8 +53,9 @@ class Case:
     """One graph.
 
     Attributes:
-        name: of the dataset.
-        batch: images a job.
+        name: of the case.
+        dataset: whose size the index has.
+        batch: images a job; None: the program's own numbers, which differ from stage to stage.
         predictions: whether every recipe also trains a network that predicts every image; without
             it there are three per-image stages.
         seconds: not to pass, for the dry run from nothing.
@@ -62,19 +63,22 @@ class Case:
     """
 
     name: str
-    batch: int
+    dataset: str
+    batch: int | None
     predictions: bool
     seconds: float
     megabytes: float
 
 
 CASES = [
-    Case("VOC", 64, False, 6, 250),
-    Case("VOC", 64, True, 6, 250),
-    Case("COCO", 256, False, 8, 600),
-    Case("COCO", 256, True, 8, 600),
-    Case("COCO", 64, False, 25, 600),
-    Case("COCO", 64, True, 25, 600),
+    Case("VOC", "VOC", None, False, 6, 250),
+    Case("VOC", "VOC", None, True, 6, 250),
+    Case("COCO", "COCO", None, False, 25, 600),
+    Case("COCO", "COCO", None, True, 25, 600),
+    Case("COCO-256", "COCO", 256, False, 8, 600),
+    Case("COCO-256", "COCO", 256, True, 8, 600),
+    Case("VOC-64", "VOC", 64, False, 6, 250),
+    Case("COCO-64", "COCO", 64, False, 25, 600),
 ]
 
 
@@ -105,9 +109,10 @@ def main() -> None:
         try:
             for situation, found in _measure(folder, case).items():
                 stages = "four" if case.predictions else "three"
+                batches = "default batches" if case.batch is None else f"batches of {case.batch}"
                 title = (
-                    f"{situation}, {case.name}, {SIZES[case.name]} images, 5 recipes, "
-                    f"{stages} stages, batches of {case.batch}, {found.jobs} jobs"
+                    f"{situation}, {case.dataset}, {SIZES[case.dataset]} images, 5 recipes, "
+                    f"{stages} stages, {batches}, {found.jobs} jobs"
                 )
                 print(title, found, flush=True)
                 for value, limit, unit in (
@@ -137,7 +142,7 @@ def _measure(folder: Path, case: Case) -> dict[str, DryRun]:
 def _begin(folder: Path, case: Case) -> Path:
     images = folder / "data/images"
     images.mkdir(parents=True)
-    ids = [f"image_{number:06}" for number in range(SIZES[case.name])]
+    ids = [f"image_{number:06}" for number in range(SIZES[case.dataset])]
     for image in ids:
         (images / f"{image}.jpg").touch()
     lines = "".join(f"{image},cat;dog\n" for image in ids)
@@ -149,7 +154,7 @@ def _begin(folder: Path, case: Case) -> Path:
         "reference_recipe": RECIPES[0],
         "segmentation": {"recipes": RECIPES if case.predictions else []},
         "evaluation": {"splits": ["train"]},
-        "images_per_job": case.batch,
+        **({} if case.batch is None else {"images_per_job": case.batch}),
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))

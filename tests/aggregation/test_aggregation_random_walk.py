@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
 
 from ws3.aggregation.combine import combine
-from ws3.aggregation.random_walk import random_walk, transition
+from ws3.aggregation.random_walk import principal_axes, random_walk, transition
 from ws3.config.recipes import Aggregation, RandomWalk, Samples
 from ws3.sampling.plan import SamplePlan
 from ws3.store.saliency import SampleChunk
@@ -42,7 +43,7 @@ def dense(colours, radius, sigma):
 )
 def test_transition_equals_the_dense_matrix(height, width, radius, sigma, seed):
     colours = np.random.default_rng(seed).random((height, width, 3), np.float32)
-    sparse = transition(colours, radius, sigma)
+    sparse = transition((colours / sigma).astype(np.float32), radius)
     np.testing.assert_allclose(sparse.toarray(), dense(colours, radius, sigma), atol=1e-5)
     np.testing.assert_allclose(sparse.sum(axis=1), 1, atol=1e-5)
 
@@ -51,7 +52,7 @@ def test_two_pixels_by_hand():
     colours = np.array([[[0.0, 0.0, 0.0], [0.3, 0.0, 0.4]]], np.float32)  # 0.5 apart
     affinity = math.exp(-0.25 / (2 * 0.5**2) - 1 / (2 * 0.5**2))
     stay, go = 1 / (1 + affinity), affinity / (1 + affinity)
-    matrix = transition(colours, 1, 0.5)
+    matrix = transition(colours / np.float32(0.5), 1)
     np.testing.assert_allclose(matrix.toarray(), [[stay, go], [go, stay]], rtol=1e-6)
     image = np.array([[[0, 0, 0], [51, 0, 0]]], np.uint8)  # 0.2 apart
     affinity = math.exp(-0.04 / (2 * 0.1**2) - 2)
@@ -127,6 +128,57 @@ def test_scores_spread_over_the_object_and_not_beyond_its_edge():
     inside[10:30, 10:50] = True
     # A pixel at the edge is interpolated between the two sides.
     assert walked[0, inside].min() > 2 * walked[0, ~inside].max()
+
+
+def test_features_and_colours_add_up_by_hand():
+    image = np.array([[[0, 0, 0], [51, 0, 0]]], np.uint8)  # 0.2 apart
+    features = np.array([[[2.0, 0.0]], [[0.0, 7.0]]], np.float32)  # of length 1: sqrt 2 apart
+    unlike = 0.04 / (2 * 0.1**2) + 2 / (2 * 0.9**2)
+    affinity = math.exp(-unlike - 2)
+    stay, go = 1 / (1 + affinity), affinity / (1 + affinity)
+    walk = RandomWalk(steps=1, radius=1, stride=1, colour=0.1, features=0.9)
+    walked = random_walk(image, np.array([[[1.0, 0.0]]], np.float32), walk, features)
+    np.testing.assert_allclose(walked[0, 0], [stay, go], rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 16), st.integers(1, 6), st.integers(1, 6), st.integers(0, 9))
+def test_principal_axes_keep_the_distances_of_unit_features(channels, height, width, seed):
+    features = np.random.default_rng(seed).random((channels, height, width), np.float32)
+    features[:, 0, 0] = 0  # has no direction
+    flat = features.reshape(channels, -1)
+    lengths = np.linalg.norm(flat, axis=0)
+    unit = flat / np.where(lengths > 0, lengths, 1)
+    found = principal_axes(features).reshape(-1, height * width)
+    for vectors, other in zip(unit.T, found.T, strict=True):
+        np.testing.assert_allclose(
+            np.linalg.norm(other[:, None] - found, axis=0),
+            np.linalg.norm(vectors[:, None] - unit, axis=0),
+            atol=1e-5,
+        )
+
+
+def test_of_many_axes_the_most_telling_are_kept():
+    features = np.random.default_rng(3).random((64, 9, 11), np.float32)
+    unit = features.reshape(64, -1).T / np.linalg.norm(features.reshape(64, -1).T, axis=1)[:, None]
+    expected = PCA(16, svd_solver="full").fit(unit.astype(np.float64)).explained_variance_
+    found = principal_axes(features).reshape(16, -1).var(axis=1, ddof=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_walk_stays_where_features_are_alike_though_colours_are_too():
+    image = np.full((32, 48, 3), 90, np.uint8)
+    maps = np.zeros((1, 32, 48), np.float32)
+    maps[0, 10:20, 2:12] = 1
+    features = np.zeros((2, 4, 6), np.float32)
+    features[0, :, :3] = features[1, :, 3:] = 1
+    walk = RandomWalk(stride=2, steps=200, features=0.1)
+    walked = random_walk(image, maps, walk, features)[0]
+    assert walked[:, :20].min() > 10 * walked[:, 28:].max()
+    alone = random_walk(image, maps, RandomWalk(stride=2, steps=200))[0]
+    assert alone[:, :20].min() < 10 * alone[:, 28:].max()
+    with pytest.raises(ValueError, match="looks at features needs them"):
+        random_walk(image, maps, walk)
 
 
 def test_other_sizes_are_refused():

@@ -55,7 +55,8 @@ def test_the_smallest_configuration_is_enough():
     config = resolve(BASE)
     assert config.recipes["crops"].samples.count == 24
     assert config.recipes["full"].samples.total == 1
-    assert config.batch_size("maps") == 64
+    assert config.batch_size("saliency") == 64
+    assert config.batch_size("maps") == 512
     assert config.map_splits == ("train", "val")
 
 
@@ -397,7 +398,7 @@ def test_unions_resolve_to_the_branch_that_was_meant():
     config = resolve(data)
     assert config.masks.crf == CrfParameters(iterations=3)
     assert config.images_per_job == PerStage(masks=5)
-    assert (config.batch_size("masks"), config.batch_size("maps")) == (5, 64)
+    assert (config.batch_size("masks"), config.batch_size("maps")) == (5, 512)
 
 
 @pytest.mark.parametrize(

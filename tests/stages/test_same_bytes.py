@@ -12,6 +12,7 @@ import torch
 
 from ws3.aggregation.combine import scale, smooth
 from ws3.aggregation.random_walk import random_walk
+from ws3.classifier import checkpoints, networks
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.batches import Batch, stage_batches, stage_splits
@@ -96,12 +97,25 @@ def test_samples_added_later_give_the_bytes_of_all_at_once(small_run, samples, w
     assert contents(more.saliency_store(CROPS)) == contents(once.saliency_store(CROPS))
 
 
-def test_a_random_walk_changes_the_maps_and_no_sample(small_run):
+def features_of(run, image):
+    """The last spatial features, by the network itself, unfolded."""
+    classifier = checkpoints.load(run.classifier_file)
+    factor = classifier.input_size / min(image.shape[:2])
+    size = round(image.shape[0] * factor), round(image.shape[1] * factor)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    inputs = torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (classifier.mean, classifier.std))
+    with torch.no_grad():
+        return networks.trunk(classifier.network.eval())((inputs - mean) / std)[0].numpy()
+
+
+@pytest.mark.parametrize("walk", [{"steps": 9}, {"steps": 9, "features": 0.2}])
+def test_a_random_walk_changes_the_maps_and_no_sample(small_run, walk):
     run = small_run()
     for stage in ("saliency", "maps"):
         run_stage(run, stage)
     samples, plain = contents(run.saliency_store(CROPS)), contents(run.map_store(CROPS))
-    walking = reconfigured(run, **{f"recipes__{CROPS}__aggregation__random_walk": {"steps": 9}})
+    walking = reconfigured(run, **{f"recipes__{CROPS}__aggregation__random_walk": walk})
     row = run.index.rows[0]
     with pytest.raises(StaleResultError, match="made from other inputs"):
         read_maps(walking, CROPS, row)
@@ -115,7 +129,9 @@ def test_a_random_walk_changes_the_maps_and_no_sample(small_run):
     sums = [SaliencyStore(run.saliency_store(CROPS)).read(row.image, name) for name in "012"]
     means = sum(chunk.sums for chunk in sums) / sum(chunk.weights.astype(int) for chunk in sums)
     smoothed = smooth(means.astype(np.float32), 0.02)
-    expected = scale(random_walk(load_image(row), smoothed, settings), 99.0)
+    image = load_image(row)
+    features = features_of(run, image) if "features" in walk else None
+    expected = scale(random_walk(image, smoothed, settings, features), 99.0)
     np.testing.assert_allclose(read_maps(walking, CROPS, row), expected, atol=2e-3)
 
 

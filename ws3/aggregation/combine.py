@@ -22,6 +22,7 @@ def combine(
     aggregation: Aggregation,
     plan: SamplePlan,
     image: NDArray[np.uint8] | None = None,
+    features: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float16]:
     """Return the final maps of an image.
 
@@ -34,13 +35,14 @@ def combine(
         aggregation: the recipe's `aggregation` section.
         plan: the samples' geometry, for chunks that hold single samples.
         image: uint8 RGB (H, W, 3); only a random walk needs it.
+        features: float32 (F, h, w) of the image; only a walk that looks at them needs them.
 
     Returns:
         float16 (classes, H, W) in [0, 1].
 
     Raises:
         Ws3Error: if a pixel lies in no sample, or a value is not a finite number.
-        ValueError: if there is no image to walk over.
+        ValueError: if there is no image, or no features, to walk over.
     """
     sums: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
@@ -61,7 +63,7 @@ def combine(
     if aggregation.random_walk is not None:
         if image is None:
             raise ValueError("a random walk needs the image")
-        maps = random_walk(image, maps, aggregation.random_walk)
+        maps = random_walk(image, maps, aggregation.random_walk, features)
     return scale(maps, aggregation.scale).astype(np.float16)
 
 

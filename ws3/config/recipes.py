@@ -121,6 +121,11 @@ class RandomWalk(Section):
         description="How unlike colours may be to be walked between: standard deviation, for RGB "
         "in [0, 1].",
     )
+    features: Annotated[Float, Field(gt=0)] | None = Field(
+        None,
+        description="How unlike the classifier's last features may be, likewise, for features of "
+        "length 1; null: they play no part, and no network is run.",
+    )
 
 
 class Aggregation(Section):

@@ -240,12 +240,16 @@ class Evaluation(Section):
 
 
 class PerStage(Section):
-    """Batch sizes, one per stage."""
+    """Batch sizes, one per stage.
+
+    An image takes seconds to minutes for its saliency, and a tenth of a second or two for all that
+    follows; a job of either must be long against the seconds that its start takes.
+    """
 
     saliency: Annotated[Int, Field(ge=1)] = 64
-    maps: Annotated[Int, Field(ge=1)] = 64
-    masks: Annotated[Int, Field(ge=1)] = 64
-    predictions: Annotated[Int, Field(ge=1)] = 64
+    maps: Annotated[Int, Field(ge=1)] = 512
+    masks: Annotated[Int, Field(ge=1)] = 512
+    predictions: Annotated[Int, Field(ge=1)] = 512
 
 
 class RunConfig(Section):
@@ -268,7 +272,7 @@ class RunConfig(Section):
     segmentation: Segmentation = Field(default_factory=Segmentation)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     images_per_job: Annotated[Int, Field(ge=1)] | PerStage = Field(
-        64, description="Images a job: one number, or one per stage."
+        default_factory=PerStage, description="Images a job: one number, or one per stage."
     )
     on_bad_image: Literal["fail", "skip"] = Field(
         "fail", description="fail: stop and name them; skip: go on and list them in the report."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from ws3.aggregation.combine import combine
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
@@ -10,9 +13,13 @@ from ws3.jobs.clock import Clock
 from ws3.jobs.fingerprints import Fingerprints
 from ws3.jobs.run import Run
 from ws3.jobs.runner import Made
+from ws3.stages.inputs import check_model
 from ws3.stages.saliency import expected_chunks, load_image, sample_plan
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
+
+if TYPE_CHECKING:
+    from ws3.stages.attributor import FeatureReader
 
 
 class AggregateWork:
@@ -28,6 +35,15 @@ class AggregateWork:
         self._source.check_format()
         self._store = MapStore(run.map_store(recipe))
         self._store.create({"kind": "maps", "recipe": recipe})
+
+    @cached_property
+    def _reader(self) -> FeatureReader:
+        # torch takes seconds to import, and few recipes look at features.
+        from ws3.stages.attributor import FeatureReader
+
+        command = f"ws3 train-classifier {self._run.folder}"
+        check_model(self._run.classifier_file, self._run.classifier, command)
+        return FeatureReader(self._run)
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's maps are made from."""
@@ -70,14 +86,16 @@ class AggregateWork:
                 chunks = [self._source.read(row.image, name) for name in layout]
             except StaleResultError as error:
                 raise StaleResultError(f"{error} Repair it with: {repair}") from None
-            walks = self._settings.aggregation.random_walk is not None
-            image = load_image(row) if walks else None
+            walk = self._settings.aggregation.random_walk
+            image = None if walk is None else load_image(row)
+            reader = None if walk is None or walk.features is None else self._reader
             for chunk, numbers in zip(chunks, layout.values(), strict=True):
                 if chunk.samples != numbers:
                     raise StaleResultError(f"samples are missing; make them with: {repair}")
         with clock.phase("compute"):
+            features = None if image is None or reader is None else reader(image)
             try:
-                maps = combine(chunks, self._settings.aggregation, plan, image)
+                maps = combine(chunks, self._settings.aggregation, plan, image, features)
             except Ws3Error as error:
                 raise Ws3Error(f"{error} (recipe {self.recipe})") from None
         keep = ("image", "height", "width", "classes", "class_values", "checkpoint", "method")
