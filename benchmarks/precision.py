@@ -61,7 +61,7 @@ class Round(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, forth: Rounding, back: Rounding) -> Tensor:
         """Round; None: not at all."""
         ctx.back = back
-        return forth(values) if forth else values.view_as(values)
+        return forth(values) if forth else values.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -169,7 +169,7 @@ def main() -> None:
         ):
             title = f"{name} (emulated), {recipe}, {len(rows)} images, {what}, peer fp32"
             entries.append(entry(title, ours, peer, ours / peer, None, "mIoU"))
-    report("precision", entries)
+    report(f"precision_{recipe}", entries)
 
 
 if __name__ == "__main__":
