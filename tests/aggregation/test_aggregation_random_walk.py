@@ -213,7 +213,8 @@ from ws3.config.recipes import RandomWalk
 rng = np.random.default_rng(0)
 image = rng.integers(0, 256, (375, 500, 3)).astype(np.uint8)
 maps = rng.random((int(sys.argv[1]), 375, 500), np.float32)
-random_walk(image, maps, RandomWalk(stride=1, steps=2))
+features = rng.random((2048, 14, 19), np.float32)
+random_walk(image, maps, RandomWalk(stride=1, steps=2, features=0.2), features)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
