@@ -8,6 +8,7 @@
 # the index comes before their inputs anyway, and with `tmpdir=None` they take TMPDIR as it is,
 # rather than have it evaluated for each job.
 
+import atexit
 import gc
 import os
 import shlex
@@ -19,8 +20,9 @@ from ws3.jobs.dag import Plan, as_text
 from snakemake.exceptions import WorkflowError
 
 # Nearly all that Snakemake makes for a job lives to its end; looking for garbage among it all the
-# time takes a tenth of a large dry run.
+# time takes a tenth of a large dry run, and a last look at the end a seventh.
 gc.set_threshold(1_000_000, 20, 20)
+atexit.register(gc.freeze)
 
 try:
     PLAN = Plan(config, look=workflow.is_main_process)

@@ -20,8 +20,8 @@ def test_the_voc_configuration_plans_a_tree_in_voc_layout(voc_tree, tmp_path):
     config = yaml.safe_load((REPOSITORY / "config/voc12.yaml").read_text())
     config["dataset"]["root"] = str(root)
     jobs = planned(tmp_path, config)
-    # 130 training and 10 validation images in batches of 64: 3 and 1 batches, 6 recipes.
-    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (24, 24, 24)
+    # 130 training and 10 validation images, 6 recipes: 3 and 1 batches of 64, 1 and 1 of 512.
+    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (24, 12, 12)
     assert (jobs["train_segmenter"], jobs["predict"], jobs["evaluate"]) == (2, 2, 6)
 
 
