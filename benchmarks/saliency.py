@@ -1,10 +1,11 @@
 """The saliency hot path: ResNet-50 at 224, one thread, against Captum one crop at a time.
 
-`python benchmarks/saliency.py` takes about five minutes. Captum runs in a process of its own, set
-up as its documentation does it. The last figure gives each the whole machine as its users have it:
+`python benchmarks/saliency.py` takes about two minutes. Captum runs in a process of its own, set up
+as its documentation does it. The last figure gives each the whole machine as its users have it:
 Captum in one process with torch's own number of threads, ws3 with a process of one thread for each
-core. Efficiency is (1 + classes) x forward time / saliency time: an
-input gradient costs at least what the forward pass costs.
+core. Efficiency is (1 + classes) x forward time / saliency time: an input gradient costs at least
+what the forward pass costs. A CPU that multiplies in bf16 is also timed with a recipe's `precision:
+bf16`; what that does to the maps is for `precision.py` to say.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from measuring import entry, fastest_apart, fastest_on_all_cores, report
+
+from ws3.config.recipes import Precision
 
 BATCH, ONE_BY_ONE = 16, 4
 
@@ -52,6 +56,7 @@ def ws3() -> Mapping[str, Callable[[], Any]]:
     from ws3.attribution.gradients import gradient
     from ws3.attribution.interface import Options
     from ws3.attribution.network import AttributionNetwork
+    from ws3.attribution.precision import arithmetic
     from ws3.classifier import checkpoints
 
     torch.set_num_threads(1)
@@ -65,11 +70,24 @@ def ws3() -> Mapping[str, Callable[[], Any]]:
         with torch.inference_mode():
             network(layout)
 
-    return {
+    def saliency(classes: list[int], precision: Precision = "fp32") -> None:
+        with arithmetic(precision, network.device):
+            gradient(network, crops, classes, Options())
+
+    sides = {
         "forward": forward,
-        "one class": lambda: gradient(network, crops, [3], Options()),
-        "three classes": lambda: gradient(network, crops, [3, 7, 9], Options()),
+        "one class": lambda: saliency([3]),
+        "three classes": lambda: saliency([3, 7, 9]),
     }
+    if multiplies_bf16():
+        sides["bf16"] = lambda: saliency([3], "bf16")
+    return sides
+
+
+def multiplies_bf16() -> bool:
+    """Return whether the CPU has instructions for products in bf16; without them it is slow."""
+    cpu = Path("/proc/cpuinfo")
+    return cpu.exists() and "_bf16" in cpu.read_text()
 
 
 def hot_path() -> Mapping[str, Callable[[], Any]]:
@@ -87,6 +105,13 @@ def main() -> None:
     times = fastest_apart({"captum": captum, "ws3": ws3})
     rate = {"ws3": BATCH / times["one class"], "captum": ONE_BY_ONE / times["captum"]}
     limit = BATCH / (2 * times["forward"])
+    in_bf16 = []
+    if "bf16" in times:
+        fast = BATCH / times["bf16"]
+        title = "gradient over crops, ResNet-50 at 224, one class, precision: bf16, against Captum"
+        in_bf16 = [
+            entry(title, fast, rate["captum"], fast / rate["captum"], None, "crops per CPU-second")
+        ]
     report(
         "saliency",
         [
@@ -98,6 +123,7 @@ def main() -> None:
                 limit,
                 "crops per CPU-second",
             ),
+            *in_bf16,
             *(
                 entry(
                     f"efficiency, {name}",

@@ -138,14 +138,17 @@ def row_digest(rows: Sequence[ImageRow]) -> str:
         16 hexadecimal digits.
     """
     facts = [
-        (row.image, row.split, row.labels, _name(row.path), _name(row.mask), row.stamp)
+        (
+            row.image,
+            row.split,
+            row.labels,
+            row.path.rpartition(os.sep)[2],
+            row.mask.rpartition(os.sep)[2],
+            row.stamp,
+        )
         for row in rows
     ]
     return hashlib.sha256(json.dumps(facts).encode("ascii")).hexdigest()[:16]
-
-
-def _name(path: str) -> str:
-    return path.rpartition(os.sep)[2]
 
 
 def write_index(path: str | Path, index: Index) -> None:

@@ -231,12 +231,11 @@ class Plan:
     @cached_property
     def evaluate_params(self) -> dict[str, Any]:
         """What the figures depend on, beyond what they are computed from."""
+        splits, batches = self.config.evaluation.splits, self.batches("maps")
         return {
             "reference": self.config.reference_recipe,
-            "splits": list(self.config.evaluation.splits),
-            "images": row_digest(
-                [row for row in self.mapped if row.split in self.config.evaluation.splits]
-            ),
+            "splits": list(splits),
+            "ids": [batches.identity(name) for name in batches.names(splits)],
         }
 
     def _receipt(self, stage: Stage, recipe: str, batch: str) -> str:
