@@ -16,7 +16,7 @@ rule train_classifier:
     resources:
         mem_mb=growing(8000),
         runtime=minutes(240),
-        gpu=PLAN.gpu,
+        gpu=all_gpus(),
     params:
         run=run_folder,
         classifier=as_text(PLAN.classifier_params),

@@ -94,6 +94,12 @@ def growing(amount):
     return remembered(lambda wildcards, attempt: amount * attempt) if QUEUED else amount
 
 
+def all_gpus():
+    # Without a queue a training gets all GPUs that this machine is said to have.
+    here = workflow.global_resources.get("gpu").value
+    return PLAN.gpu if QUEUED or here is None else PLAN.gpu * here
+
+
 def minutes(amount):
     # Only a queue wants to know.
     return growing(amount) if QUEUED else None

@@ -17,7 +17,7 @@ rule train_segmenter:
     resources:
         mem_mb=growing(16000),
         runtime=minutes(720),
-        gpu=PLAN.gpu,
+        gpu=all_gpus(),
     params:
         run=run_folder,
         segmentation=recipe_params(PLAN.segmenter_params),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -55,6 +58,22 @@ def test_each_stage_may_have_its_own_batch_size(tmp_path):
     data["images_per_job"] = {"saliency": 7, "maps": 60, "masks": 11, "predictions": 60}
     jobs = planned(tmp_path, data)
     assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (3 * 37, 3 * 5, 3 * 24)
+
+
+@pytest.mark.slow
+def test_a_dry_run_needs_no_profile(tmp_path):
+    profile = ("--workflow-profile", "none")
+    assert planned(tmp_path, None, *profile) == planned(tmp_path, None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/nvidia0").exists(), reason="this machine has no GPU")
+def test_on_one_machine_a_training_waits_for_all_gpus(tmp_path):
+    done = snakemake(tmp_path, "-n", "--config", "device=cuda", "--resources", "gpu=4")
+    asked = Counter(re.findall(r"rule (\w+):(?:(?!rule).)*?gpu=(\d)", done.stdout, re.DOTALL))
+    assert asked["train_classifier", "4"] == 1, done.stdout + done.stderr
+    assert asked["train_segmenter", "4"] == 1
+    assert asked["saliency", "1"] > 1
 
 
 @pytest.mark.slow

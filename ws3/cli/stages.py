@@ -21,7 +21,7 @@ BatchNames = Annotated[
 ]
 Images = Annotated[
     list[str] | None,
-    typer.Option("--image", help="Only this image, whatever its batch; may be repeated."),
+    typer.Option("--image", help="Only this image; may be repeated. Not with --batch."),
 ]
 Processes = Annotated[
     int, typer.Option("--processes", "-p", min=1, help="Divide the batches among so many.")

@@ -38,7 +38,8 @@ class Samples(Section):
     )
     # The store's uint16 counts have 65535 for a missing chunk.
     count: Annotated[Int, Field(ge=1, le=65534)] = Field(
-        1, description="Samples an image, for crops, noise and masking."
+        1,
+        description="Samples an image, for crops, noise and masking, where the default is 24.",
     )
     samples_per_chunk: Annotated[Int, Field(ge=1)] | Literal["count"] = Field(
         10, description="Samples summed into one stored chunk; `count` keeps only the total."

@@ -69,7 +69,9 @@ class Folder(Section):
     classes: str | None = Field(
         None, description="File with one class a line, in mask order; null: sorted from labels."
     )
-    train: str | None = Field(None, description="File of training ids; null: all images.")
+    train: str | None = Field(
+        None, description="File of training ids; null: all images that `val` doesn't name."
+    )
     val: str | None = Field(None, description="File of validation ids.")
 
 
@@ -194,7 +196,9 @@ class Segmentation(Section):
         "parts: deeplabv3_mobilenet_v2 and lraspp_mobilenet_v2, the smallest.",
     )
     weights: str | None = Field(
-        None, description="Start the backbone from: imagenet, a state-dict file, or null."
+        None,
+        description="Start the backbone from: imagenet, a state-dict file, a run's classifier.pt, "
+        "or null.",
     )
     epochs: Annotated[Int, Field(ge=1)] = 20
     batch_size: Annotated[Int, Field(ge=2)] = 8

@@ -57,7 +57,8 @@ class Batches:
             return self._by_name[name]
         except KeyError:
             raise Ws3Error(
-                f"{name}: there is no such batch; `ws3 status` lists the run's batches."
+                f"{name}: there is no such batch; batches are called train-00000 and so on, or, "
+                "with one image a job, as the image"
             ) from None
 
     def holding(self, rows: Iterable[ImageRow]) -> list[Batch]:

@@ -15,9 +15,9 @@ from ws3.attribution.precision import arithmetic
 from ws3.attribution.registry import get
 from ws3.classifier import checkpoints
 from ws3.classifier.checkpoints import Classifier
-from ws3.classifier.networks import device
 from ws3.config.recipes import Recipe
 from ws3.jobs.run import Run
+from ws3.stages.gpus import own_device
 
 
 class Attributor:
@@ -31,7 +31,7 @@ class Attributor:
         """
         classifier = _classifier(run)
         self.mean, self.std = classifier.mean, classifier.std
-        self._device = device(run.config.device)
+        self._device = own_device(run.config.device)
         self._network = AttributionNetwork(
             classifier,
             self._device,

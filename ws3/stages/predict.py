@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ws3.classifier.networks import device
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.jobs.clock import Clock
@@ -19,6 +18,7 @@ from ws3.masks.crf import DenseCrf, parameters
 from ws3.masks.png import write_mask
 from ws3.segmentation.model import load_model
 from ws3.segmentation.prediction import predict
+from ws3.stages.gpus import own_device
 from ws3.stages.inputs import FINGERPRINT, check_model, current_mask
 from ws3.stages.saliency import load_image
 
@@ -37,7 +37,7 @@ class PredictWork:
         command = f"ws3 train-segmenter {run.folder} --recipe {recipe}"
         check_model(run.model_file(recipe), read_json(run.receipt("segmentation", recipe)), command)
         self._crf = parameters(run.config.segmentation.crf)
-        self._device = str(device(run.config.device))
+        self._device = str(own_device(run.config.device))
         run.prediction_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
 
     @cached_property

@@ -20,7 +20,7 @@ from ws3.stages.inputs import read_maps
 def threshold(run: Run, recipe: str) -> None:
     """Write down which background score a recipe's maps are cut with, and how it was chosen.
 
-    A tuned score is the one of 256 with the highest mIoU on the declared split.
+    A tuned score is the one of 257 with the highest mIoU on the declared split.
 
     Raises:
         Ws3Error: if the split that it must be tuned on has no ground truth.
