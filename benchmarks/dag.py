@@ -32,8 +32,8 @@ from ws3.config.load import load
 from ws3.config.run import STAGES
 from ws3.datasets.index import Index, write_index
 from ws3.files import write_json
-from ws3.jobs.dag import Plan
-from ws3.jobs.sources import signature
+from ws3.run.dataset_state import dataset_state
+from ws3.workflow.plan import Plan
 
 REPOSITORY = Path(__file__).parents[1]
 ROUNDS = 3
@@ -168,7 +168,7 @@ def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
     run = plan.run
     run.folder.mkdir(parents=True)
     write_index(run.index_file, Index(plan.listing.classes, plan.listing.rows))
-    write_json(run.index_facts, {"sources": signature(run.config.dataset, run.folder)})
+    write_json(run.index_facts, {"sources": dataset_state(run.config.dataset, run.folder)})
     predicts = bool(run.config.segmentation.recipes)
     stages = [stage for stage in STAGES if predicts or stage != "predictions"]
     receipts = [

@@ -22,10 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 from measuring import entry, fastest, fastest_apart, fastest_on_all_cores, report
+from ws3.config.dataset import Synthetic
+from ws3.datasets.synthetic.scene import describe
 
-from ws3.config.run import Synthetic
-from ws3.datasets.drawing import draw
-from ws3.datasets.synthetic import describe
+from ws3.datasets.synthetic.drawing import draw
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf
 
@@ -47,7 +47,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
 
 def ours() -> Mapping[str, Callable[[], Any]]:
     """Return what is timed of ws3, in a process set up as its jobs are."""
-    from ws3.jobs.memory import keep_freed_memory
+    from ws3.cli.memory import keep_freed_memory
     from ws3.masks.pseudo import pseudo_mask
 
     keep_freed_memory()
@@ -115,8 +115,8 @@ def processes(folder: Path) -> dict[int, float]:
     """Return the wall-clock seconds of `ws3 masks` in one process and in two."""
     from ws3.config.load import resolve
     from ws3.files import write_json
-    from ws3.jobs.fingerprints import Fingerprints
-    from ws3.jobs.run import Run
+    from ws3.run.fingerprints import Fingerprints
+    from ws3.run.folder import Run
     from ws3.stages.index import index, write_config
     from ws3.stages.threshold import threshold
     from ws3.store.maps import MapStore

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 import yaml
 from measuring import entry, report
+from ws3.datasets.synthetic.scene import CLASSES
 
 from ws3.classifier import checkpoints
-from ws3.datasets.synthetic import CLASSES
-from ws3.jobs.run import Run
-from ws3.jobs.timing import StageTime, run_times
+from ws3.run.folder import Run
+from ws3.run.timing import StageTime, run_times
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGES, CROPS = 64, 30

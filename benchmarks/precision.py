@@ -16,7 +16,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from ws3.jobs.memory import keep_freed_memory
+from ws3.cli.memory import keep_freed_memory
 
 keep_freed_memory()
 
@@ -29,14 +29,15 @@ import numpy as np
 import torch
 from measuring import entry, report
 from torch import Tensor, nn
+from ws3.run.samples import expected_chunks, load_image, sample_plan
 
 from ws3.aggregation.combine import combine
 from ws3.datasets.images import read_label_mask
-from ws3.jobs.run import Run, read_json
 from ws3.metrics.sweep import ThresholdSweep
+from ws3.run.folder import Run, read_json
+from ws3.run.results import read_maps
 from ws3.stages.attributor import Attributor
-from ws3.stages.inputs import read_maps
-from ws3.stages.saliency import SaliencyWork, expected_chunks, load_image, sample_plan
+from ws3.stages.saliency import SaliencyStage
 
 
 def as_bf16(values: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ def emulated(attributor: Attributor, precision: str) -> Iterator[None]:
 
 def check(run: Run, recipe: str, row: Any) -> None:
     """Print how far bf16 and its emulation are from fp32, relative L2 norm, on one crop."""
-    work = SaliencyWork(run, recipe)
+    work = SaliencyStage(run, recipe)
     attributor = work._attributor
     classes = [value - 1 for value in run.class_values(row)]
     size = run.recipe(recipe).samples.input_size or run.classifier["input_size"]
@@ -136,7 +137,7 @@ def main() -> None:
     rows = mapped[:: max(1, len(mapped) // arguments.images)][: arguments.images]
     chosen = read_json(run.threshold_file(recipe))["background"]["score"]
     check(run, recipe, rows[0])
-    work = SaliencyWork(run, recipe)
+    work = SaliencyStage(run, recipe)
     attributor = work._attributor
     sweeps = {
         name: ThresholdSweep(len(run.index.classes)) for name in ("fp32", *arguments.precisions)

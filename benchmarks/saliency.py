@@ -48,7 +48,7 @@ def captum(threads: int | None = 1) -> Mapping[str, Callable[[], Any]]:
 
 def ws3() -> Mapping[str, Callable[[], Any]]:
     """Set up the process as `ws3 saliency` does."""
-    from ws3.jobs.memory import keep_freed_memory
+    from ws3.cli.memory import keep_freed_memory
 
     keep_freed_memory()
     import torch
@@ -56,8 +56,8 @@ def ws3() -> Mapping[str, Callable[[], Any]]:
     from ws3.attribution.gradients import gradient
     from ws3.attribution.interface import Options
     from ws3.attribution.network import AttributionNetwork
-    from ws3.attribution.precision import arithmetic
     from ws3.classifier import checkpoints
+    from ws3.torch_setup import arithmetic
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -19,17 +19,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 from measuring import entry, fastest, report
+from ws3.aggregation.chunks import SampleChunk
 
 from ws3.classifier import checkpoints
 from ws3.config.load import resolve
-from ws3.files import file_digest, write_json
-from ws3.jobs.clock import Clock
-from ws3.jobs.run import Run
+from ws3.files import file_sha256, write_json
+from ws3.run.folder import Run
+from ws3.run.phases import PhaseTimer
 from ws3.sampling.windows import WindowSequence
 from ws3.stages.index import index
-from ws3.stages.saliency import SaliencyWork
+from ws3.stages.saliency import SaliencyStage
 from ws3.store.maps import MapStore
-from ws3.store.saliency import SaliencyStore, SampleChunk
+from ws3.store.saliency import SaliencyStore
 
 HEIGHT, WIDTH, CLASSES, SAMPLES, SIDE = 375, 500, 2, 16, 224
 
@@ -128,12 +129,12 @@ def _share(folder: Path) -> dict[str, object]:
     index(run)
     network = checkpoints.start("resnet50", list(run.index.classes), 224, None)
     checkpoints.save(run.classifier_file, network)
-    digest = file_digest(run.classifier_file)
+    digest = file_sha256(run.classifier_file)
     write_json(run.receipt("classifier"), {"digest": digest, "input_size": 224})
-    work = SaliencyWork(run, "crops")
+    work = SaliencyStage(run, "crops")
     first, *rows = run.rows(["train"])
-    work.make(first, work.fingerprint(first), Clock())  # loads the network
-    clock = Clock()
+    work.make(first, work.fingerprint(first), PhaseTimer())  # loads the network
+    clock = PhaseTimer()
     for row in rows:
         work.make(row, work.fingerprint(row), clock)
     spent = clock.seconds

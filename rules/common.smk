@@ -16,7 +16,7 @@ from functools import cache
 from inspect import signature
 
 from ws3.errors import Ws3Error
-from ws3.jobs.dag import Plan, as_text
+from ws3.workflow.plan import Plan, as_text
 from snakemake.exceptions import WorkflowError
 
 # Nearly all that Snakemake makes for a job lives to its end; looking for garbage among it all the

@@ -1,16 +1,16 @@
 # masks/<recipe>, or ground truth -> results/<run>/segmentation/<recipe>/model.pt, predictions/<image>.png
 
 
-rule train_segmenter:
+rule train_segmentation:
     input:
         index=f"{RUN}/receipts/index.json",
         masks=of_recipe(PLAN.training_masks),
     output:
         f"{RUN}/receipts/segmentation/{{recipe}}.json",
     log:
-        f"{RUN}/logs/train_segmenter/{{recipe}}.log",
+        f"{RUN}/logs/train_segmentation/{{recipe}}.log",
     benchmark:
-        f"{RUN}/benchmarks/train_segmenter/{{recipe}}.tsv"
+        f"{RUN}/benchmarks/train_segmentation/{{recipe}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: PLAN.config.threads
@@ -22,18 +22,18 @@ rule train_segmenter:
         run=run_folder,
         segmentation=recipe_params(PLAN.segmenter_params),
     shell:
-        "ws3 train-segmenter {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        "ws3 train-segmentation {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
 
 
-rule predict:
+rule predictions:
     input:
         model=f"{RUN}/receipts/segmentation/{{recipe}}.json",
     output:
         f"{RUN}/receipts/predictions/{{recipe}}/{{batch}}.json",
     log:
-        f"{RUN}/logs/predict/{{recipe}}/{{batch}}.log",
+        f"{RUN}/logs/predictions/{{recipe}}/{{batch}}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict/{{recipe}}/{{batch}}.tsv"
+        f"{RUN}/benchmarks/predictions/{{recipe}}/{{batch}}.tsv"
     conda:
         "../envs/ws3.yaml"
     threads: 1
@@ -46,4 +46,4 @@ rule predict:
         ids=identity("predictions"),
         predict=as_text(PLAN.predict_params),
     shell:
-        of_batch("ws3 predict")
+        of_batch("ws3 predictions")

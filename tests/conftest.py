@@ -69,9 +69,9 @@ def small_config(results: Path, **changes: Any) -> dict[str, Any]:
 def untrained_classifier(tmp_path_factory):
     """Return a checkpoint of a classifier with random weights, and its digest."""
     import torch
+    from ws3.datasets.synthetic.scene import CLASSES
 
     from ws3.classifier import checkpoints
-    from ws3.datasets.synthetic import CLASSES
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
@@ -83,8 +83,8 @@ def untrained_classifier(tmp_path_factory):
 def small_run(tmp_path, untrained_classifier):
     """Return a function that begins the small run: indexed, with a classifier."""
     from ws3.config.load import resolve
-    from ws3.files import file_digest, write_json
-    from ws3.jobs.run import Run
+    from ws3.files import file_sha256, write_json
+    from ws3.run.folder import Run
     from ws3.stages.index import index, write_config
 
     def begin(name: str = "results", **changes: Any) -> Run:
@@ -94,7 +94,7 @@ def small_run(tmp_path, untrained_classifier):
         run.classifier_file.write_bytes(untrained_classifier.read_bytes())
         write_json(
             run.receipt("classifier"),
-            {"digest": file_digest(run.classifier_file), "input_size": 64},
+            {"digest": file_sha256(run.classifier_file), "input_size": 64},
         )
         return run
 

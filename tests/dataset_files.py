@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ws3.datasets.palette import voc_palette
+from ws3.labels import voc_palette
 
 WIDTH, HEIGHT = 24, 16
 

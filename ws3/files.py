@@ -146,7 +146,7 @@ def _replace_folder(new: Path, path: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def file_digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, or an empty string if it isn't there."""
     try:
         return sha256(path)

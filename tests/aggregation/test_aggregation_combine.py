@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from ws3.aggregation.accumulate import Accumulator, normalised, raw_chunk
+from ws3.aggregation.chunks import SampleChunk
 from ws3.aggregation.combine import combine, scale, smooth, subtract_others
 from ws3.config.recipes import Aggregation, Samples
 from ws3.errors import Ws3Error
-from ws3.sampling.plan import COVER, SamplePlan
-from ws3.store.saliency import SampleChunk
+from ws3.sampling.plan import WHOLE_IMAGE, SamplePlan
 
 HEIGHT, WIDTH, CLASSES = 24, 36, 2
 
@@ -63,20 +63,20 @@ def by_the_formula(plan, numbers, aggregation):
                 for x in range(sample.window.width):
                     value = w * one[y, sample.window.width - 1 - x if sample.flip else x]
                     at = (c, top + y, left + x)
-                    if aggregation.reducer == "max":
+                    if aggregation.combine_samples == "max":
                         total[at] = max(total[at], value)
                     else:
                         total[at] += value
                         weight[at] += w
-    maps = total if aggregation.reducer == "max" else total / weight
+    maps = total if aggregation.combine_samples == "max" else total / weight
     return maps / maps.max(axis=(1, 2), keepdims=True)
 
 
 settings = pytest.mark.parametrize(
     "aggregation",
     [
-        Aggregation(reducer=reducer, weight=weight, normalise_samples=by)
-        for reducer, weight, by in [
+        Aggregation(combine_samples=combine_samples, weight=weight, normalise_samples=by)
+        for combine_samples, weight, by in [
             ("mean", "uniform", "none"),
             ("mean", "probability", "none"),
             ("mean", "probability", "max"),
@@ -85,7 +85,7 @@ settings = pytest.mark.parametrize(
             ("max", "probability", "mean"),
         ]
     ],
-    ids=lambda one: f"{one.reducer}-{one.weight}-{one.normalise_samples}",
+    ids=lambda one: f"{one.combine_samples}-{one.weight}-{one.normalise_samples}",
 )
 
 
@@ -123,11 +123,13 @@ def test_single_samples_give_the_maps_of_the_sums(aggregation):
 
 @given(
     splits=st.lists(st.integers(0, 14), max_size=4).map(sorted),
-    reducer=st.sampled_from(["mean", "max"]),
+    combine_samples=st.sampled_from(["mean", "max"]),
     weight=st.sampled_from(["uniform", "probability"]),
 )
-def test_a_chunk_continued_any_number_of_times_ends_with_the_same_bytes(splits, reducer, weight):
-    aggregation, plan = Aggregation(reducer=reducer, weight=weight), plan_of()
+def test_a_chunk_continued_any_number_of_times_ends_with_the_same_bytes(
+    splits, combine_samples, weight
+):
+    aggregation, plan = Aggregation(combine_samples=combine_samples, weight=weight), plan_of()
     once = accumulated(plan, range(14), aggregation)
     accumulator, done = Accumulator(aggregation, CLASSES, HEIGHT, WIDTH), 0
     for stop in [*splits, 14]:
@@ -209,8 +211,8 @@ def test_a_map_whose_percentile_is_zero_is_divided_by_its_maximum():
     "aggregation",
     [
         Aggregation(),
-        Aggregation(scale=50.0, smoothing=0.1, subtract_others=1.0),
-        Aggregation(reducer="max", normalise_samples="max"),
+        Aggregation(percentile=50.0, smoothing=0.1, subtract_others=1.0),
+        Aggregation(combine_samples="max", normalise_samples="max"),
         Aggregation(normalise_samples="mean", weight="probability"),
     ],
 )
@@ -230,11 +232,14 @@ def test_a_map_that_is_zero_stays_zero(aggregation):
     share=st.floats(0, 1),
     subtract=st.floats(0, 2),
     percentile=st.floats(1, 100),
-    reducer=st.sampled_from(["mean", "max"]),
+    combine_samples=st.sampled_from(["mean", "max"]),
 )
-def test_final_maps_lie_between_zero_and_one(share, subtract, percentile, reducer):
+def test_final_maps_lie_between_zero_and_one(share, subtract, percentile, combine_samples):
     aggregation = Aggregation(
-        reducer=reducer, smoothing=share, subtract_others=subtract, scale=percentile
+        combine_samples=combine_samples,
+        smoothing=share,
+        subtract_others=subtract,
+        percentile=percentile,
     )
     plan = plan_of()
     maps = combine([accumulated(plan, range(12), aggregation)], aggregation, plan)
@@ -261,16 +266,16 @@ def test_a_score_that_is_not_finite_is_refused(bad):
         combine([poisoned], Aggregation(), plan)
 
 
-@pytest.mark.parametrize("reducer", ["mean", "max"])
-def test_a_pixel_in_no_sample_is_refused(reducer):
-    aggregation, plan = Aggregation(reducer=reducer), plan_of(count=2)
+@pytest.mark.parametrize("combine_samples", ["mean", "max"])
+def test_a_pixel_in_no_sample_is_refused(combine_samples):
+    aggregation, plan = Aggregation(combine_samples=combine_samples), plan_of(count=2)
     assert plan.needs_cover
     chunk = accumulated(plan, [0, 1], aggregation)
     with pytest.raises(Ws3Error, match="some pixels lie in no sample"):
         combine([chunk], aggregation, plan)
     with pytest.raises(Ws3Error, match="some pixels lie in no sample"):
         combine([], aggregation, plan)
-    cover = accumulated(plan, [COVER], aggregation)
+    cover = accumulated(plan, [WHOLE_IMAGE], aggregation)
     assert combine([chunk, cover], aggregation, plan).shape == (CLASSES, HEIGHT, WIDTH)
 
 

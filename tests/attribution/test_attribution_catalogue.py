@@ -11,9 +11,9 @@ import torch
 
 from ws3.attribution import catalogue, registry
 from ws3.attribution.channels import reduce_channels
-from ws3.attribution.precision import arithmetic
 from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
+from ws3.torch_setup import arithmetic
 
 
 def test_every_listed_method_can_be_got_and_nothing_else() -> None:

@@ -26,7 +26,7 @@ from ws3.attribution import catalogue, registry
 from ws3.attribution.channels import reduce_channels
 from ws3.attribution.interface import Options
 from ws3.attribution.network import AttributionNetwork
-from ws3.attribution.rectifiers import SmoothRectifier, smoothed
+from ws3.attribution.smooth_relu import SmoothReLU, with_smooth_relu
 from ws3.classifier import networks
 from ws3.classifier.checkpoints import Classifier
 from ws3.config.recipes import Recipe
@@ -319,7 +319,7 @@ class _ByHand(nn.Module):
 @pytest.mark.filterwarnings("ignore:Input Tensor 0 did not:UserWarning")
 @pytest.mark.parametrize("method", ["gradient", "input_x_gradient", "integrated_gradients"])
 def test_a_contrast_is_the_log_odds_against_all_other_classes(resnet, inputs, method):
-    network = AttributionNetwork(resnet, fold=False, contrast=True)
+    network = AttributionNetwork(resnet, fold=False, log_odds=True)
     found = registry.get(method)(network, inputs, CLASSES, Options(values=VALUES.get(method, {})))
     expected = _one_by_one(inputs, _plain(method, _ByHand(resnet.network)))
     assert _distance(found.scores, expected) < 1e-6
@@ -331,12 +331,12 @@ def test_a_contrast_is_the_log_odds_against_all_other_classes(resnet, inputs, me
 def test_every_other_method_explains_contrasts_too(resnet, inputs, method):
     scores = [
         registry.get(method)(
-            AttributionNetwork(resnet, contrast=contrast),
+            AttributionNetwork(resnet, log_odds=log_odds),
             inputs,
             CLASSES,
             Options(values=VALUES.get(method, {})),
         ).scores
-        for contrast in (False, True)
+        for log_odds in (False, True)
     ]
     assert not torch.allclose(*scores)
     assert all(torch.isfinite(some).all() for some in scores)
@@ -346,14 +346,14 @@ def test_a_contrast_needs_a_second_class(resnet):
     single = copy.copy(resnet)
     object.__setattr__(single, "classes", ("a",))
     with pytest.raises(Ws3Error, match="the classifier has only one"):
-        AttributionNetwork(single, contrast=True)
+        AttributionNetwork(single, log_odds=True)
 
 
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"method": "cam", "target": "contrast"}, "cam has no target: contrast; .* it: gradcam, "),
-        ({"method": "deeplift", "target": "contrast"}, "deeplift has no target: contrast"),
+        ({"method": "cam", "target": "log_odds"}, "cam has no target: log_odds; .* it: gradcam, "),
+        ({"method": "deeplift", "target": "log_odds"}, "deeplift has no target: log_odds"),
         (
             {"method": "gradcam", "smooth_relu": 3},
             "no smooth_relu; these have it: gradient, input_x_gradient, integrated_gradients$",
@@ -400,7 +400,7 @@ def _forward_with(block: nn.Module, x: Tensor) -> Tensor:
 def test_a_very_sharp_smooth_relu_is_the_relu(relu):
     values = torch.linspace(-3, 9, 50, dtype=torch.float64)
     slopes = []
-    for module in (relu, smoothed(nn.Sequential(copy.deepcopy(relu)), 1e6, "test")):
+    for module in (relu, with_smooth_relu(nn.Sequential(copy.deepcopy(relu)), 1e6, "test")):
         leaf = values.clone().requires_grad_()
         slopes.append(torch.autograd.grad(module(leaf).sum(), leaf)[0])
     torch.testing.assert_close(slopes[0], slopes[1])
@@ -408,7 +408,7 @@ def test_a_very_sharp_smooth_relu_is_the_relu(relu):
 
 def test_a_capped_smooth_relu_has_the_derivative_of_its_formula():
     leaf = torch.linspace(-3, 9, 50, dtype=torch.float64, requires_grad=True)
-    (found,) = torch.autograd.grad(SmoothRectifier(6.0, 2.0)(leaf).sum(), leaf)
+    (found,) = torch.autograd.grad(SmoothReLU(6.0, 2.0)(leaf).sum(), leaf)
     formula = ((1 + (2 * leaf).exp()).log() - (1 + (2 * leaf - 12).exp()).log()) / 2
     (expected,) = torch.autograd.grad(formula.sum(), leaf)
     torch.testing.assert_close(found, expected)

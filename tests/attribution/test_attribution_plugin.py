@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ws3.config.load import resolve
-from ws3.jobs.run import Run
+from ws3.run.folder import Run
 from ws3.stages.index import write_config
 from ws3.store.saliency import SaliencyStore
 
@@ -53,7 +53,7 @@ def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
     write_config(run)
     image = run.index.rows[0].image
     ws3("saliency", run.folder, "--recipe", "energy", "--image", image)
-    ws3("aggregate", run.folder, "--recipe", "energy", "--image", image)
+    ws3("maps", run.folder, "--recipe", "energy", "--image", image)
     chunk = SaliencyStore(run.saliency_store("energy")).read(image, "0")
     assert np.isfinite(chunk.sums).all()
     assert chunk.sums.max() > 0

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from ws3.config.classifier import ClassifierConfig as Config
 
 from ws3.classifier import checkpoints, training
-from ws3.config.run import Classifier as Config
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 

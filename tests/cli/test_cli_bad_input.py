@@ -30,7 +30,7 @@ def ws3(*arguments: object) -> tuple[int, str, str]:
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.object(sys, "argv", ["ws3", *map(str, arguments)]),
-        mock.patch("ws3.jobs.memory.keep_freed_memory"),
+        mock.patch("ws3.cli.memory.keep_freed_memory"),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -120,7 +120,7 @@ def whole(tmp_path_factory, checkpoint):
     classifier = {"checkpoint": str(checkpoint), "architecture": "resnet18"}
     config = written_config(folder, photographs(folder / "photos"), classifier=classifier)
     run = folder / "results" / "tiny"
-    stages = ("saliency", "aggregate", "threshold", "masks")
+    stages = ("saliency", "maps", "threshold", "masks")
     for command in (
         ("index", "--config", config),
         ("train-classifier", run),
@@ -279,7 +279,7 @@ def test_a_run_that_is_not_there_is_named(tmp_path, command):
 
 @pytest.mark.parametrize(
     "command",
-    ["saliency", "aggregate", "threshold", "masks", "predict", "evaluate", "train-segmenter"],
+    ["saliency", "maps", "threshold", "masks", "predictions", "evaluate", "train-segmentation"],
 )
 @pytest.mark.parametrize("recipe", ["grad", "../cam"])
 def test_an_unknown_recipe_is_named_with_those_there_are(whole, command, recipe):
@@ -290,14 +290,14 @@ def test_an_unknown_recipe_is_named_with_those_there_are(whole, command, recipe)
 
 
 def test_an_unknown_batch_or_image_is_named(whole):
-    said = sentence("aggregate", whole, "--recipe", "cam", "--batch", "train-00009")
+    said = sentence("maps", whole, "--recipe", "cam", "--batch", "train-00009")
     assert said.startswith("train-00009: there is no such batch")
-    for command in [("aggregate", whole, "--recipe", "cam", "--image", "z"), ("show", whole, "z")]:
+    for command in [("maps", whole, "--recipe", "cam", "--image", "z"), ("show", whole, "z")]:
         assert sentence(*command).startswith(f"{whole / 'index.csv'}: there is no image 'z'")
 
 
 def test_arguments_that_contradict_each_other_are_refused(whole):
-    both = ("aggregate", whole, "--recipe", "cam", "--batch", "train-00000", "--image", "a")
+    both = ("maps", whole, "--recipe", "cam", "--batch", "train-00000", "--image", "a")
     assert sentence(*both) == "--image goes with neither --batch nor --processes"
     assert sentence("index") == "give either a run's folder or --config FILE"
 
@@ -307,7 +307,7 @@ def test_a_stage_that_comes_too_early_says_what_to_do(tmp_path, root):
     assert ws3("index", "--config", config)[0] == 0
     assert "ws3 train-classifier" in sentence("saliency", run, "--recipe", "cam")
     assert "run snakemake" in sentence("masks", run, "--recipe", "cam")
-    assert "run snakemake" in sentence("predict", run, "--recipe", "crops")
+    assert "run snakemake" in sentence("predictions", run, "--recipe", "crops")
     (run / "index.csv").unlink()
     assert "ws3 index" in sentence("saliency", run, "--recipe", "cam")
 
@@ -397,7 +397,7 @@ def test_an_unknown_architecture_is_named_with_a_close_one(tmp_path, root):
 
 
 @pytest.mark.parametrize(
-    ("store", "command"), [("maps", "verify"), ("saliency", "aggregate"), ("maps", "aggregate")]
+    ("store", "command"), [("maps", "verify"), ("saliency", "maps"), ("maps", "maps")]
 )
 def test_a_store_of_a_newer_format_is_refused(run, store, command):
     path = run / store / "cam.zarr" / "zarr.json"
@@ -427,7 +427,7 @@ def test_damage_is_named_and_repaired(run):
     assert status == 0
     assert "the damaged parts are removed, run snakemake again" in out
     assert not (run / "receipts/maps/crops/train-00000.json").exists()
-    assert ws3("aggregate", run, "--recipe", "crops")[0] == 0
+    assert ws3("maps", run, "--recipe", "crops")[0] == 0
     assert ws3("verify", run)[0] == 0
 
 
@@ -487,17 +487,17 @@ def swapped_maps(run):
 @pytest.mark.parametrize(
     ("change", "reader", "images", "repair"),
     [
-        (other_seed, "aggregate", "abcd", "saliency"),
-        (other_checkpoint, "aggregate", "abcd", "saliency"),
-        (other_image, "aggregate", "b", "saliency"),
-        (other_aggregation, "masks", "abcd", "aggregate"),
-        (swapped_maps, "masks", "ab", "aggregate"),
+        (other_seed, "maps", "abcd", "saliency"),
+        (other_checkpoint, "maps", "abcd", "saliency"),
+        (other_image, "maps", "b", "saliency"),
+        (other_aggregation, "masks", "abcd", "maps"),
+        (swapped_maps, "masks", "ab", "maps"),
     ],
 )
 def test_what_was_made_from_other_inputs_is_refused_until_it_is_repaired(
     run, change, reader, images, repair
 ):
-    stage = {"aggregate": "maps", "saliency": "saliency", "masks": "masks"}
+    stage = {"maps": "maps", "saliency": "saliency", "masks": "masks"}
     if reader == "masks":
         shutil.rmtree(run / "masks")
     restored = change(run)
@@ -611,12 +611,12 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(whole, disk, c
     ("command", "writes", "named"),
     [
         ("saliency", "ws3.store.saliency.write_array", "saliency/crops.zarr/a/0"),
-        ("aggregate", "ws3.store.maps.write_array", "maps/crops.zarr/a"),
+        ("maps", "ws3.store.maps.write_array", "maps/crops.zarr/a"),
         ("masks", "pathlib.Path.write_bytes", "masks/crops/a.png"),
     ],
 )
 def test_a_write_without_space_is_one_sentence(run, command, writes, named):
-    stage = {"aggregate": "maps"}.get(command, command)
+    stage = {"maps": "maps"}.get(command, command)
     for folder in (run / stage / Path(named).parts[1], run / "receipts" / stage):
         shutil.rmtree(folder)
     with mock.patch(writes, side_effect=OSError(errno.ENOSPC, "No space left on device")):
@@ -629,7 +629,7 @@ def test_a_write_without_space_is_one_sentence(run, command, writes, named):
 def test_a_folder_without_permission_is_one_sentence(run):
     shutil.rmtree(run / "masks")
     denied = PermissionError(errno.EACCES, "Permission denied", str(run / "journal"))
-    with mock.patch("ws3.jobs.journal.note", side_effect=denied):
+    with mock.patch("ws3.run.journal.note", side_effect=denied):
         said = sentence("masks", run, "--recipe", "crops")
     assert said == f"{run / 'journal'}: Permission denied"
 

@@ -9,7 +9,7 @@ import fake_scheduler
 import pytest
 from snake import REPOSITORY, command, environment
 
-from ws3.jobs.run import Run
+from ws3.run.folder import Run
 
 pytestmark = pytest.mark.slow
 

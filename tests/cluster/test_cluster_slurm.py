@@ -16,7 +16,7 @@ import pytest
 from slurm_cluster import SlurmCluster, wait_for
 from snake import REPOSITORY, command, environment
 
-from ws3.jobs.run import Run
+from ws3.run.folder import Run
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ SLURM = [
     *("--seconds-between-status-checks", "2", "--max-status-checks-per-second", "2"),
     *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10"),
 ]
-ON_GPU = {"train_classifier", "saliency", "train_segmenter", "predict"}
+ON_GPU = {"train_classifier", "saliency", "train_segmentation", "predictions"}
 
 
 class Submission:
@@ -187,7 +187,7 @@ def test_the_whole_chain(cluster, local, tmp_path):
             assert (job["Partition"], job["JOB_GRES"]) == ("cpu", "(null)")
             assert device == "none"
     assert rules.keys() >= ON_GPU
-    assert all(rules[rule] == len(BATCHES) for rule in ("saliency", "aggregate", "masks"))
+    assert all(rules[rule] == len(BATCHES) for rule in ("saliency", "maps", "masks"))
 
 
 def test_jobs_that_are_cancelled_or_pass_their_limits(cluster, local, submission):

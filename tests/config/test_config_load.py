@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ws3.config.load import dump, load, read_yaml, resolve
+from ws3.config.masks import CrfParameters
 from ws3.config.presets import PRESETS
 from ws3.config.recipes import Recipe, Samples
-from ws3.config.run import CrfParameters, PerStage, Segmenter
+from ws3.config.run import ImagesPerJob
 from ws3.config.schema import schema
+from ws3.config.segmentation import Segmenter
 from ws3.errors import Ws3Error
 
 BASE: dict[str, Any] = {
@@ -68,7 +70,7 @@ def test_the_smallest_configuration_is_enough():
         ("recipes/cam/metod", "preset, samples_from, method, samples, aggregation"),
         ("recipes/cam/samples/side_range", "kind, count, samples_per_chunk"),
         ("recipes/crops/samples/masking/pach", "patch, share"),
-        ("recipes/crops/aggregation/smooth", "reducer, weight, normalise_samples"),
+        ("recipes/crops/aggregation/smooth", "combine_samples, weight, normalise_samples"),
         ("masks/crff", "background, crf, ignore_below"),
         ("masks/crf/iters", "gaussian_sxy, gaussian_compat"),
         ("segmentation/crf/iters", "gaussian_sxy, gaussian_compat"),
@@ -160,9 +162,9 @@ def test_a_dot_in_a_recipes_name_leaves_errors_readable():
             "classifier.crop_area: the range starts at 1.0, above its end 0.3",
         ),
         (
-            "segmentation/scale",
+            "segmentation/scale_range",
             [2, 0.5],
-            "segmentation.scale: the range starts at 2.0, above its end 0.5",
+            "segmentation.scale_range: the range starts at 2.0, above its end 0.5",
         ),
         (
             "recipes/crops/samples/noise",
@@ -265,7 +267,7 @@ def test_a_preset_is_expanded_and_ones_own_keys_win():
             "method": "gradient",
             "sign": "positive",
             "samples": {"kind": "crops", "count": 9, "samples_per_chunk": 16, "noise": 0.15},
-            "aggregation": {"weight": "probability", "smoothing": 0.0, "scale": 99.0},
+            "aggregation": {"weight": "probability", "smoothing": 0.0, "percentile": 99.0},
         }
     )
 
@@ -397,7 +399,7 @@ def test_unions_resolve_to_the_branch_that_was_meant():
     data["images_per_job"] = {"masks": 5}
     config = resolve(data)
     assert config.masks.crf == CrfParameters(iterations=3)
-    assert config.images_per_job == PerStage(masks=5)
+    assert config.images_per_job == ImagesPerJob(masks=5)
     assert (config.batch_size("masks"), config.batch_size("maps")) == (5, 512)
 
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle
+from ws3.config.dataset import Coco
 
-from ws3.config.run import Coco
 from ws3.datasets import coco, list_dataset
 from ws3.datasets.coco import draw_coco_masks, list_coco
 from ws3.datasets.images import read_label_mask
-from ws3.datasets.index import complete
+from ws3.datasets.index import check_files
 from ws3.errors import Ws3Error
 
 # pycocotools itself, with numpy 2
@@ -95,7 +95,7 @@ def test_listing_and_index(coco_tree: Tree, tmp_path: Path, indent: int | None) 
         ("COCO_x_000000000009", "val", ("person",), ""),
     ]
     assert listing.rows[0].path == str(root / "train2014" / "COCO_x_000000000001.jpg")
-    assert [(r.width, r.height) for r in complete(listing).rows] == [(20, 12)] * 3
+    assert [(r.width, r.height) for r in check_files(listing).rows] == [(20, 12)] * 3
 
 
 def test_drawn_masks_are_used(coco_tree: Tree) -> None:
@@ -106,7 +106,7 @@ def test_drawn_masks_are_used(coco_tree: Tree) -> None:
     count = draw_coco_masks(file, folder, progress=lambda done, total: seen.append((done, total)))
     assert count == 2
     assert seen == [(1, 2), (2, 2)]
-    rows = complete(list_coco(config(root))).rows
+    rows = check_files(list_coco(config(root))).rows
     assert [r.mask for r in rows] == [str(folder / f"{r.image}.png") for r in rows]
 
 
@@ -199,4 +199,4 @@ def test_a_missing_image_is_reported(coco_tree: Tree) -> None:
     root = coco_tree("train2014", content(instance(1, 1), instance(2, 1)))
     (root / "train2014" / "COCO_x_000000000002.jpg").unlink()
     with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*000000000002\.jpg: no such file"):
-        complete(list_coco(config(root)))
+        check_files(list_coco(config(root)))

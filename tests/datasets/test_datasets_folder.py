@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from dataset_files import write_image
+from ws3.config.dataset import Folder
 
-from ws3.config.run import Folder
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.folder import SUFFIXES, list_folder
-from ws3.datasets.index import complete
+from ws3.datasets.index import check_files
 from ws3.errors import Ws3Error
 
 Tree = Callable[..., Path]
@@ -36,7 +36,7 @@ def test_listing_and_index(folder_tree: Tree, tmp_path: Path) -> None:
     assert (listing.rows[0].path, listing.rows[0].mask) == (str(image), str(mask))
     facts = [f"{p.stat().st_size}-{p.stat().st_mtime_ns}" for p in (image, mask)]
     assert listing.rows[0].stamp == ";".join(facts)
-    assert all(row.problem == "" for row in complete(listing).rows)
+    assert all(row.problem == "" for row in check_files(listing).rows)
     assert dataset_root(folder(root), "run") == root
 
 
@@ -107,14 +107,14 @@ def test_a_missing_image_is_kept_and_reported(folder_tree: Tree) -> None:
     listing = list_folder(folder(root))
     assert listing.rows[1].stamp == "missing"
     with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*b: .*images/b: no such file"):
-        complete(listing)
+        check_files(listing)
 
 
 def test_two_files_of_one_name(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     write_image(root / "images" / "a.png")
     with pytest.raises(Ws3Error, match=r"a: several files bear this name: a\.jpg, a\.png"):
-        complete(list_folder(folder(root)))
+        check_files(list_folder(folder(root)))
 
 
 def test_labels_outside_the_class_file_are_reported(folder_tree: Tree) -> None:
@@ -123,7 +123,7 @@ def test_labels_outside_the_class_file_are_reported(folder_tree: Tree) -> None:
     listing = list_folder(folder(root, classes="classes.txt"))
     assert listing.rows[1].labels == ("dog", "cat")
     with pytest.raises(Ws3Error, match=r"2 problems(.|\n)*b: label 'cat'(.|\n)*c: label 'cat'"):
-        complete(listing)
+        check_files(listing)
 
 
 def test_an_image_listed_twice_is_reported(folder_tree: Tree) -> None:
@@ -133,7 +133,7 @@ def test_an_image_listed_twice_is_reported(folder_tree: Tree) -> None:
     (root / "train.txt").write_text("a\nb\n")
     for keys in ({}, {"train": "train.txt"}):
         with pytest.raises(Ws3Error, match="a: 2 times in train"):
-            complete(list_folder(folder(root, **keys)))
+            check_files(list_folder(folder(root, **keys)))
 
 
 def test_split_ids_without_labels(folder_tree: Tree) -> None:
@@ -219,5 +219,5 @@ def test_photographs_in_voc_layout() -> None:
     listing = list_folder(config)
     assert [sum(r.split == s for r in listing.rows) for s in ("train", "val")] == [560, 133]
     assert len(listing.classes) == 20
-    index = complete(listing)
+    index = check_files(listing)
     assert all(r.width and r.height and r.mask_sha256 and not r.problem for r in index.rows)

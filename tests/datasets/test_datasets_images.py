@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from ws3.datasets import images
-from ws3.datasets.palette import voc_palette
 from ws3.errors import Ws3Error
+from ws3.labels import voc_palette
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ws3.datasets.files import row_stamp
+from ws3.datasets.files import row_stat_key
 from ws3.datasets.index import (
     ImageRow,
     Index,
     Listing,
-    complete,
+    check_files,
     read_index,
-    row_digest,
+    rows_fingerprint,
     write_index,
 )
 from ws3.errors import Ws3Error
@@ -63,7 +63,7 @@ def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
     index = Index(CLASSES, (ImageRow("a", "train", ("cat",), "\udcff.jpg", "", "1-1"),))
     write_index(tmp_path / "index.csv", index)
     assert read_index(tmp_path / "index.csv") == index
-    assert len(row_digest(index.rows)) == 16
+    assert len(rows_fingerprint(index.rows)) == 16
 
 
 def test_the_file_is_plain_csv(tmp_path: Path) -> None:
@@ -135,19 +135,19 @@ def test_digest_sees_what_a_listing_knows(row: ImageRow, field: str, value: str)
     before |= {key: before[key].rpartition("/")[2] for key in ("path", "mask")}
     after = {key: getattr(changed, key) for key in LISTED}
     after |= {key: after[key].rpartition("/")[2] for key in ("path", "mask")}
-    assert (row_digest([row]) == row_digest([changed])) == (before == after)
+    assert (rows_fingerprint([row]) == rows_fingerprint([changed])) == (before == after)
 
 
 def test_digest_ignores_what_only_an_index_knows_and_the_folder() -> None:
     row = ImageRow("a", "train", ("cat",), "/here/a.jpg", "/here/a.png", "1-2;3-4")
     indexed = dataclasses.replace(row, width=3, height=4, sha256="f", mask_sha256="e", problem="p")
     moved = dataclasses.replace(row, path="/there/a.jpg", mask="/there/a.png")
-    assert row_digest([row]) == row_digest([indexed]) == row_digest([moved])
+    assert rows_fingerprint([row]) == rows_fingerprint([indexed]) == rows_fingerprint([moved])
 
 
 def test_digest_sees_order_and_number() -> None:
     first, second = (ImageRow(name, "train", ("cat",), name, "", "1-1") for name in "ab")
-    digests = [row_digest(rows) for rows in ([first, second], [second, first], [first], [])]
+    digests = [rows_fingerprint(rows) for rows in ([first, second], [second, first], [first], [])]
     assert len(set(digests)) == 4
 
 
@@ -160,7 +160,7 @@ def row(tmp_path: Path) -> Callable[..., ImageRow]:
         if not mask.exists():
             write_mask(mask, 0, 3, 255)
         listed = ImageRow(
-            image, split, ("cat",), str(path), str(mask), row_stamp(str(path), str(mask))
+            image, split, ("cat",), str(path), str(mask), row_stat_key(str(path), str(mask))
         )
         return dataclasses.replace(listed, **fields)
 
@@ -170,19 +170,19 @@ def row(tmp_path: Path) -> Callable[..., ImageRow]:
 def test_complete_fills_in(row: Callable[..., ImageRow]) -> None:
     seen: list[tuple[int, int]] = []
     listing = Listing(CLASSES, (row("a"), row("b", mask=""), row("c", "val")))
-    index = complete(listing, progress=lambda done, total: seen.append((done, total)))
+    index = check_files(listing, progress=lambda done, total: seen.append((done, total)))
     assert [r.image for r in index.rows] == ["a", "b", "c"]
     assert all((r.width, r.height, r.problem) == (WIDTH, HEIGHT, "") for r in index.rows)
     assert all(len(r.sha256) == 64 for r in index.rows)
     assert [len(r.mask_sha256) for r in index.rows] == [64, 0, 64]
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert row_digest(index.rows) == row_digest(listing.rows)
+    assert rows_fingerprint(index.rows) == rows_fingerprint(listing.rows)
 
 
 def test_order_is_kept_over_many_rows(row: Callable[..., ImageRow]) -> None:
     template = row("a")
     listed = tuple(dataclasses.replace(template, image=f"i{k}") for k in range(600))
-    index = complete(Listing(CLASSES, listed))
+    index = check_files(Listing(CLASSES, listed))
     assert [r.image for r in index.rows] == [r.image for r in listed]
 
 
@@ -211,7 +211,7 @@ def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: 
         dataclasses.replace(row("fine"), image="in/valid"),
     )
     with pytest.raises(Ws3Error) as error:
-        complete(Listing(CLASSES, rows))
+        check_files(Listing(CLASSES, rows))
     message = str(error.value)
     lines = message.splitlines()
     for words in (
@@ -239,7 +239,7 @@ def test_the_report_stops_at_fifty(row: Callable[..., ImageRow]) -> None:
     template = row("a", labels=())
     rows = tuple(dataclasses.replace(template, image=f"i{k}") for k in range(53))
     with pytest.raises(Ws3Error) as error:
-        complete(Listing(CLASSES, rows))
+        check_files(Listing(CLASSES, rows))
     lines = str(error.value).splitlines()
     assert lines[0].startswith("53 problems")
     assert lines[-1].strip() == "... and 3 more"
@@ -248,14 +248,14 @@ def test_the_report_stops_at_fifty(row: Callable[..., ImageRow]) -> None:
 
 def test_skip_notes_the_problem_in_the_row(row: Callable[..., ImageRow], tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(b"\x89PNG")
-    index = complete(Listing(CLASSES, (row("a"), row("cut"))), on_problem="skip")
+    index = check_files(Listing(CLASSES, (row("a"), row("cut"))), on_problem="skip")
     assert index.rows[0].problem == ""
     assert "truncated" in index.rows[1].problem
 
 
 def test_skip_still_refuses_repeated_ids(row: Callable[..., ImageRow]) -> None:
     with pytest.raises(Ws3Error, match="a: in both train and val"):
-        complete(Listing(CLASSES, (row("a"), row("a", "val"))), on_problem="skip")
+        check_files(Listing(CLASSES, (row("a"), row("a", "val"))), on_problem="skip")
 
 
 def test_a_dataset_without_training_images_is_refused(
@@ -263,31 +263,31 @@ def test_a_dataset_without_training_images_is_refused(
 ) -> None:
     for rows in ((), (row("a", "val"),)):
         with pytest.raises(Ws3Error, match=f"{len(rows)} images and none for training"):
-            complete(Listing(CLASSES, rows))
+            check_files(Listing(CLASSES, rows))
     (tmp_path / "cut.png").write_bytes(b"\x89PNG")
     with pytest.raises(Ws3Error, match="no training image is left"):
-        complete(Listing(CLASSES, (row("cut"), row("a", "val"))), on_problem="skip")
+        check_files(Listing(CLASSES, (row("cut"), row("a", "val"))), on_problem="skip")
 
 
 @pytest.mark.parametrize("image", ["", ".hidden", "-rf", "a b", "é", "a/b", "a\n", "x" * 201])
 def test_illegal_ids(row: Callable[..., ImageRow], image: str) -> None:
     with pytest.raises(Ws3Error, match="can't be an id"):
-        complete(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
+        check_files(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
 
 
 @pytest.mark.parametrize("image", ["a", "2007_000032", "_x", "p10_aero_1001", "a.b-C", "x" * 200])
 def test_legal_ids(row: Callable[..., ImageRow], image: str) -> None:
-    assert complete(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
+    assert check_files(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
 
 
 def test_unchanged_rows_are_not_opened_again(row: Callable[..., ImageRow], tmp_path: Path) -> None:
     listing = Listing(CLASSES, (row("a"), row("b")))
-    first = complete(listing)
+    first = check_files(listing)
     for name in ("a.png", "b.png"):
         (tmp_path / name).unlink()
-    assert complete(listing, previous=first) == first
+    assert check_files(listing, previous=first) == first
     with pytest.raises(Ws3Error, match="2 problems"):
-        complete(listing)
+        check_files(listing)
 
 
 @pytest.mark.parametrize("field", LISTED)
@@ -308,17 +308,17 @@ def test_changed_rows_are_opened_again(
     new = dataclasses.replace(old, **{field: changes[field]})
     rows = (row("train"), new)
     marked = tuple(
-        dataclasses.replace(r, sha256="old") for r in complete(Listing(CLASSES, (old,))).rows
+        dataclasses.replace(r, sha256="old") for r in check_files(Listing(CLASSES, (old,))).rows
     )
-    assert complete(Listing(CLASSES, rows), Index(CLASSES, marked)).rows[1].sha256 != "old"
+    assert check_files(Listing(CLASSES, rows), Index(CLASSES, marked)).rows[1].sha256 != "old"
 
 
 def test_rows_with_a_problem_or_other_classes_are_opened_again(
     row: Callable[..., ImageRow],
 ) -> None:
     listing = Listing(CLASSES, (row("a"),))
-    done = dataclasses.replace(complete(listing).rows[0], sha256="old")
+    done = dataclasses.replace(check_files(listing).rows[0], sha256="old")
     ill = dataclasses.replace(done, problem="was truncated")
-    assert complete(listing, Index(CLASSES, (done,))).rows[0].sha256 == "old"
-    assert complete(listing, Index(CLASSES, (ill,))).rows[0].sha256 != "old"
-    assert complete(listing, Index(CLASSES[::-1], (done,))).rows[0].sha256 != "old"
+    assert check_files(listing, Index(CLASSES, (done,))).rows[0].sha256 == "old"
+    assert check_files(listing, Index(CLASSES, (ill,))).rows[0].sha256 != "old"
+    assert check_files(listing, Index(CLASSES[::-1], (done,))).rows[0].sha256 != "old"

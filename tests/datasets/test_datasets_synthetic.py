@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from ws3.config.dataset import Folder, Synthetic
+from ws3.datasets.synthetic.scene import CLASSES, Creature, Scene, describe
 
-from ws3.config.run import Folder, Synthetic
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.drawing import draw
 from ws3.datasets.folder import list_folder
 from ws3.datasets.images import read_label_mask
-from ws3.datasets.index import complete
-from ws3.datasets.synthetic import CLASSES, Creature, Scene, describe, draw_synthetic
+from ws3.datasets.index import check_files
+from ws3.datasets.synthetic.dataset import draw_synthetic
+from ws3.datasets.synthetic.drawing import draw
 from ws3.errors import Ws3Error
 
 
@@ -117,7 +118,7 @@ def test_listing_before_and_after_drawing(tmp_path: Path) -> None:
     draw_synthetic(config, tmp_path / "data")
     assert list_dataset(config, tmp_path) == before
     assert [r.image for r in before.rows][-2:] == ["val_0000", "val_0001"]
-    assert all(row.problem == "" for row in complete(before).rows)
+    assert all(row.problem == "" for row in check_files(before).rows)
     elsewhere = config.model_copy(update={"root": str(tmp_path / "data")})
     assert list_dataset(elsewhere, tmp_path / "other") == before
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ws3.config.dataset import Voc
 
-from ws3.config.run import Voc
 from ws3.datasets import list_dataset
-from ws3.datasets.index import complete
+from ws3.datasets.index import check_files
 from ws3.datasets.voc import CLASSES, list_voc
 from ws3.errors import Ws3Error
 
@@ -37,7 +37,7 @@ def test_listing_and_index(voc_tree: Tree, tmp_path: Path) -> None:
     ]
     assert listing.rows[0].path == str(root / "JPEGImages" / "2007_000032.jpg")
     assert listing.rows[0].mask == str(root / "SegmentationClass" / "2007_000032.png")
-    assert all(row.problem == "" for row in complete(listing).rows)
+    assert all(row.problem == "" for row in check_files(listing).rows)
 
 
 def test_without_validation(voc_tree: Tree) -> None:
@@ -91,7 +91,7 @@ def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
     assert listing.rows[1].stamp.endswith(";missing")
     assert listing.rows[2].stamp.startswith("missing;")
     with pytest.raises(Ws3Error) as error:
-        complete(listing)
+        check_files(listing)
     lines = str(error.value).splitlines()
     assert lines[0].startswith("3 problems")
     for line, name in zip(lines[1:], ("000032.xml", "000039.png", "000033.jpg"), strict=True):
@@ -116,10 +116,10 @@ def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> N
     root = voc_tree(SPLITS)
     (root / "Annotations" / "2007_000032.xml").write_text(xml)
     with pytest.raises(Ws3Error, match=rf"1 problem in(.|\n)*2007_000032: .*{words}"):
-        complete(list_voc(voc(root)))
+        check_files(list_voc(voc(root)))
 
 
 def test_overlapping_splits_are_refused(voc_tree: Tree) -> None:
     root = voc_tree({"trainval": SPLITS["train"], "val": {"2007_000032": ["person"]}})
     with pytest.raises(Ws3Error, match="2007_000032: in both train and val"):
-        complete(list_voc(voc(root, "trainval")))
+        check_files(list_voc(voc(root, "trainval")))

@@ -10,23 +10,23 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
+from ws3.config.dataset import Coco
 
 from ws3.cli.app import app
 from ws3.config.load import resolve
-from ws3.config.run import Coco
 from ws3.datasets.coco import draw_coco_masks, list_coco
 from ws3.datasets.images import read_label_mask
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.exports import mmseg
 from ws3.exports.coco import write_coco
 from ws3.exports.item import Item, write_photograph
-from ws3.jobs.batches import stage_batches, stage_splits
-from ws3.jobs.run import Run
 from ws3.jobs.runner import run_batches
-from ws3.stages.export import export
-from ws3.stages.inputs import read_pseudo_mask
+from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.folder import Run
+from ws3.run.results import read_pseudo_mask
 from ws3.stages.threshold import threshold
 from ws3.stages.work import begin
+from ws3.tools.export import export
 
 
 @pytest.fixture

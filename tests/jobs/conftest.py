@@ -70,7 +70,7 @@ def config_of(tmp_path, dataset):
 def bare_run(config_of):
     """Return a function that begins the run: indexed, and nothing more."""
     from ws3.config.load import resolve
-    from ws3.jobs.run import Run
+    from ws3.run.folder import Run
     from ws3.stages.index import index, write_config
 
     def begin(**changes):

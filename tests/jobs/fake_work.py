@@ -11,14 +11,14 @@ from pathlib import Path
 from ws3.config.run import Stage
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
-from ws3.jobs.batches import stage_batches, stage_splits
-from ws3.jobs.fingerprints import Fingerprints
-from ws3.jobs.run import Run
-from ws3.jobs.runner import Made, TerminatedError, run_batches, run_images
+from ws3.jobs.runner import ImageResult, TerminatedError, run_batches, run_images
+from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.fingerprints import Fingerprints
+from ws3.run.folder import Run
 
 
 @dataclass
-class FakeWork:
+class FakeStage:
     run: Run
     stage: Stage = "saliency"
     recipe: str = "crops"
@@ -42,17 +42,17 @@ class FakeWork:
             raise Ws3Error(f"{row.path} is bad")
         with clock.phase("write"):
             write_bytes(self.file(row.image), fingerprint.encode())
-        return Made(samples=3, bytes=10)
+        return ImageResult(samples=3, bytes=10)
 
 
-class FingerprintedWork(FakeWork):
+class FingerprintedStage(FakeStage):
     """Bears the fingerprints that the run expects."""
 
     def fingerprint(self, row):
         return Fingerprints(self.run, self.recipe).of(self.stage, row)
 
 
-class WaitingWork(FakeWork):
+class WaitingStage(FakeStage):
     """Says that it began an image, and goes on when the file `go` is there."""
 
     def make(self, row, fingerprint, clock):
@@ -74,8 +74,8 @@ if __name__ == "__main__":
     rows = [row for row in opened.index.rows if row.image in sys.argv[2:]]
     try:
         if rows:
-            run_images(opened, WaitingWork(opened), rows)
+            run_images(opened, WaitingStage(opened), rows)
         else:
-            run_batches(opened, WaitingWork(opened), all_batches(opened))
+            run_batches(opened, WaitingStage(opened), all_batches(opened))
     except TerminatedError:
         sys.exit(143)

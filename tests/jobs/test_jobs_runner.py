@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_work import FakeWork, all_batches
+from fake_work import FakeStage, all_batches
 
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError, temporary_beside
-from ws3.jobs.journal import entries
-from ws3.jobs.run import read_json
 from ws3.jobs.runner import run_batches, run_images
+from ws3.run.folder import read_json
+from ws3.run.journal import entries
 
 IMAGES = ["t0", "t1", "t2", "t3", "t4", "v0", "v1", "v2"]
 
@@ -37,7 +37,7 @@ def receipts(run, stage="saliency"):
 
 def test_a_receipt_says_what_was_made_from_what(bare_run):
     run = bare_run()
-    run_all(run, FakeWork(run))
+    run_all(run, FakeStage(run))
     found = receipts(run)
     assert list(found) == ["train-00000", "train-00001", "train-00002", "val-00000", "val-00001"]
     first = found["train-00000"]
@@ -51,7 +51,7 @@ def test_a_receipt_says_what_was_made_from_what(bare_run):
 
 def test_only_the_first_batch_of_a_process_bears_its_start(bare_run):
     run = bare_run()
-    run_all(run, FakeWork(run))
+    run_all(run, FakeStage(run))
     starts = [receipt["seconds"]["start"] for receipt in receipts(run).values()]
     assert starts[0] > 0
     assert starts[1:] == [0, 0, 0, 0]
@@ -60,8 +60,8 @@ def test_only_the_first_batch_of_a_process_bears_its_start(bare_run):
 
 def test_a_second_run_makes_nothing_and_says_so(bare_run, caplog):
     run = bare_run()
-    run_all(run, FakeWork(run))
-    again = FakeWork(run)
+    run_all(run, FakeStage(run))
+    again = FakeStage(run)
     with caplog.at_level("INFO"):
         run_all(run, again)
     assert again.tried == []
@@ -72,14 +72,14 @@ def test_a_second_run_makes_nothing_and_says_so(bare_run, caplog):
 
 def test_another_fingerprint_is_made_anew(bare_run):
     run = bare_run()
-    run_all(run, FakeWork(run))
-    run_all(run, FakeWork(run, version="2"))
+    run_all(run, FakeStage(run))
+    run_all(run, FakeStage(run, version="2"))
     assert receipts(run)["val-00001"]["images"] == {"v2": "v2-2"}
 
 
 def test_a_failing_image_fails_alone_and_only_it_is_retried(bare_run):
     run = bare_run()
-    work = FakeWork(run, bad={"t1", "v0"})
+    work = FakeStage(run, bad={"t1", "v0"})
     with pytest.raises(Ws3Error) as caught:
         run_all(run, work)
     first, *lines = str(caught.value).splitlines()
@@ -92,7 +92,7 @@ def test_a_failing_image_fails_alone_and_only_it_is_retried(bare_run):
     assert read_json(failure) == {"reason": f"{paths['t1']} is bad"}
     assert ("t1", "failed") in journal(run)
 
-    mended = FakeWork(run)
+    mended = FakeStage(run)
     run_all(run, mended)
     assert mended.tried == ["t1", "v0"]
     assert not failure.exists()
@@ -102,31 +102,31 @@ def test_a_failing_image_fails_alone_and_only_it_is_retried(bare_run):
 
 def test_a_skipped_image_is_listed_and_passed_over_by_later_stages(bare_run):
     run = bare_run(on_bad_image="skip")
-    run_all(run, FakeWork(run, bad={"t1"}))
+    run_all(run, FakeStage(run, bad={"t1"}))
     found = receipts(run)["train-00000"]
     reason = run.index.rows[1].path + " is bad"
     assert found["images"] == {"t0": "t0-1"}
     assert found["skipped"] == {"t1": reason}
-    maps = FakeWork(run, stage="maps")
+    maps = FakeStage(run, stage="maps")
     run_all(run, maps)
     assert maps.tried == [image for image in IMAGES if image != "t1"]
     assert receipts(run, "maps")["train-00000"]["skipped"] == {"t1": f"saliency: {reason}"}
     # Predictions are built on the network, not on this image's maps.
-    run_images(run, predictions := FakeWork(run, stage="predictions"), run.rows(["train"]))
+    run_images(run, predictions := FakeStage(run, stage="predictions"), run.rows(["train"]))
     assert "t1" in predictions.tried
 
 
 def test_an_image_that_indexing_found_bad_is_passed_over(bare_run, dataset):
     (dataset / "images" / "t1.png").write_bytes(b"no image")
     run = bare_run(on_bad_image="skip")
-    work = FakeWork(run)
+    work = FakeStage(run)
     run_all(run, work)
     assert "t1" not in work.tried
     assert "truncated or not an image" in receipts(run)["train-00000"]["skipped"]["t1"]
 
 
 def test_a_full_disk_ends_the_job_and_blames_no_image(bare_run):
-    class Full(FakeWork):
+    class Full(FakeStage):
         def make(self, row, fingerprint, clock):
             if row.image == "t2":
                 raise NoSpaceError("there is no space left")
@@ -145,11 +145,11 @@ def test_a_full_disk_ends_the_job_and_blames_no_image(bare_run):
 def test_single_images_make_no_receipt(bare_run):
     run = bare_run()
     rows = [row for row in run.index.rows if row.image in ("t3", "v1")]
-    run_images(run, work := FakeWork(run), rows)
+    run_images(run, work := FakeStage(run), rows)
     assert work.tried == ["t3", "v1"]
     assert receipts(run) == {}
     with pytest.raises(Ws3Error, match="1 image failed"):
-        run_images(run, FakeWork(run, bad={"t0"}), run.index.rows[:1])
+        run_images(run, FakeStage(run, bad={"t0"}), run.index.rows[:1])
 
 
 def command(run):
@@ -177,7 +177,7 @@ def test_a_job_that_is_asked_to_stop_finishes_its_image(bare_run):
     assert journal(run) == [("t0", "computed")]
     assert receipts(run) == {}
     assert list(run.folder.glob("receipts/saliency/crops/*")) == []
-    rest = FakeWork(run)
+    rest = FakeStage(run)
     run_all(run, rest)
     assert rest.tried == IMAGES[1:]
     assert len(receipts(run)) == 5
@@ -189,7 +189,7 @@ def test_a_killed_job_loses_its_image_alone_and_holds_nobody_up(bare_run):
         process.send_signal(signal.SIGKILL)
         process.wait(60)
     assert (run.folder / "receipts/saliency/crops/train-00000.lease").exists()
-    run_all(run, work := FakeWork(run))
+    run_all(run, work := FakeStage(run))
     assert work.tried == IMAGES
     assert list(run.folder.glob("receipts/saliency/crops/*.lease")) == []
 
@@ -218,7 +218,7 @@ def test_what_a_killed_job_left_half_written_is_removed(bare_run):
     other = temporary_beside(run.result("saliency", "crops", "t4"))
     other.mkdir()
     first, *_ = all_batches(run)
-    run_batches(run, FakeWork(run), [first])
+    run_batches(run, FakeStage(run), [first])
     assert not half.exists()
     assert not receipt.exists()
     assert other.exists()  # of a batch that another job may be at work on
@@ -226,7 +226,7 @@ def test_what_a_killed_job_left_half_written_is_removed(bare_run):
 
 def test_a_journal_line_that_was_cut_off_costs_no_other(bare_run):
     run = bare_run()
-    run_all(run, FakeWork(run))
+    run_all(run, FakeStage(run))
     path = run.journal_file("saliency")
     path.write_text('{"recipe": "crops", "ima\n[]\n' + path.read_text() + '{"recipe"')
     assert [entry.image for entry in entries(run, "saliency")] == IMAGES
@@ -236,13 +236,13 @@ def test_a_journal_line_that_was_cut_off_costs_no_other(bare_run):
 def test_the_handler_of_sigterm_is_put_back(bare_run):
     run = bare_run()
     before = signal.getsignal(signal.SIGTERM)
-    run_images(run, FakeWork(run), run.index.rows)
+    run_images(run, FakeStage(run), run.index.rows)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_journal_names_the_process(bare_run):
     run = bare_run()
-    run_images(run, FakeWork(run), run.index.rows[:1])
+    run_images(run, FakeStage(run), run.index.rows[:1])
     (entry,) = map(json.loads, run.journal_file("saliency").read_text().splitlines())
     assert entry.keys() == {
         *("time", "pid", "recipe", "image", "event", "fingerprint", "seconds", "samples", "bytes")

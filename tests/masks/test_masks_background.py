@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from ws3.config.masks import ConstantBackground, PowerBackground
 
-from ws3.aggregation.winner import winner
-from ws3.config.run import ConstantBackground, PowerBackground
+from ws3.labels import label_argmax
 from ws3.masks.background import add_background, hard_labels
 
 
@@ -65,7 +65,7 @@ def test_bad_maps_are_refused(maps, background, words):
 
 def test_winner_gives_the_class_value_and_its_score():
     maps = np.array([[[0.5, 0.1]], [[0.5, 0.7]], [[0.2, 0.7]]], np.float16)
-    values, score = winner(maps, [9, 4, 254])
+    values, score = label_argmax(maps, [9, 4, 254])
     assert values.dtype == np.uint8
     assert values.tolist() == [[9, 4]]
     assert score.dtype == np.float32
@@ -74,10 +74,10 @@ def test_winner_gives_the_class_value_and_its_score():
 
 def test_whole_numbers_are_no_scores():
     with pytest.raises(ValueError, match="floating"):
-        winner(np.zeros((1, 3, 3), np.uint8), [1])
+        label_argmax(np.zeros((1, 3, 3), np.uint8), [1])
 
 
 @pytest.mark.parametrize("class_values", [[1], [1, 1], [0, 1], [1, 255]])
 def test_bad_class_values_are_refused(class_values):
     with pytest.raises(ValueError, match="class values"):
-        winner(np.zeros((2, 3, 3), np.float32), class_values)
+        label_argmax(np.zeros((2, 3, 3), np.float32), class_values)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ws3.datasets.palette import voc_palette
 from ws3.errors import Ws3Error
+from ws3.labels import voc_palette
 from ws3.masks.png import read_mask, read_text, write_mask
 
 MASK = np.random.default_rng(0).choice([0, 1, 20, 254, 255], (9, 13)).astype(np.uint8)

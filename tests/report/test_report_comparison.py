@@ -12,10 +12,10 @@ import pytest
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
 from ws3.files import write_json
-from ws3.jobs.run import Run
 from ws3.report.comparison import as_csv, as_markdown, compare
-from ws3.stages.compare import compare_runs, sample_families
+from ws3.run.folder import Run
 from ws3.stages.index import write_config
+from ws3.tools.compare import compare_runs, sample_families
 
 CONFIG = {
     "run": "a",
@@ -87,7 +87,7 @@ def test_a_recipe_that_a_run_leaves_out_counts_fewer_runs(runs, tmp_path):
 
 def test_the_ceiling_has_a_line_of_its_own(runs, tmp_path):
     data = runs[0].config.model_dump(mode="json")
-    run = Run(runs[0].folder, resolve({**data, "segmentation": {"ceiling": True}}))
+    run = Run(runs[0].folder, resolve({**data, "segmentation": {"fully_supervised": True}}))
     write_json(
         run.evaluation_file("ground_truth"),
         {

@@ -88,10 +88,10 @@ def test_recall_of_known_parts_stands_beside_the_regions(
 def test_the_ceiling_is_a_row_and_never_the_best(make_report, make_evaluation, tmp_path):
     learned = make_evaluation("cam", 0.4)
     learned["splits"]["val"]["segmentation"] = {**learned["splits"]["val"]["masks"], "miou": 0.5}
-    ceiling = make_evaluation("ground_truth", 0.7, threshold=None, threshold_split="")
-    ceiling["splits"]["val"] = {"segmentation": ceiling["splits"]["val"]["masks"]}
-    page = page_of(tmp_path, make_report(tmp_path, evaluations=[learned, ceiling]))
-    (row,) = [row for row in page.rows_of("ground truth (ceiling)") if len(row) == 11]
+    fully_supervised = make_evaluation("ground_truth", 0.7, threshold=None, threshold_split="")
+    fully_supervised["splits"]["val"] = {"segmentation": fully_supervised["splits"]["val"]["masks"]}
+    page = page_of(tmp_path, make_report(tmp_path, evaluations=[learned, fully_supervised]))
+    (row,) = [row for row in page.rows_of("ground truth (fully supervised)") if len(row) == 11]
     assert row[1] == "76.0"
     assert row[-2] == "none: trained on ground truth of train"
     words = " ".join(" ".join(page.words).split())

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ws3.config.recipes import Masking, Samples
-from ws3.sampling.plan import COVER, SamplePlan
+from ws3.sampling.plan import WHOLE_IMAGE, SamplePlan
 from ws3.sampling.seeds import stream
-from ws3.sampling.views import unview, view
-from ws3.sampling.windows import WindowSequence, covering_count
+from ws3.sampling.views import paste_back, render_sample
+from ws3.sampling.windows import WindowSequence, windows_to_cover
 
 sizes = st.integers(1, 400)
 sides = st.tuples(st.floats(0.1, 1.0), st.floats(0.1, 1.0)).map(lambda pair: tuple(sorted(pair)))
@@ -28,7 +28,7 @@ def test_a_window_lies_inside_the_image(height, width, side, seed, number):
 
 @given(height=sizes, width=sizes, side=sides, seed=seeds, first=st.integers(0, 300))
 def test_the_documented_count_covers_every_pixel(height, width, side, seed, first):
-    count = covering_count(height, width, side)
+    count = windows_to_cover(height, width, side)
     windows = WindowSequence(height, width, side, seed, "r", "i")
     seen = np.zeros((height, width), bool)
     for number in range(first, first + min(count, 3000)):
@@ -40,7 +40,7 @@ def test_the_documented_count_covers_every_pixel(height, width, side, seed, firs
     ("height", "width", "count"), [(100, 100, 9), (375, 500, 12), (90, 300, 27)]
 )
 def test_the_documented_examples_of_a_covering_count(height, width, count):
-    assert covering_count(height, width, (0.4, 0.95)) == count
+    assert windows_to_cover(height, width, (0.4, 0.95)) == count
 
 
 @given(seed=seeds, image=st.text(min_size=1, max_size=8), number=st.integers(0, 500))
@@ -109,7 +109,7 @@ def test_too_few_crops_ask_for_a_whole_image_sample():
 
     assert plan(8).needs_cover
     assert not plan(9).needs_cover
-    cover = plan(8).sample(COVER)
+    cover = plan(8).sample(WHOLE_IMAGE)
     assert (cover.window.height, cover.window.width) == (100, 100)
 
 
@@ -145,7 +145,7 @@ def test_scales_keep_the_aspect_and_mirror_every_second_sample():
 def test_a_constant_map_pastes_back_as_that_constant(height, width, value, number, kind):
     plan = _plan(height, width, kind=kind, flip=True)
     sample = plan.sample(number if kind == "crops" else number % 2)
-    pasted = unview(np.full((16, 16), value, np.float32), sample)
+    pasted = paste_back(np.full((16, 16), value, np.float32), sample)
     assert pasted.shape == (sample.window.height, sample.window.width)
     np.testing.assert_allclose(pasted, value, rtol=1e-6)
 
@@ -153,25 +153,29 @@ def test_a_constant_map_pastes_back_as_that_constant(height, width, value, numbe
 def test_mirroring_inverts_exactly():
     plan = _plan(64, 64, kind="full", flip=True)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    upright, mirrored = (view(image, plan.sample(k), plan, MEAN, STD) for k in (0, 1))
+    upright, mirrored = (render_sample(image, plan.sample(k), plan, MEAN, STD) for k in (0, 1))
     np.testing.assert_array_equal(mirrored, upright[:, :, ::-1])
-    np.testing.assert_array_equal(unview(mirrored[0], plan.sample(1)), upright[0])
+    np.testing.assert_array_equal(paste_back(mirrored[0], plan.sample(1)), upright[0])
 
 
 def test_a_view_is_the_normalised_window():
     plan = _plan(64, 64, kind="full")
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     expected = ((image / 255.0 - MEAN) / STD).transpose(2, 0, 1)
-    np.testing.assert_allclose(view(image, plan.sample(0), plan, MEAN, STD), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        render_sample(image, plan.sample(0), plan, MEAN, STD), expected, atol=1e-6
+    )
 
 
 def test_noise_has_the_asked_for_deviation_and_differs_between_samples():
     plan = _plan(64, 64, kind="noise", count=2, noise=0.2)
     grey = np.full((64, 64, 3), 128, np.uint8)
-    first, second = (view(grey, plan.sample(k), plan, (0, 0, 0), (1, 1, 1)) for k in (0, 1))
+    first, second = (
+        render_sample(grey, plan.sample(k), plan, (0, 0, 0), (1, 1, 1)) for k in (0, 1)
+    )
     assert abs(first.std() - 0.2) < 0.005
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.05
-    again = view(grey, plan.sample(0), plan, (0, 0, 0), (1, 1, 1))
+    again = render_sample(grey, plan.sample(0), plan, (0, 0, 0), (1, 1, 1))
     np.testing.assert_array_equal(first, again)
 
 
@@ -186,7 +190,7 @@ def test_masking_hides_patches_with_the_mean_colour():
     masking = Masking(patch=0.25, share=0.5)
     plan = _plan(64, 64, kind="masking", count=8, masking=masking)
     white = np.full((64, 64, 3), 255, np.uint8)
-    seen = np.stack([view(white, plan.sample(k), plan, MEAN, STD) for k in range(8)])
+    seen = np.stack([render_sample(white, plan.sample(k), plan, MEAN, STD) for k in range(8)])
     hidden = (seen == 0).all(axis=1)
     patches = hidden.reshape(8, 4, 16, 4, 16)
     assert (patches.all(axis=(2, 4)) | ~patches.any(axis=(2, 4))).all()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
-from ws3.config.run import Segmentation
+from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
 from ws3.segmentation.networks import build
 from ws3.segmentation.training import CHECKPOINT, HISTORY, SegmentationTask, pixel_loss, train
@@ -39,7 +39,7 @@ def _config(**changes: Any) -> Segmentation:
         "epochs": 1,
         "batch_size": 2,
         "crop_size": 32,
-        "scale": (0.75, 1.25),
+        "scale_range": (0.75, 1.25),
     }
     return Segmentation(**{**plain, **changes})
 
@@ -137,7 +137,7 @@ _TRAIN = """
 import json, sys
 from pathlib import Path
 import torch
-from ws3.config.run import Segmentation
+from ws3.config.segmentation import Segmentation
 from ws3.segmentation.training import train
 
 pairs, config, folder = json.loads(sys.argv[1])
@@ -432,7 +432,7 @@ def test_bad_mask_reaches_the_user_as_one_sentence(
     )
 
 
-# ---- the surroundings
+# ---- the isolated_torch_state
 
 
 def test_callers_random_numbers_are_left_alone(draw_discs: DrawDiscs, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ws3.errors import Ws3Error
-from ws3.jobs.batches import stage_batches, stage_splits
-from ws3.jobs.fingerprints import Fingerprints
 from ws3.masks.png import read_mask
+from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.fingerprints import Fingerprints
 from ws3.stages.processes import run_in_processes
 from ws3.stages.threshold import threshold
 from ws3.store.maps import MapStore
@@ -86,7 +86,7 @@ def test_a_failure_is_told_and_the_others_finish(mapped):
     MapStore(run.map_store(RECIPE)).remove(bad)
     done = subprocess.run(command(run, 2), capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"image {bad} has no maps; make them with: ws3 aggregate" in done.stderr
+    assert f"image {bad} has no maps; make them with: ws3 maps" in done.stderr
     assert "ws3: masks cam: 1 of 2 processes failed, for the reasons above" in done.stderr
     assert len(made(run)) == 7
     assert len(receipts(run)) == len(batches_of(run)) - 1

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import zarr
+from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import (
@@ -23,7 +24,7 @@ from ws3.files import (
 )
 from ws3.store.groups import FORMAT, Store
 from ws3.store.maps import MapStore
-from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layout
+from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import remove, verify
 
 

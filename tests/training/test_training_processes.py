@@ -1,4 +1,4 @@
-"""What a training says when it fails, and how it leaves its surroundings."""
+"""What a training says when it fails, and how it leaves its isolated_torch_state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError
-from ws3.training.processes import fit, keep_statistics, surroundings
+from ws3.training.processes import fit, isolated_torch_state, keep_statistics
 
 
 class Failing:
@@ -72,7 +72,7 @@ def test_surroundings_are_left_as_they_were() -> None:
     torch.manual_seed(7)
     state, level = torch.get_rng_state(), logging.getLogger("lightning.pytorch").level
     filters = list(warnings.filters)
-    with surroundings(3, torch.device("cpu")):
+    with isolated_torch_state(3, torch.device("cpu")):
         drawn = torch.rand(3)
         torch.use_deterministic_algorithms(True)
         assert logging.getLogger("lightning.pytorch").level == logging.WARNING

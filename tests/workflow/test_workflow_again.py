@@ -25,7 +25,7 @@ if stage == "index":
     os.execv({python!r}, [{python!r}, "-m", "ws3", *sys.argv[1:]])
 given = dict(zip(options[::2], options[1::2]))
 recipe, batch = given.get("--recipe"), given.get("--batch")
-stage = {{"aggregate": "maps", "predict": "predictions"}}.get(stage, stage)
+stage = {{"maps": "maps", "predictions": "predictions"}}.get(stage, stage)
 files = {{
     "train-classifier": "receipts/classifier.json",
     "threshold": f"thresholds/{{recipe}}.json",

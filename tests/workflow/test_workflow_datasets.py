@@ -21,8 +21,8 @@ def test_the_voc_configuration_plans_a_tree_in_voc_layout(voc_tree, tmp_path):
     config["dataset"]["root"] = str(root)
     jobs = planned(tmp_path, config)
     # 130 training and 10 validation images, 6 recipes: 3 and 1 batches of 64, 1 and 1 of 512.
-    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (24, 12, 12)
-    assert (jobs["train_segmenter"], jobs["predict"], jobs["evaluate"]) == (2, 2, 6)
+    assert (jobs["saliency"], jobs["maps"], jobs["masks"]) == (24, 12, 12)
+    assert (jobs["train_segmentation"], jobs["predictions"], jobs["evaluate"]) == (2, 2, 6)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_changed_image_or_label_reruns_its_batch_alone(folder_config, tmp_path
     photograph = root / "images/p10_5.jpg"
     photograph.write_bytes((root / "images/p10_1.jpg").read_bytes())
     plan = planned(tmp_path, config)
-    assert (plan["saliency"], plan["aggregate"], plan["masks"]) == (1, 1, 1)
+    assert (plan["saliency"], plan["maps"], plan["masks"]) == (1, 1, 1)
     assert not {"index", "train_classifier"} & plan.keys()
     assert snakemake(tmp_path, config=config).returncode == 0
     assert planned(tmp_path, config) == {}
@@ -74,7 +74,7 @@ def test_a_changed_image_or_label_reruns_its_batch_alone(folder_config, tmp_path
     labels = root / "labels.csv"
     labels.write_text(labels.read_text().replace("p10_4,cat;dog", "p10_4,dog"))
     plan = planned(tmp_path, config)
-    assert (plan["saliency"], plan["aggregate"], plan["masks"]) == (1, 1, 1)
+    assert (plan["saliency"], plan["maps"], plan["masks"]) == (1, 1, 1)
     assert "train_classifier" not in plan
     done = snakemake(tmp_path, config=config)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -25,11 +25,11 @@ def test_a_bare_dry_run_shows_the_demo(tmp_path):
         "index": 1,
         "train_classifier": 1,
         "saliency": 9,
-        "aggregate": 9,
+        "maps": 9,
         "threshold": 3,
         "masks": 9,
-        "train_segmenter": 1,
-        "predict": 1,
+        "train_segmentation": 1,
+        "predictions": 1,
         "evaluate": 3,
         "summary": 1,
         "report": 1,
@@ -40,16 +40,20 @@ def test_a_bare_dry_run_shows_the_demo(tmp_path):
 @pytest.mark.slow
 def test_one_image_a_job_is_one_job_per_image_and_stage(tmp_path):
     jobs = planned(tmp_path, None, "--config", "images_per_job=1")
-    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (750, 750, 750)
-    assert jobs["predict"] == 50
+    assert (jobs["saliency"], jobs["maps"], jobs["masks"]) == (750, 750, 750)
+    assert jobs["predictions"] == 50
 
 
 @pytest.mark.slow
 def test_a_ceiling_adds_its_own_network_and_figures(tmp_path):
     data = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     without = planned(tmp_path, data)
-    data["segmentation"]["ceiling"] = True
-    assert planned(tmp_path, data) - without == {"train_segmenter": 1, "predict": 1, "evaluate": 1}
+    data["segmentation"]["fully_supervised"] = True
+    assert planned(tmp_path, data) - without == {
+        "train_segmentation": 1,
+        "predictions": 1,
+        "evaluate": 1,
+    }
 
 
 @pytest.mark.slow
@@ -57,7 +61,7 @@ def test_each_stage_may_have_its_own_batch_size(tmp_path):
     data = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     data["images_per_job"] = {"saliency": 7, "maps": 60, "masks": 11, "predictions": 60}
     jobs = planned(tmp_path, data)
-    assert (jobs["saliency"], jobs["aggregate"], jobs["masks"]) == (3 * 37, 3 * 5, 3 * 24)
+    assert (jobs["saliency"], jobs["maps"], jobs["masks"]) == (3 * 37, 3 * 5, 3 * 24)
 
 
 @pytest.mark.slow
@@ -72,7 +76,7 @@ def test_on_one_machine_a_training_waits_for_all_gpus(tmp_path):
     done = snakemake(tmp_path, "-n", "--config", "device=cuda", "--resources", "gpu=4")
     asked = Counter(re.findall(r"rule (\w+):(?:(?!rule).)*?gpu=(\d)", done.stdout, re.DOTALL))
     assert asked["train_classifier", "4"] == 1, done.stdout + done.stderr
-    assert asked["train_segmenter", "4"] == 1
+    assert asked["train_segmentation", "4"] == 1
     assert asked["saliency", "1"] > 1
 
 
@@ -128,13 +132,13 @@ def test_shipped_configurations_fit_the_schema():
         jsonschema.validate(wrong, schema)
 
 
-@pytest.mark.parametrize("module", ["ws3", "ws3.cli.app", "ws3.jobs.dag"])
+@pytest.mark.parametrize("module", ["ws3", "ws3.cli.app", "ws3.workflow.plan"])
 def test_what_every_start_imports_has_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'zarr' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["ws3.stages.aggregate", "ws3.stages.masks"])
+@pytest.mark.parametrize("module", ["ws3.stages.maps", "ws3.stages.masks"])
 def test_aggregate_and_masks_never_import_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

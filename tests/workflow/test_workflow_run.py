@@ -14,8 +14,8 @@ import pytest
 import zarr
 from snake import environment, planned, snakemake
 
-from ws3.jobs.run import Run
 from ws3.masks.png import read_mask
+from ws3.run.folder import Run
 
 pytestmark = pytest.mark.slow
 
@@ -179,30 +179,30 @@ def test_one_missing_mask_is_made_again_and_no_other(copied, config):
     [
         (
             {"masks__crf": {"iterations": 5}},
-            {"masks": 6, "train_segmenter": 1, "predict": 1, "evaluate": 2},
+            {"masks": 6, "train_segmentation": 1, "predictions": 1, "evaluate": 2},
         ),
         (
             {"recipes__crops__samples__count": 20},
-            {"saliency": 3, "aggregate": 3, "threshold": 1, "masks": 3},
+            {"saliency": 3, "maps": 3, "threshold": 1, "masks": 3},
         ),
         (
             {"recipes__cam__aggregation": {"smoothing": 0.01}},
-            {"aggregate": 3, "threshold": 1, "masks": 3, "evaluate": 2},
+            {"maps": 3, "threshold": 1, "masks": 3, "evaluate": 2},
         ),
         (
             {"recipes__new": {"preset": "gradient"}},
-            {"saliency": 3, "aggregate": 3, "threshold": 1, "masks": 3, "evaluate": 1},
+            {"saliency": 3, "maps": 3, "threshold": 1, "masks": 3, "evaluate": 1},
         ),
-        ({"segmentation__epochs": 2}, {"train_segmenter": 1, "predict": 1}),
-        ({"segmentation__test_flip": False}, {"predict": 1, "evaluate": 1}),
-        ({"images_per_job": 2}, {"saliency": 10, "aggregate": 10, "masks": 10}),
+        ({"segmentation__epochs": 2}, {"train_segmentation": 1, "predictions": 1}),
+        ({"segmentation__test_flip": False}, {"predictions": 1, "evaluate": 1}),
+        ({"images_per_job": 2}, {"saliency": 10, "maps": 10, "masks": 10}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 def test_a_changed_parameter_reruns_what_depends_on_it(finished, config, change, rules):
     plan = planned(finished, changed(config, **change))
     assert {rule: plan[rule] for rule in rules} == rules
-    stages = ["index", "train_classifier", "saliency", "aggregate", "threshold", "masks"]
+    stages = ["index", "train_classifier", "saliency", "maps", "threshold", "masks"]
     first = (
         min(stages.index(rule) for rule in rules if rule in stages)
         if (set(rules) & set(stages))

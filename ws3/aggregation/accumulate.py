@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.config.recipes import Aggregation
 from ws3.errors import Ws3Error
 from ws3.sampling.plan import Sample
-from ws3.sampling.views import unview
-from ws3.store.saliency import RawChunk, SampleChunk
+from ws3.sampling.views import paste_back
 
 
 class Accumulator:
@@ -55,12 +55,12 @@ class Accumulator:
         """
         rows, columns = sample.window.slices
         for index, score in enumerate(normalised(scores, self._aggregation)):
-            pasted = unview(score, sample)
+            pasted = paste_back(score, sample)
             if self._aggregation.weight == "probability":
                 pasted = pasted * probabilities[index]
                 self._weights[index, rows, columns] += probabilities[index]
             target = self._sums[index, rows, columns]
-            if self._aggregation.reducer == "max":
+            if self._aggregation.combine_samples == "max":
                 np.maximum(target, pasted, out=target)
             else:
                 target += pasted

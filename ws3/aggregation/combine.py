@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ws3.aggregation.accumulate import Accumulator
+from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.aggregation.random_walk import random_walk
 from ws3.config.recipes import Aggregation
 from ws3.errors import Ws3Error
 from ws3.sampling.plan import SamplePlan
-from ws3.store.saliency import RawChunk, SampleChunk
 
 
 def combine(
@@ -64,7 +64,7 @@ def combine(
         if image is None:
             raise ValueError("a random walk needs the image")
         maps = random_walk(image, maps, aggregation.random_walk, features)
-    return scale(maps, aggregation.scale).astype(np.float16)
+    return scale(maps, aggregation.percentile).astype(np.float16)
 
 
 def sum_raw(chunk: RawChunk, aggregation: Aggregation, plan: SamplePlan) -> SampleChunk:
@@ -118,4 +118,4 @@ def scale(maps: NDArray[np.float32], percentile: float) -> NDArray[np.float32]:
 
 
 def _is_max(aggregation: Aggregation) -> bool:
-    return aggregation.reducer == "max"
+    return aggregation.combine_samples == "max"

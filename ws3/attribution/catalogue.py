@@ -43,8 +43,8 @@ class Entry:
     Attributes:
         summary: One line that says what the map is.
         source: Where it was published.
-        reduces: Whether the recipe's `reduction` and `sign` apply: the method gives one value a
-            channel of the input. The others give one value a pixel, with negative ones set to 0.
+        reduces: Whether the recipe's `reduce_channels` and `sign` apply: the method gives one value
+            per channel of the input. The others give one value a pixel, with negative ones set to 0.
         options: What the recipe's `options` may hold.
         contrasts: Whether the recipe's `target` may be `contrast`.
         smooths: Whether the recipe may set `smooth_relu`: the method is a gradient of the input.
@@ -158,8 +158,8 @@ def check(recipe: Recipe) -> None:
     resolve(method, recipe.options)
     for asked, key, fits in (
         (
-            recipe.target == "contrast",
-            "target: contrast",
+            recipe.target == "log_odds",
+            "target: log_odds",
             {name: entry.contrasts for name, entry in METHODS.items()},
         ),
         (

@@ -7,13 +7,13 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ws3.attribution.rectifiers import smoothed
+from ws3.attribution.smooth_relu import with_smooth_relu
 from ws3.classifier import networks
 from ws3.classifier.checkpoints import Classifier
 from ws3.errors import Ws3Error
 
 
-class Contrast(nn.Module):
+class LogOdds(nn.Module):
     """From logits (B, classes) to log-odds: each logit minus the log-sum-exp of all others.
 
     Explained instead of the logit, it leaves out what speaks for every class alike; the gradient
@@ -58,7 +58,7 @@ class AttributionNetwork:
         device: torch.device | str = "cpu",
         *,
         fold: bool = True,
-        contrast: bool = False,
+        log_odds: bool = False,
         smooth_relu: float | None = None,
     ) -> None:
         """Copy a classifier; the original isn't touched.
@@ -67,7 +67,7 @@ class AttributionNetwork:
             classifier: The trained classifier.
             device: Where to compute.
             fold: Whether to fold batch norms; off, the arithmetic is exactly the network's own.
-            contrast: Whether the outputs are contrasts instead of logits; their sigmoid is the
+            log_odds: Whether the outputs are contrasts instead of logits; their sigmoid is the
                 softmax over the classes.
             smooth_relu: Sharpness of the softplus whose derivative every ReLU has; None: its own.
 
@@ -81,16 +81,16 @@ class AttributionNetwork:
         if fold:
             trunk = networks.folded(trunk)
         if smooth_relu is not None:
-            trunk = smoothed(trunk, smooth_relu, classifier.architecture)
+            trunk = with_smooth_relu(trunk, smooth_relu, classifier.architecture)
         self.trunk = self._frozen(trunk, device)
         tail = networks.tail(network)
-        if contrast:
+        if log_odds:
             if len(classifier.classes) < 2:
                 raise Ws3Error(
-                    "target: contrast compares classes, but the classifier has only one; use "
+                    "target: log_odds compares classes, but the classifier has only one; use "
                     "target: logit"
                 )
-            tail = nn.Sequential(tail, Contrast(len(classifier.classes)))
+            tail = nn.Sequential(tail, LogOdds(len(classifier.classes)))
         self.tail = self._frozen(tail, device)
         self.head = None if linear is None else linear.weight.detach()
         self.architecture = classifier.architecture

@@ -11,9 +11,8 @@ import copy
 import difflib
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, get_type_hints
+from typing import get_type_hints
 
-import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
@@ -183,21 +182,6 @@ def normalisation(
         return IMAGENET_MEAN, IMAGENET_STD
     preset = weights.transforms()
     return tuple(preset.mean), tuple(preset.std)
-
-
-def device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the device of that name; `auto` is a GPU if there is one.
-
-    Raises:
-        Ws3Error: If `cuda` is asked for and torch finds no GPU.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise Ws3Error(
-            "device: cuda is asked for, but torch finds no GPU here; use 'auto' or 'cpu', or "
-            "install a torch built for CUDA"
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def folded(part: nn.Module) -> nn.Module:

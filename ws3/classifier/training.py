@@ -29,7 +29,7 @@ from torchvision.transforms import v2
 
 from ws3.classifier import checkpoints, networks
 from ws3.classifier.checkpoints import Classifier
-from ws3.config import run
+from ws3.config.classifier import ClassifierConfig
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
@@ -38,10 +38,10 @@ from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
 from ws3.training.history import write_history
 from ws3.training.processes import (
     fit,
+    isolated_torch_state,
     keep_statistics,
     make_trainer,
     mean_over_processes,
-    surroundings,
 )
 
 _CACHE_BYTES = 2**30
@@ -72,7 +72,7 @@ def train(
     rows: Sequence[ImageRow],
     val_rows: Sequence[ImageRow],
     classes: Sequence[str],
-    config: run.Classifier,
+    config: ClassifierConfig,
     *,
     seed: int,
     folder: Path,
@@ -118,7 +118,7 @@ def train(
     if workers is None:
         workers = min(8, max(1, (os.cpu_count() or 1) // processes)) if on_gpu else 0
     last = folder / CHECKPOINT
-    with surroundings(seed, device):
+    with isolated_torch_state(seed, device):
         start = checkpoints.start(config.architecture, classes, config.input_size, config.weights)
         order = _Order(len(rows), config.batch_size, seed, processes)
         identity = _identity(rows, val_rows, classes, config, seed)
@@ -211,7 +211,7 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         return pixels, self.labels[index]
 
 
-def _augmentation(size: int, config: run.Classifier) -> v2.Transform:
+def _augmentation(size: int, config: ClassifierConfig) -> v2.Transform:
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, scale=config.crop_area, antialias=True),
@@ -229,7 +229,7 @@ class _Data(pl.LightningDataModule):
         rows: Sequence[ImageRow],
         val_rows: Sequence[ImageRow],
         classes: Sequence[str],
-        config: run.Classifier,
+        config: ClassifierConfig,
         order: _Order,
         workers: int,
     ) -> None:
@@ -270,7 +270,7 @@ class _Module(pl.LightningModule):
     def __init__(
         self,
         start: Classifier,
-        config: run.Classifier,
+        config: ClassifierConfig,
         seed: int,
         order: _Order,
         folder: Path,
@@ -402,7 +402,7 @@ def _identity(
     rows: Sequence[ImageRow],
     val_rows: Sequence[ImageRow],
     classes: Sequence[str],
-    config: run.Classifier,
+    config: ClassifierConfig,
     seed: int,
 ) -> str:
     """Return a digest of everything that the trained weights follow from."""

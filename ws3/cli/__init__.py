@@ -13,8 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def main() -> None:
     """Run the command line; a user's mistake ends with one sentence and status 2."""
     from ws3.cli.app import app
+    from ws3.cli.memory import keep_freed_memory
     from ws3.errors import Ws3Error
-    from ws3.jobs.memory import keep_freed_memory
     from ws3.jobs.runner import TerminatedError
 
     keep_freed_memory()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from ws3.jobs.run import Run
+    from ws3.run.folder import Run
 
 _PANEL = "Looking at things, handing them on"
 
@@ -43,8 +43,8 @@ def status(
     """Show per stage and recipe how many images are done, failed and missing."""
     from rich.console import Console
 
-    from ws3.jobs.run import Run
-    from ws3.jobs.status import run_status
+    from ws3.run.folder import Run
+    from ws3.run.status import run_status
 
     opened = Run.open(run)
     if time:
@@ -93,7 +93,7 @@ def _show_times(run: Run) -> None:
 
     from rich.console import Console
 
-    from ws3.jobs.timing import PHASES, run_times
+    from ws3.run.timing import PHASES, run_times
 
     table = _stage_table(run, ("images", *PHASES, "overhead", "images/s", "left"))
     for entry in run_times(run):
@@ -123,8 +123,8 @@ def show(
     ] = None,
 ) -> None:
     """Draw one image through all recipes: its maps, its masks, the ground truth."""
-    from ws3.jobs.run import Run
-    from ws3.stages.show import show
+    from ws3.run.folder import Run
+    from ws3.tools.show import show
 
     typer.echo(show(Run.open(run), image, output or Path(f"{image}.png")))
 
@@ -138,8 +138,8 @@ def compare(
     ] = Path("comparison"),
 ) -> None:
     """Put several runs side by side: mean and deviation of every figure, and charts."""
-    from ws3.jobs.run import Run
-    from ws3.stages.compare import compare_runs
+    from ws3.run.folder import Run
+    from ws3.tools.compare import compare_runs
 
     for path in compare_runs([Run.open(run) for run in runs], output):
         typer.echo(path)
@@ -153,8 +153,8 @@ def verify(
     ] = False,
 ) -> None:
     """Read every byte of a store, or of all of a run, and name the images that are damaged."""
-    from ws3.jobs.run import Run
-    from ws3.stages.verify import check_run, check_store
+    from ws3.run.folder import Run
+    from ws3.run.verify import check_run, check_store
 
     if (path / "config.yaml").exists():
         checked, damages = check_run(Run.open(path), repair=repair)
@@ -177,8 +177,8 @@ def export(
     ] = "voc",
 ) -> None:
     """Write a recipe's pseudo-masks, and the val split's ground truth, for other programs."""
-    from ws3.jobs.run import Run
-    from ws3.stages.export import export
+    from ws3.run.folder import Run
+    from ws3.tools.export import export
 
     counts = export(Run.open(run), recipe, layout, out)
     images = ", ".join(f"{count} {split} images" for split, count in counts.items())
@@ -218,8 +218,8 @@ def demo_data(
     """Draw the built-in dataset as a folder of images, labels, masks and part masks."""
     from pydantic import ValidationError
 
-    from ws3.config.run import Synthetic
-    from ws3.datasets.synthetic import draw_synthetic
+    from ws3.config.dataset import Synthetic
+    from ws3.datasets.synthetic.dataset import draw_synthetic
     from ws3.errors import Ws3Error
 
     try:

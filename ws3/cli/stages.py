@@ -34,11 +34,11 @@ def register(app: typer.Typer) -> None:
         ("index", index),
         ("train-classifier", train_classifier),
         ("saliency", saliency),
-        ("aggregate", aggregate),
+        ("maps", maps),
         ("threshold", threshold),
         ("masks", masks),
-        ("train-segmenter", train_segmenter),
-        ("predict", predict),
+        ("train-segmentation", train_segmentation),
+        ("predictions", predictions),
         ("evaluate", evaluate),
         ("report", report),
     ):
@@ -56,7 +56,7 @@ def index(
     """Check every image once and write index.csv; with --config, begin a run."""
     from ws3.config.load import load
     from ws3.errors import Ws3Error
-    from ws3.jobs.run import Run
+    from ws3.run.folder import Run
     from ws3.stages.index import index, write_config
 
     if (run is None) == (config is None):
@@ -74,8 +74,8 @@ def index(
 
 def train_classifier(run: RunFolder) -> None:
     """Train the image-level classifier, or take the checkpoint that the configuration names."""
-    from ws3.jobs.run import Run
-    from ws3.stages.classifier import train_classifier
+    from ws3.run.folder import Run
+    from ws3.stages.train_classifier import train_classifier
 
     train_classifier(Run.open(run))
 
@@ -91,7 +91,7 @@ def saliency(
     _work("saliency", run, recipe, batch, image, processes)
 
 
-def aggregate(
+def maps(
     run: RunFolder,
     recipe: Recipe,
     batch: BatchNames = None,
@@ -104,7 +104,7 @@ def aggregate(
 
 def threshold(run: RunFolder, recipe: Recipe) -> None:
     """Choose the background threshold of a recipe."""
-    from ws3.jobs.run import Run, read_json
+    from ws3.run.folder import Run, read_json
     from ws3.stages.threshold import threshold
 
     opened = Run.open(run)
@@ -125,15 +125,15 @@ def masks(
     _work("masks", run, recipe, batch, image, processes)
 
 
-def train_segmenter(run: RunFolder, recipe: Recipe) -> None:
-    """Train a segmentation network on a recipe's pseudo-masks, or on ground_truth: the ceiling."""
-    from ws3.jobs.run import Run
-    from ws3.stages.segmenter import train_segmenter
+def train_segmentation(run: RunFolder, recipe: Recipe) -> None:
+    """Train a segmentation network on a recipe's pseudo-masks, or on ground_truth itself."""
+    from ws3.run.folder import Run
+    from ws3.stages.train_segmentation import train_segmentation
 
-    train_segmenter(Run.open(run), recipe)
+    train_segmentation(Run.open(run), recipe)
 
 
-def predict(
+def predictions(
     run: RunFolder,
     recipe: Recipe,
     batch: BatchNames = None,
@@ -154,7 +154,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure maps, masks and predictions against the ground truth."""
-    from ws3.jobs.run import Run
+    from ws3.run.folder import Run
     from ws3.stages.evaluate import evaluate, summarise_run
 
     opened = Run.open(run)
@@ -168,7 +168,7 @@ def evaluate(
 
 def report(run: RunFolder) -> None:
     """Write report/index.html."""
-    from ws3.jobs.run import Run
+    from ws3.run.folder import Run
     from ws3.stages.report import report
 
     typer.echo(report(Run.open(run)))
@@ -183,9 +183,9 @@ def _work(
     processes: int,
 ) -> None:
     from ws3.errors import Ws3Error
-    from ws3.jobs.batches import stage_batches, stage_splits
-    from ws3.jobs.run import Run
     from ws3.jobs.runner import run_batches, run_images
+    from ws3.run.batches import stage_batches, stage_splits
+    from ws3.run.folder import Run
     from ws3.stages.processes import run_in_processes
     from ws3.stages.work import begin
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Items = TypeVar("Items", bound=tuple[Any, ...])
 
@@ -38,3 +38,4 @@ Int = Annotated[int, BeforeValidator(_refuse_bool)]
 Float = Annotated[float, BeforeValidator(_refuse_bool)]
 Range = AfterValidator(_refuse_reversed)
 Distinct = AfterValidator(_refuse_repeated)
+Positive = Annotated[Float, Field(gt=0)]

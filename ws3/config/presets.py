@@ -43,7 +43,7 @@ PRESETS: Mapping[str, Preset] = {
     "gradient": Preset(
         "Input gradient, strongest channel",
         "Simonyan et al. 2013",
-        {"method": "gradient", "samples": {"kind": "full"}, "aggregation": {"scale": 99.0}},
+        {"method": "gradient", "samples": {"kind": "full"}, "aggregation": {"percentile": 99.0}},
     ),
     "gradient_crops": Preset(
         "Input gradient averaged over random crops, smoothed; all numbers are ours",
@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Preset] = {
         {
             "method": "gradient",
             "samples": {"kind": "crops", "count": 32, "samples_per_chunk": 16},
-            "aggregation": {"smoothing": 0.02, "scale": 99.0},
+            "aggregation": {"smoothing": 0.02, "percentile": 99.0},
         },
     ),
     "contrast_crops": Preset(
@@ -60,10 +60,10 @@ PRESETS: Mapping[str, Preset] = {
         "ours; chosen in docs/study.md",
         {
             "method": "gradient",
-            "target": "contrast",
+            "target": "log_odds",
             "smooth_relu": 3.0,
             "samples": {"kind": "crops", "count": 40, "samples_per_chunk": 10, "input_size": 224},
-            "aggregation": {"weight": "probability", "smoothing": 0.02, "scale": 98.0},
+            "aggregation": {"weight": "probability", "smoothing": 0.02, "percentile": 98.0},
         },
     ),
     "smoothgrad": Preset(
@@ -72,7 +72,7 @@ PRESETS: Mapping[str, Preset] = {
         {
             "method": "gradient",
             "samples": {"kind": "noise", "count": 32, "noise": 0.15},
-            "aggregation": {"scale": 99.0},
+            "aggregation": {"percentile": 99.0},
         },
     ),
     "gradient_noise_crops": Preset(
@@ -81,7 +81,7 @@ PRESETS: Mapping[str, Preset] = {
         {
             "method": "gradient",
             "samples": {"kind": "crops", "count": 32, "samples_per_chunk": 16, "noise": 0.15},
-            "aggregation": {"weight": "probability", "smoothing": 0.02, "scale": 99.0},
+            "aggregation": {"weight": "probability", "smoothing": 0.02, "percentile": 99.0},
         },
     ),
     "integrated_gradients": Preset(
@@ -91,7 +91,7 @@ PRESETS: Mapping[str, Preset] = {
             "method": "integrated_gradients",
             "samples": {"kind": "full"},
             "options": {"steps": 32},
-            "aggregation": {"scale": 99.0},
+            "aggregation": {"percentile": 99.0},
         },
     ),
 }
@@ -119,8 +119,8 @@ def _inherit(name: Any, recipe: Any, recipes: Mapping[str, Any], source: str) ->
     """Return a recipe with what it has from the one whose samples it takes."""
     if not isinstance(recipe, Mapping) or recipe.get("samples_from") is None:
         return recipe
-    giver = recipes.get(recipe["samples_from"])
-    if not isinstance(giver, Mapping) or giver.get("samples_from") is not None:
+    source_recipe = recipes.get(recipe["samples_from"])
+    if not isinstance(source_recipe, Mapping) or source_recipe.get("samples_from") is not None:
         others = [
             str(key)
             for key, other in recipes.items()
@@ -130,7 +130,7 @@ def _inherit(name: Any, recipe: Any, recipes: Mapping[str, Any], source: str) ->
             f"{source}: recipes.{name}.samples_from: {recipe['samples_from']!r} is not a recipe "
             f"with samples of its own; choose from: {', '.join(others) or 'none'}"
         )
-    return _merge(giver, recipe)
+    return _merge(source_recipe, recipe)
 
 
 def _expand(name: Any, recipe: Any, source: str) -> Any:

@@ -132,7 +132,9 @@ class RandomWalk(Section):
 class Aggregation(Section):
     """How the samples of an image become one map per present class."""
 
-    reducer: Literal["mean", "max"] = Field("mean", description="Over the samples of a pixel.")
+    combine_samples: Literal["mean", "max"] = Field(
+        "mean", description="Over the samples of a pixel."
+    )
     weight: Literal["uniform", "probability"] = Field(
         "uniform",
         description="A sample's weight: 1, or the classifier's probability of the class.",
@@ -150,7 +152,7 @@ class Aggregation(Section):
         None,
         description="Refine the maps by a random walk over the image; {} walks with the defaults.",
     )
-    scale: Annotated[Float, Field(gt=0.0, le=100.0)] = Field(
+    percentile: Annotated[Float, Field(gt=0.0, le=100.0)] = Field(
         100.0, description="Percentile of a map that becomes 1; 100 is its maximum."
     )
 
@@ -166,7 +168,7 @@ class Recipe(Section):
     method: str = Field(description="Attribution method; `ws3 recipes --methods` lists them.")
     samples: Samples = Field(default_factory=lambda: Samples(kind="full"))
     aggregation: Aggregation = Field(default_factory=Aggregation)
-    reduction: Literal["max", "mean", "l2", "sum", "net"] = Field(
+    reduce_channels: Literal["max", "mean", "l2", "sum", "net"] = Field(
         "max",
         description="How a pixel's channels become one number (gradient-like methods); all but net "
         "take each channel's sign away first, net adds the channels with their signs.",
@@ -174,7 +176,7 @@ class Recipe(Section):
     sign: Literal["abs", "positive"] = Field(
         "abs", description="abs: strength whatever the sign; positive: negative values become 0."
     )
-    target: Literal["logit", "contrast"] = Field(
+    target: Literal["logit", "log_odds"] = Field(
         "logit",
         description="What is explained: the class's logit, or its contrast, the logit minus the "
         "log-sum-exp of all other classes' (the log-odds of the class), which leaves out what "
@@ -191,24 +193,28 @@ class Recipe(Section):
     precision: Precision = Field("fp32", description="Arithmetic of the network.")
 
 
-def sharing_problem(recipe: Recipe, giver: Recipe) -> str:
+def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
     """Return why a recipe can't be made from another's samples, or an empty string.
 
     A stored chunk can't be divided, and sums can't be weighted anew.
     """
     own, given = (
         one.model_dump(exclude={"samples_from": True, "aggregation": True, "samples": {"count"}})
-        for one in (recipe, giver)
+        for one in (recipe, source_recipe)
     )
     differing = [key for key in own if own[key] != given[key]]
     if differing:
         return f"{differing[0]} must be that of"
-    summed = ("reducer", "weight", "normalise_samples")
-    mine, theirs = recipe.aggregation, giver.aggregation
-    for key in () if giver.samples.keep_samples else summed:
+    summed = ("combine_samples", "weight", "normalise_samples")
+    mine, theirs = recipe.aggregation, source_recipe.aggregation
+    for key in () if source_recipe.samples.keep_samples else summed:
         if getattr(mine, key) != getattr(theirs, key):
             return f"aggregation.{key} needs keep_samples: true, or must be that of"
-    count, total, chunk = recipe.samples.total, giver.samples.total, giver.samples.per_chunk
+    count, total, chunk = (
+        recipe.samples.total,
+        source_recipe.samples.total,
+        source_recipe.samples.per_chunk,
+    )
     if count > total:
         return f"samples.count: {count} is more than the {total} samples of"
     if count < total and count % chunk:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ws3.config.run import Coco, Dataset, Folder, Synthetic, Voc
+from ws3.config.dataset import Coco, Dataset, Folder, Synthetic, Voc
 from ws3.datasets.index import Listing
 
 __all__ = ["dataset_root", "list_dataset"]
@@ -30,7 +30,7 @@ def list_dataset(config: Dataset, run_folder: str | Path) -> Listing:
     # Imported where needed: every start of Snakemake lists the dataset, of one kind only.
     match config:
         case Synthetic():
-            from ws3.datasets.synthetic import list_synthetic
+            from ws3.datasets.synthetic.dataset import list_synthetic
 
             return list_synthetic(config, dataset_root(config, run_folder))
         case Voc():

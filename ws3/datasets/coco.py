@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from ws3.config.run import Coco
-from ws3.datasets.files import names_in, row_stamp
-from ws3.datasets.index import IGNORED, ImageRow, Listing, check_classes
-from ws3.datasets.palette import voc_palette
+from ws3.config.dataset import Coco
+from ws3.datasets.files import names_in, row_stat_key
+from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
+from ws3.labels import IGNORED, voc_palette
 
 _CHUNK = 1 << 20
 
@@ -60,7 +60,7 @@ def list_coco(config: Coco) -> Listing:
             image = PurePath(file).stem
             image_path = f"{images}/{file}"
             mask = f"{masks}/{image}.png" if f"{image}.png" in drawn else ""
-            stamp = row_stamp(image_path, mask)
+            stamp = row_stat_key(image_path, mask)
             names = tuple(classes[index] for index in sorted(labels[image_id]))
             rows.append(ImageRow(image, split, names, image_path, mask, stamp))
     return Listing(classes or (), tuple(rows))

@@ -12,7 +12,7 @@ MISSING = "missing"
 """Stamp of a file that isn't there."""
 
 
-def stamp(path: str | Path) -> str:
+def stat_key(path: str | Path) -> str:
     """Return a file's size and modification time as `<bytes>-<nanoseconds>`, or `MISSING`."""
     try:
         status = os.stat(path)  # noqa: PTH116 - called for every image; Path.stat takes 3 x as long
@@ -21,9 +21,9 @@ def stamp(path: str | Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def row_stamp(image: str, mask: str) -> str:
+def row_stat_key(image: str, mask: str) -> str:
     """Return the stamp of an image file and, joined by ';', of its mask file if it has one."""
-    return f"{stamp(image)};{stamp(mask)}" if mask else stamp(image)
+    return f"{stat_key(image)};{stat_key(mask)}" if mask else stat_key(image)
 
 
 def read_text(path: Path, expected: str) -> str:

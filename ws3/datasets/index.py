@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from ws3.datasets.files import read_lines
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
+from ws3.labels import IGNORED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,6 @@ COLUMNS = (
     "problem",
 )
 CLASSES_FILE = "classes.txt"
-IGNORED = 255
 MAX_CLASSES = 254
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MAX_ID = 200
@@ -128,7 +128,7 @@ def check_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def row_digest(rows: Sequence[ImageRow]) -> str:
+def rows_fingerprint(rows: Sequence[ImageRow]) -> str:
     """Return a digest of what a cheap look says of some rows.
 
     It covers ids, splits, labels, stamps and the names of the files, not the folders that hold
@@ -243,7 +243,7 @@ def read_index(path: str | Path) -> Index:
     return Index(check_classes(classes, str(names_path)), tuple(rows))
 
 
-def complete(
+def check_files(
     listing: Listing,
     previous: Index | None = None,
     on_problem: Literal["fail", "skip"] = "fail",

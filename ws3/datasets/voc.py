@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from xml.parsers import expat
 
-from ws3.config.run import Voc
-from ws3.datasets.files import ordered, read_lines, row_stamp
+from ws3.config.dataset import Voc
+from ws3.datasets.files import ordered, read_lines, row_stat_key
 from ws3.datasets.index import ImageRow, Listing
 from ws3.errors import Ws3Error
 
@@ -111,7 +111,7 @@ def _row(root: Path, masks: Path, image: str, split: str) -> ImageRow:
         labels = ordered(_objects(root / "Annotations" / f"{image}.xml"), CLASSES)
     except Ws3Error as error:
         problem = str(error)
-    return ImageRow(image, split, labels, path, mask, row_stamp(path, mask), problem=problem)
+    return ImageRow(image, split, labels, path, mask, row_stat_key(path, mask), problem=problem)
 
 
 def _objects(path: Path) -> list[str]:

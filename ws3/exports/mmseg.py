@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ws3.datasets.palette import voc_palette
 from ws3.exports.item import Item
 from ws3.exports.voc import write_voc
 from ws3.files import write_bytes
+from ws3.labels import voc_palette
 
 CONFIG = "ws3_masks.py"
 

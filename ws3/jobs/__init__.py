@@ -1,1 +1,1 @@
-"""How a run's work is cut into jobs, and how a job survives whatever happens to it."""
+"""How a job survives whatever happens to it: leases, progress, the loop over a batch's images."""

@@ -16,20 +16,13 @@ from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError, remove_leftovers, write_json
-from ws3.jobs import journal
-from ws3.jobs.batches import Batch, Batches
-from ws3.jobs.clock import Clock, since_start
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
-from ws3.jobs.run import Run, read_json
-
-UPSTREAM: Mapping[Stage, tuple[Stage, ...]] = {
-    "saliency": (),
-    "maps": ("saliency",),
-    "masks": ("saliency", "maps"),
-    "predictions": (),
-}
-"""The per-image stages that each is built on."""
+from ws3.run import journal
+from ws3.run.batches import Batch, Batches
+from ws3.run.folder import Run
+from ws3.run.phases import PhaseTimer, since_start
+from ws3.run.skips import DEPENDS_ON, skip_reason
 
 _log = logging.getLogger(__name__)
 
@@ -39,14 +32,14 @@ class TerminatedError(Exception):
 
 
 @dataclass(frozen=True)
-class Made:
+class ImageResult:
     """What one image took."""
 
     samples: int = 0
     bytes: int = 0
 
 
-class Work(Protocol):
+class ImageStage(Protocol):
     """One stage of one recipe."""
 
     stage: Stage
@@ -58,12 +51,12 @@ class Work(Protocol):
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact result with this fingerprint is committed."""
 
-    def make(self, row: ImageRow, fingerprint: str, clock: Clock) -> Made:
+    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
         """Make and commit an image's result; a Ws3Error concerns this image alone."""
 
 
 @dataclass
-class Tally:
+class BatchSummary:
     """What became of the images of one batch."""
 
     fingerprints: dict[str, str] = field(default_factory=dict)
@@ -74,7 +67,7 @@ class Tally:
     bytes: int = 0
 
 
-def run_batches(run: Run, work: Work, batches: Sequence[Batch]) -> None:
+def run_batches(run: Run, work: ImageStage, batches: Sequence[Batch]) -> None:
     """Do a stage's work on some batches, and write the receipt of each that is complete.
 
     Raises:
@@ -84,7 +77,7 @@ def run_batches(run: Run, work: Work, batches: Sequence[Batch]) -> None:
     _run(run, work, batches, complete=True)
 
 
-def run_images(run: Run, work: Work, rows: Sequence[ImageRow]) -> None:
+def run_images(run: Run, work: ImageStage, rows: Sequence[ImageRow]) -> None:
     """Do a stage's work on single images; no batch is complete by that, so no receipt is written.
 
     Raises:
@@ -96,7 +89,7 @@ def run_images(run: Run, work: Work, rows: Sequence[ImageRow]) -> None:
     _run(run, work, batches.holding(rows), complete=False)
 
 
-def _run(run: Run, work: Work, batches: Sequence[Batch], *, complete: bool) -> None:
+def _run(run: Run, work: ImageStage, batches: Sequence[Batch], *, complete: bool) -> None:
     failed: dict[str, str] = {}
     start = since_start()
     with (
@@ -108,7 +101,7 @@ def _run(run: Run, work: Work, batches: Sequence[Batch], *, complete: bool) -> N
             with Lease(receipt.with_suffix(".lease"), give_up=stop.check):
                 results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
                 remove_leftovers([receipt, *results])
-                clock, start = Clock(start), 0.0
+                clock, start = PhaseTimer(start), 0.0
                 tally = _do_images(run, work, batch.rows, clock, stop, progress)
                 if complete and not tally.failed:
                     write_json(receipt, _receipt(work, batch, tally, clock))
@@ -119,13 +112,13 @@ def _run(run: Run, work: Work, batches: Sequence[Batch], *, complete: bool) -> N
 
 def _do_images(
     run: Run,
-    work: Work,
+    work: ImageStage,
     rows: Sequence[ImageRow],
-    clock: Clock,
+    clock: PhaseTimer,
     stop: _Stop,
     progress: ProgressReport,
-) -> Tally:
-    tally = Tally()
+) -> BatchSummary:
+    tally = BatchSummary()
     for row in rows:
         stop.check()
         _do_image(run, work, row, tally, clock)
@@ -133,11 +126,11 @@ def _do_images(
     return tally
 
 
-def _title(work: Work) -> str:
+def _title(work: ImageStage) -> str:
     return f"{work.stage} {work.recipe}"
 
 
-def _raise_failures(work: Work, failed: Mapping[str, str]) -> None:
+def _raise_failures(work: ImageStage, failed: Mapping[str, str]) -> None:
     if failed:
         count = f"{len(failed)} image{'s' if len(failed) > 1 else ''}"
         lines = [f"{image}: {reason}" for image, reason in failed.items()]
@@ -152,8 +145,10 @@ def _raise_failures(work: Work, failed: Mapping[str, str]) -> None:
         )
 
 
-def _do_image(run: Run, work: Work, row: ImageRow, tally: Tally, clock: Clock) -> None:
-    reason = skip_reason(run, work.recipe, row, UPSTREAM[work.stage])
+def _do_image(
+    run: Run, work: ImageStage, row: ImageRow, tally: BatchSummary, clock: PhaseTimer
+) -> None:
+    reason = skip_reason(run, work.recipe, row, DEPENDS_ON[work.stage])
     if reason:
         tally.skipped[row.image] = reason
         return
@@ -166,7 +161,7 @@ def _do_image(run: Run, work: Work, row: ImageRow, tally: Tally, clock: Clock) -
             raise
         except Ws3Error as error:
             write_json(failure, {"reason": str(error)})
-            _note(run, work, row, "failed", fingerprint, clock, Made())
+            _note(run, work, row, "failed", fingerprint, clock, ImageResult())
             if run.config.on_bad_image == "skip":
                 tally.skipped[row.image] = str(error)
             else:
@@ -182,37 +177,23 @@ def _do_image(run: Run, work: Work, row: ImageRow, tally: Tally, clock: Clock) -
 
 def _note(
     run: Run,
-    work: Work,
+    work: ImageStage,
     row: ImageRow,
     event: journal.Event,
     fingerprint: str,
-    clock: Clock,
-    made: Made,
+    clock: PhaseTimer,
+    made: ImageResult,
 ) -> None:
-    seconds = {str(phase): round(spent, 3) for phase, spent in clock.since_last().items()}
+    seconds = {str(phase): round(spent, 3) for phase, spent in clock.lap().items()}
     entry = journal.Entry(
         work.recipe, row.image, event, fingerprint, seconds, made.samples, made.bytes
     )
     journal.note(run, work.stage, entry)
 
 
-def skip_reason(run: Run, recipe: str, row: ImageRow, stages: Sequence[Stage]) -> str:
-    """Return why an image is passed over, or an empty string.
-
-    It is passed over if indexing found it bad, or if it failed in one of these stages; with
-    `on_bad_image: fail` no run goes on after that.
-    """
-    if row.problem:
-        return row.problem
-    if run.config.on_bad_image == "skip":
-        for stage in stages:
-            failure = run.failure_file(stage, recipe, row.image)
-            if failure.exists():
-                return f"{stage}: {read_json(failure)['reason']}"
-    return ""
-
-
-def _receipt(work: Work, batch: Batch, tally: Tally, clock: Clock) -> dict[str, Any]:
+def _receipt(
+    work: ImageStage, batch: Batch, tally: BatchSummary, clock: PhaseTimer
+) -> dict[str, Any]:
     return {
         "stage": work.stage,
         "recipe": work.recipe,
@@ -228,7 +209,7 @@ def _receipt(work: Work, batch: Batch, tally: Tally, clock: Clock) -> dict[str, 
     }
 
 
-def _summary(tally: Tally) -> str:
+def _summary(tally: BatchSummary) -> str:
     reused = len(tally.fingerprints) - tally.computed
     parts = {
         "computed": tally.computed,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ws3.aggregation.winner import checked_maps, winner
-from ws3.config.run import ConstantBackground, PowerBackground
+from ws3.config.masks import ConstantBackground, PowerBackground
+from ws3.labels import checked_maps, label_argmax
 
 
 def add_background(
@@ -61,7 +61,7 @@ def hard_labels(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: if the scores hold NaN or values outside [0, 1].
     """
-    labels, strongest = winner(scores[1:], range(1, len(scores)))
+    labels, strongest = label_argmax(scores[1:], range(1, len(scores)))
     labels[strongest < scores[0]] = 0
     return labels
 

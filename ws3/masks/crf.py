@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ws3.config.run import CrfParameters
+from ws3.config.masks import CrfParameters
 from ws3.errors import Ws3Error
 from ws3.masks.background import hard_labels
 

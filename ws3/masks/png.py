@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
-from ws3.datasets.palette import voc_palette
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
+from ws3.labels import voc_palette
 
 COMPRESSION = 6
 _END = b"\0\0\0\0IEND\xaeB`\x82"

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ws3.config.run import ConstantBackground, CrfParameters, PowerBackground
+from ws3.config.masks import ConstantBackground, CrfParameters, PowerBackground
 from ws3.errors import Ws3Error
+from ws3.labels import IGNORED
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import DenseCrf, normalise
-
-IGNORED = 255
 
 
 def pseudo_mask(

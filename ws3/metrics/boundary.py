@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ws3.metrics.checks import IGNORED, check_classes, check_masks, check_values
+from ws3.labels import IGNORED
+from ws3.metrics.checks import check_classes, check_masks, check_values
 from ws3.metrics.ratios import mean_defined, ratio
 
 

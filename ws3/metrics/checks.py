@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-IGNORED = 255
+from ws3.labels import IGNORED
 
 
 def check_classes(classes: int) -> None:

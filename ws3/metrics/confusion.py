@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ws3.metrics.checks import IGNORED, check_classes, check_masks
+from ws3.labels import IGNORED
+from ws3.metrics.checks import check_classes, check_masks
 from ws3.metrics.ratios import mean_defined, ratio
 
 FloatArray = npt.NDArray[np.float64]

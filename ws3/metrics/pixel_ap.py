@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ws3.aggregation.winner import checked_maps
+from ws3.labels import IGNORED, checked_maps
 from ws3.metrics.checks import (
-    IGNORED,
     check_bins,
     check_class_values,
     check_classes,

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ws3.metrics.checks import (
-    IGNORED,
-    check_class_values,
-    check_classes,
-    check_masks,
-    check_values,
-)
+from ws3.labels import IGNORED
+from ws3.metrics.checks import check_class_values, check_classes, check_masks, check_values
 from ws3.metrics.ratios import mean_defined, ratio
 
 FloatArray = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ws3.aggregation.winner import winner
+from ws3.labels import label_argmax
 from ws3.metrics.checks import (
     check_bins,
     check_class_values,
@@ -23,8 +23,8 @@ class ThresholdSweep:
     """The confusion matrix of thresholded maps, for every threshold k / bins at once.
 
     A pixel belongs to its highest-scoring class if that score is at least the threshold, else to
-    the background: the rule of `ws3.masks` without a CRF. So the winner and its score's bin are
-    all that must be counted: int64 [truth, winner, bin].
+    the background: the rule of `ws3.masks` without a CRF. So the winner and its score's bin are all
+    that must be counted: int64 [truth, winner, bin].
 
     Args:
         classes: number of classes, the background not counted.
@@ -62,7 +62,7 @@ class ThresholdSweep:
         check_class_values(class_values, self.classes)
         if maps.shape[1:] != truth.shape:
             raise ValueError(f"the maps are {maps.shape[1:]} pixels, the truth {truth.shape}")
-        values, score = winner(maps, class_values)
+        values, score = label_argmax(maps, class_values)
         # Count over the image's own classes, as a histogram over all would be large to add.
         winners = list(class_values) or [0]
         position = np.zeros(256, np.uint8)

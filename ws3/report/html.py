@@ -12,14 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ws3.files import write_bytes
-from ws3.report.figures import (
-    THEMES,
-    miou_chart,
-    recall_chart,
-    region_drawing,
-    save,
-    sweep_chart,
-)
+from ws3.report.figures import THEMES, miou_chart, recall_chart, region_drawing, save, sweep_chart
 from ws3.report.model import DASH, STAGES, Report, Score, best, scores_of
 from ws3.report.pictures import class_hex
 

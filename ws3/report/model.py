@@ -25,8 +25,8 @@ STAGE_TITLES_WITHOUT_CRF = {**STAGE_TITLES, "maps": "Score maps", "masks": "Pseu
 
 
 def title_of(recipe: str) -> str:
-    """Return what to call a recipe, or the ceiling in a recipe's place."""
-    return "ground truth (ceiling)" if recipe == GROUND_TRUTH else recipe
+    """Return what to call a recipe, or the fully supervised network in a recipe's place."""
+    return "ground truth (fully supervised)" if recipe == GROUND_TRUTH else recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Score:
     ground truth chose the threshold, "" if none did. `discriminative_recall` and `shared_recall`
     are of parts that are known, as the built-in dataset's are. A segmentation network has no
     threshold of its own: it inherits how the threshold of the masks that it learned from was
-    chosen, unless it is the ceiling, which learned from ground truth.
+    chosen, unless it is the fully supervised network, which learned from ground truth.
     """
 
     recipe: str
@@ -296,7 +296,7 @@ def scores_of(evaluations: Sequence[Mapping[str, Any]]) -> tuple[Score, ...]:
 
 
 def best(scores: Sequence[Score], split: str, stage: str) -> Score | None:
-    """Return a recipe's highest mIoU of a split and stage; None if none but the ceiling has one."""
+    """Return the recipe with the highest mIoU of a split and stage; None if no recipe has one."""
     here = [s for s in scores if s.split == split and s.stage == stage and not s.is_ceiling]
     ranked = [score for score in here if score.miou is not None]
     return max(ranked, key=lambda score: score.miou or 0.0, default=None)

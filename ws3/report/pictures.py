@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.datasets.palette import voc_palette
+from ws3.labels import voc_palette
 
 UInt8 = NDArray[np.uint8]
 

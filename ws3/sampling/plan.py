@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 from ws3.config.recipes import Masking, Samples
-from ws3.sampling.windows import Window, WindowSequence, covering_count
+from ws3.sampling.windows import Window, WindowSequence, windows_to_cover
 
 # Every network here halves its input five times; other sizes would be padded inside it.
 _STRIDE = 32
 
-COVER = -1
+WHOLE_IMAGE = -1
 """Number of the whole-image sample that a covering too small is completed with."""
 
 
@@ -59,14 +59,14 @@ class SamplePlan:
         self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
         self.seed, self.recipe, self.image = seed, recipe, image
         self.total = samples.total
-        self.covering = covering_count(height, width, samples.side)
+        self.covering = windows_to_cover(height, width, samples.side)
         self.needs_cover = samples.kind == "crops" and samples.count < self.covering
 
     def sample(self, number: int) -> Sample:
-        """Return sample `number`, or the whole-image sample for `COVER`."""
+        """Return sample `number`, or the whole-image sample for `WHOLE_IMAGE`."""
         samples, size = self._samples, self._input_size
-        if number == COVER:
-            return Sample(COVER, self.whole, size, size)
+        if number == WHOLE_IMAGE:
+            return Sample(WHOLE_IMAGE, self.whole, size, size)
         if samples.kind == "scales":
             views = 2 if samples.flip else 1
             height, width = self._fitted(samples.scales[number // views])

@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 
-def view(
+def render_sample(
     image: Pixels, sample: Sample, plan: SamplePlan, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Scores:
     """Return what the network sees of a sample.
@@ -46,7 +46,7 @@ def view(
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 
-def unview(scores: Scores, sample: Sample) -> Scores:
+def paste_back(scores: Scores, sample: Sample) -> Scores:
     """Return a sample's score map in the geometry of its window.
 
     Args:

@@ -39,7 +39,7 @@ class Window:
         )
 
 
-def covering_count(height: int, width: int, side: tuple[float, float]) -> int:
+def windows_to_cover(height: int, width: int, side: tuple[float, float]) -> int:
     """Return the smallest number of windows that is sure to cover every pixel.
 
     It is ceil(height / a) x ceil(width / a) for the smallest window's side a in pixels: for a

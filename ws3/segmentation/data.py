@@ -44,7 +44,7 @@ def augment(
     image: NDArray[np.uint8],
     mask: NDArray[np.uint8],
     crop_size: int,
-    scale: tuple[float, float],
+    scale_range: tuple[float, float],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Scale, flip, crop and pad an image with its mask at random, and jitter the colours.
@@ -56,14 +56,14 @@ def augment(
         image: RGB, uint8 (H, W, 3).
         mask: Class of each pixel, uint8 (H, W).
         crop_size: Side of the result in pixels.
-        scale: Smallest and largest factor of the image's size.
+        scale_range: Smallest and largest factor of the image's size.
         rng: What everything is drawn from.
 
     Returns:
         The normalised image, float32 (3, crop_size, crop_size), and its mask, uint8
         (crop_size, crop_size).
     """
-    factor = rng.uniform(*scale)
+    factor = rng.uniform(*scale_range)
     height, width = (max(1, round(side * factor)) for side in mask.shape)
     image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
     # INTER_NEAREST rounds down: it would shift the mask by half a pixel against the image.
@@ -105,7 +105,7 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         pairs: Image and mask files.
         classes: Number of classes without background.
         crop_size: Side of the crops in pixels.
-        scale: Range of the random scale.
+        scale_range: Range of the random scale.
         seed: Seed of the run.
     """
 
@@ -114,13 +114,13 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         pairs: Sequence[tuple[str | Path, str | Path]],
         classes: int,
         crop_size: int,
-        scale: tuple[float, float],
+        scale_range: tuple[float, float],
         seed: int,
     ) -> None:
         self.pairs = [(str(image), str(mask)) for image, mask in pairs]
         self.classes = classes
         self.crop_size = crop_size
-        self.scale = scale
+        self.scale_range = scale_range
         self.seed = seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -137,7 +137,7 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         mask = read_mask(Path(mask_path))
         self._check(image, mask, image_path, mask_path)
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index]))
-        crop, labels = augment(image, mask, self.crop_size, self.scale, rng)
+        crop, labels = augment(image, mask, self.crop_size, self.scale_range, rng)
         return torch.from_numpy(crop), torch.from_numpy(labels).long()
 
     def _check(

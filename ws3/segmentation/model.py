@@ -67,7 +67,7 @@ def load_model(path: Path) -> SegmentationModel:
     Raises:
         Ws3Error: The file is missing, damaged, or not such a file.
     """
-    advice = "train the network anew with `ws3 train-segmenter`"
+    advice = "train the network anew with `ws3 train-segmentation`"
     content = read_tensors(path, advice)
     problem = _problem(content)
     if problem:

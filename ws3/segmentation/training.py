@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import PolynomialLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from ws3.config.run import Segmentation
+from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
 from ws3.segmentation.data import IGNORED, EpochSampler, PseudoMaskDataset
 from ws3.segmentation.networks import build
@@ -29,10 +29,10 @@ from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
 from ws3.training.history import write_history
 from ws3.training.processes import (
     fit,
+    isolated_torch_state,
     keep_statistics,
     make_trainer,
     mean_over_processes,
-    surroundings,
 )
 
 log = logging.getLogger(__name__)
@@ -251,7 +251,9 @@ class _Batches(LightningDataModule):
         processes: int,
     ) -> None:
         super().__init__()
-        self._dataset = PseudoMaskDataset(pairs, classes, config.crop_size, config.scale, seed)
+        self._dataset = PseudoMaskDataset(
+            pairs, classes, config.crop_size, config.scale_range, seed
+        )
         self._sampler = EpochSampler(len(pairs), config.batch_size, seed, processes)
         self._workers = workers
 
@@ -316,7 +318,7 @@ def train(
     resumed = resumable(folder / CHECKPOINT, identity)
     place = torch.device(device)
     on_gpu = place.type == "cuda"
-    with surroundings(seed, place):
+    with isolated_torch_state(seed, place):
         # A resumed network needs no weights file any more: all of it is in the checkpoint.
         network = build(config.architecture, classes + 1, None if resumed else config.weights)
         for layer in network.modules():

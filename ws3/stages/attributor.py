@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ws3.attribution.interface import Options
 from ws3.attribution.network import AttributionNetwork
-from ws3.attribution.precision import arithmetic
 from ws3.attribution.registry import get
 from ws3.classifier import checkpoints
 from ws3.classifier.checkpoints import Classifier
 from ws3.config.recipes import Recipe
-from ws3.jobs.run import Run
-from ws3.stages.gpus import own_device
+from ws3.jobs.gpus import own_device
+from ws3.run.folder import Run
+from ws3.torch_setup import arithmetic
 
 
 class Attributor:
@@ -35,11 +35,11 @@ class Attributor:
         self._network = AttributionNetwork(
             classifier,
             self._device,
-            contrast=recipe.target == "contrast",
+            log_odds=recipe.target == "log_odds",
             smooth_relu=recipe.smooth_relu,
         )
         self._method, self._precision = get(recipe.method), recipe.precision
-        self._options = Options(recipe.reduction, recipe.sign, recipe.options)
+        self._options = Options(recipe.reduce_channels, recipe.sign, recipe.options)
 
     def __call__(
         self, inputs: NDArray[np.float32], classes: Sequence[int]

@@ -14,8 +14,6 @@ from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import ProgressReport
-from ws3.jobs.run import Run, read_json
-from ws3.jobs.runner import UPSTREAM, skip_reason
 from ws3.masks.background import add_background, hard_labels
 from ws3.metrics.boundary import BoundaryIou
 from ws3.metrics.confusion import Confusion
@@ -23,7 +21,9 @@ from ws3.metrics.pixel_ap import PixelAveragePrecision
 from ws3.metrics.regions import PartRecall, RegionProfile
 from ws3.metrics.summary import summarise
 from ws3.metrics.sweep import ThresholdSweep
-from ws3.stages.inputs import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.folder import Run, read_json
+from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.skips import DEPENDS_ON, skip_reason
 from ws3.stages.threshold import chosen_background
 
 Mask = NDArray[np.uint8]
@@ -57,7 +57,7 @@ class _StageScores:
 
 
 def evaluate(run: Run, recipe: str) -> None:
-    """Measure one recipe, or the ceiling, on every split that the configuration reports on.
+    """Measure one recipe, or `ground_truth`, on every split that the configuration reports on.
 
     Images without ground truth are left out; a split without any gets no figures.
 
@@ -65,7 +65,7 @@ def evaluate(run: Run, recipe: str) -> None:
         StaleResultError: if a map, mask or prediction is missing or made from other inputs.
         Ws3Error: if the run has no such recipe.
     """
-    run.check_segmenter(recipe)
+    run.check_segmentation_name(recipe)
     splits = {}
     for split in run.config.evaluation.splits:
         rows = [
@@ -73,7 +73,7 @@ def evaluate(run: Run, recipe: str) -> None:
             for row in run.mapped_rows([split])
             if row.mask
             and not skip_reason(run, recipe, row, STAGES)
-            and not skip_reason(run, run.config.reference_recipe, row, UPSTREAM["masks"])
+            and not skip_reason(run, run.config.reference_recipe, row, DEPENDS_ON["masks"])
         ]
         if rows:
             splits[split] = _evaluate_split(run, recipe, rows)
@@ -90,7 +90,7 @@ def evaluate(run: Run, recipe: str) -> None:
 
 
 def summarise_run(run: Run) -> None:
-    """Write `summary.csv`: one row per recipe, split and stage, and one for the ceiling.
+    """Write `summary.csv`: one row per recipe, split and stage, `ground_truth` included.
 
     Raises:
         StaleResultError: if a recipe is not evaluated yet.
@@ -112,7 +112,7 @@ def summarise_run(run: Run) -> None:
 def _evaluate_split(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
     classes = run.index.classes
     stages = [] if recipe == GROUND_TRUTH else ["maps", "masks"]
-    if recipe in run.config.segmenters:
+    if recipe in run.config.segmentation_names:
         stages.append("segmentation")
     scores = {stage: _StageScores(len(classes)) for stage in stages}
     sweep, pixel_ap = ThresholdSweep(len(classes)), PixelAveragePrecision(len(classes))

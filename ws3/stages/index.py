@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 
+from ws3.config.dataset import Synthetic
 from ws3.config.load import dump
-from ws3.config.run import Synthetic
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.index import Listing, complete, read_index, row_digest, write_index
-from ws3.datasets.synthetic import draw_synthetic
+from ws3.datasets.index import Listing, check_files, read_index, rows_fingerprint, write_index
+from ws3.datasets.synthetic.dataset import draw_synthetic
 from ws3.errors import Ws3Error
 from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import ProgressReport
-from ws3.jobs.run import Run, read_json
-from ws3.jobs.sources import signature
+from ws3.run.dataset_state import dataset_state
+from ws3.run.folder import Run, read_json
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def index(run: Run) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     if isinstance(dataset, Synthetic):
         draw_synthetic(dataset, dataset_root(dataset, run.folder))
-    sources = signature(dataset, run.folder)
+    sources = dataset_state(dataset, run.folder)
     listing = list_dataset(dataset, run.folder)
     previous = None
     if run.index_file.exists():
@@ -40,7 +40,7 @@ def index(run: Run) -> None:
         except Ws3Error as error:
             _log.warning("%s It is made anew.", error)
     with ProgressReport("index", len(listing.rows)) as progress:
-        completed = complete(
+        completed = check_files(
             listing, previous, run.config.on_bad_image, lambda done, total: progress.advance()
         )
     write_index(run.index_file, completed)
@@ -89,8 +89,8 @@ def index_is_current(run: Run, listing: Listing) -> bool:
         return False
     return (
         known.classes == listing.classes
-        and row_digest(known.rows) == row_digest(listing.rows)
-        and facts.get("sources") == signature(run.config.dataset, run.folder)
+        and rows_fingerprint(known.rows) == rows_fingerprint(listing.rows)
+        and facts.get("sources") == dataset_state(run.config.dataset, run.folder)
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
-from ws3.jobs.clock import Clock
-from ws3.jobs.fingerprints import Fingerprints
-from ws3.jobs.run import Run
-from ws3.jobs.runner import Made
+from ws3.jobs.runner import ImageResult
 from ws3.masks.crf import parameters
 from ws3.masks.png import write_mask
 from ws3.masks.pseudo import pseudo_mask
-from ws3.stages.inputs import FINGERPRINT, current_mask, read_maps
-from ws3.stages.saliency import load_image
+from ws3.run.fingerprints import Fingerprints
+from ws3.run.folder import Run
+from ws3.run.phases import PhaseTimer
+from ws3.run.results import FINGERPRINT, current_mask, read_maps
+from ws3.run.samples import load_image
 from ws3.stages.threshold import chosen_background
 
 
-class MaskWork:
+class MasksStage:
     """Turns an image's maps into its pseudo-mask."""
 
     stage: Stage = "masks"
@@ -37,7 +37,7 @@ class MaskWork:
         """Return whether an intact mask with this fingerprint is committed."""
         return current_mask(self._run.mask_file(self.recipe, row.image), fingerprint) is not None
 
-    def make(self, row: ImageRow, fingerprint: str, clock: Clock) -> Made:
+    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
         """Refine and commit.
 
         Raises:
@@ -58,4 +58,4 @@ class MaskWork:
         path = self._run.mask_file(self.recipe, row.image)
         with clock.phase("write"):
             write_mask(path, mask, {FINGERPRINT: fingerprint})
-        return Made(bytes=path.stat().st_size)
+        return ImageResult(bytes=path.stat().st_size)

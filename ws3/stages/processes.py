@@ -12,14 +12,14 @@ from typing import IO
 
 from ws3.config.run import Stage
 from ws3.errors import Ws3Error
-from ws3.jobs.run import Run
 from ws3.jobs.runner import TerminatedError
+from ws3.run.folder import Run
 
 COMMANDS: Mapping[Stage, str] = {
     "saliency": "saliency",
-    "maps": "aggregate",
+    "maps": "maps",
     "masks": "masks",
-    "predictions": "predict",
+    "predictions": "predictions",
 }
 """The command of each per-image stage."""
 
@@ -43,7 +43,7 @@ def run_in_processes(
         Ws3Error: If the run has no such recipe, or a process failed, after all others are done.
         TerminatedError: On SIGTERM, after each process has finished its image in flight.
     """
-    run.check_segmenter(recipe)
+    run.check_segmentation_name(recipe)
     shares = [batches[first::processes] for first in range(min(processes, len(batches)))]
     children: list[subprocess.Popen[bytes]] = []
     terminated = False

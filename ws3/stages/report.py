@@ -12,9 +12,6 @@ from ws3 import __version__
 from ws3.config.run import STAGES
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
-from ws3.jobs.run import Run, read_json
-from ws3.jobs.runner import skip_reason
-from ws3.jobs.status import folder_bytes, receipts_of, seconds_of
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.html import write_report
 from ws3.report.model import (
@@ -25,8 +22,11 @@ from ws3.report.model import (
     SkippedImage,
     Timing,
 )
-from ws3.stages.inputs import read_maps, read_prediction, read_pseudo_mask
-from ws3.stages.saliency import load_image
+from ws3.run.folder import Run, read_json
+from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.samples import load_image
+from ws3.run.skips import skip_reason
+from ws3.run.status import folder_bytes, receipts_of, seconds_of
 
 _GALLERY = 8
 _PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
@@ -110,7 +110,8 @@ def _gallery(run: Run) -> Iterator[GalleryEntry]:
             {recipe: read_pseudo_mask(run, recipe, row) for recipe in run.config.recipes},
             truth=read_label_mask(row.mask) if row.mask else None,
             predictions={
-                recipe: read_prediction(run, recipe, row) for recipe in run.config.segmenters
+                recipe: read_prediction(run, recipe, row)
+                for recipe in run.config.segmentation_names
             },
         )
 

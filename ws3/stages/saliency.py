@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ws3.aggregation.accumulate import Accumulator, raw_chunk
+from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.config.run import Stage
-from ws3.datasets.images import decode_rgb, read_bytes
-from ws3.datasets.images import sha256 as digest_of
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import remove_leftovers
-from ws3.jobs.clock import Clock
-from ws3.jobs.fingerprints import Fingerprints
-from ws3.jobs.run import Run
-from ws3.jobs.runner import Made
-from ws3.sampling.plan import COVER, Sample, SamplePlan
-from ws3.sampling.views import Pixels, view
-from ws3.stages.inputs import check_model
-from ws3.store.saliency import RawChunk, SaliencyStore, SampleChunk, chunk_layout
+from ws3.jobs.runner import ImageResult
+from ws3.run.fingerprints import Fingerprints
+from ws3.run.folder import Run
+from ws3.run.phases import PhaseTimer
+from ws3.run.results import check_model
+from ws3.run.samples import expected_chunks, load_image, sample_plan
+from ws3.sampling.plan import Sample, SamplePlan
+from ws3.sampling.views import Pixels, render_sample
+from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
     from ws3.stages.attributor import Attributor
@@ -36,7 +36,7 @@ _SMALLEST_PROBABILITY = np.float32(1e-6)
 """A weight must not vanish: a pixel's score is divided by the sum of its samples' weights."""
 
 
-class SaliencyWork:
+class SaliencyStage:
     """Draws an image's samples, attributes each, and stores their partial sums."""
 
     stage: Stage = "saliency"
@@ -44,11 +44,11 @@ class SaliencyWork:
     def __init__(self, run: Run, recipe: str) -> None:
         self.recipe = recipe
         self._run, self._settings = run, run.recipe(recipe)
-        giver = run.config.sampler(recipe)
-        if giver != recipe:
+        source = run.config.sample_source(recipe)
+        if source != recipe:
             raise Ws3Error(
-                f"recipe {recipe} takes its samples from {giver}; make those with: "
-                f"ws3 saliency {run.folder} --recipe {giver}"
+                f"recipe {recipe} takes its samples from {source}; make those with: "
+                f"ws3 saliency {run.folder} --recipe {source}"
             )
         self._fingerprints = Fingerprints(run, recipe)
         command = f"ws3 train-classifier {run.folder}"
@@ -74,7 +74,7 @@ class SaliencyWork:
             return False
         return not self._missing(row)
 
-    def make(self, row: ImageRow, fingerprint: str, clock: Clock) -> Made:
+    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
         """Compute the chunks that are missing, and commit each as it is complete.
 
         Raises:
@@ -103,7 +103,7 @@ class SaliencyWork:
             with clock.phase("write"):
                 self._store.write(row.image, name, chunk)
             written += _bytes(chunk)
-        return Made(len(numbers), written)
+        return ImageResult(len(numbers), written)
 
     def _plan(self, row: ImageRow) -> SamplePlan:
         return sample_plan(self._run, self.recipe, row)
@@ -158,7 +158,7 @@ class SaliencyWork:
             first = next(iter(samples.values()))
             inputs = np.zeros((size, 3, first.height, first.width), np.float32)
             for slot, sample in samples.items():
-                inputs[slot] = view(image, sample, plan, attributor.mean, attributor.std)
+                inputs[slot] = render_sample(image, sample, plan, attributor.mean, attributor.std)
             scores, probabilities = attributor(inputs, classes)
             for slot, sample in samples.items():
                 weights = np.maximum(probabilities[slot], _SMALLEST_PROBABILITY)
@@ -177,44 +177,11 @@ class SaliencyWork:
             "checkpoint": self._run.classifier["digest"],
             "recipe": self.recipe,
             "method": settings.method,
-            "reducer": settings.aggregation.reducer,
+            "combine_samples": settings.aggregation.combine_samples,
             "weight": settings.aggregation.weight,
             "precision": settings.precision,
             "seed": self._run.config.seed,
         }
-
-
-def load_image(row: ImageRow) -> Pixels:
-    """Return an indexed image, uint8 RGB (H, W, 3).
-
-    Raises:
-        Ws3Error: if it can't be read, or is not the one that was indexed.
-    """
-    data = read_bytes(row.path)
-    if digest_of(data) != row.sha256:
-        raise Ws3Error(
-            f"{row.path}: this image changed after it was indexed; run snakemake (or ws3 index) "
-            "again"
-        )
-    return decode_rgb(data, row.path)
-
-
-def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
-    """Return the samples of an image for a recipe."""
-    return SamplePlan(
-        run.recipe(recipe).samples,
-        image=row.image,
-        height=row.height,
-        width=row.width,
-        seed=run.config.seed,
-        recipe=run.config.sampler(recipe),
-        input_size=run.classifier["input_size"],
-    )
-
-
-def expected_chunks(plan: SamplePlan, per_chunk: int) -> dict[str, tuple[int, ...]]:
-    """Return the chunks that an image's group must hold, and the samples in each."""
-    return chunk_layout(plan.total, per_chunk, (COVER,) if plan.needs_cover else ())
 
 
 def network_batches(numbers: Iterable[int], size: int) -> Iterator[dict[int, int]]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ws3.config.run import ConstantBackground, PowerBackground, TunedBackground
+from ws3.config.masks import ConstantBackground, PowerBackground, TunedBackground
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import write_json
 from ws3.jobs.progress import ProgressReport
-from ws3.jobs.run import Run, read_json
-from ws3.jobs.runner import UPSTREAM, skip_reason
 from ws3.metrics.sweep import ThresholdSweep
-from ws3.stages.inputs import read_maps
+from ws3.run.folder import Run, read_json
+from ws3.run.results import read_maps
+from ws3.run.skips import DEPENDS_ON, skip_reason
 
 
 def threshold(run: Run, recipe: str) -> None:
@@ -60,7 +60,7 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> dict[str, Any]
     rows = [
         row
         for row in tuning_rows(run, background)
-        if row.mask and not skip_reason(run, recipe, row, UPSTREAM["masks"])
+        if row.mask and not skip_reason(run, recipe, row, DEPENDS_ON["masks"])
     ]
     if not rows:
         raise Ws3Error(

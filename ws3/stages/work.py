@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ws3.config.run import Stage
-from ws3.jobs.run import Run
-from ws3.jobs.runner import Work
+from ws3.jobs.runner import ImageStage
+from ws3.run.folder import Run
 
 
-def begin(run: Run, stage: Stage, recipe: str) -> Work:
+def begin(run: Run, stage: Stage, recipe: str) -> ImageStage:
     """Return a stage's work; only what that stage needs is imported.
 
     Raises:
@@ -15,18 +15,18 @@ def begin(run: Run, stage: Stage, recipe: str) -> Work:
     """
     match stage:
         case "saliency":
-            from ws3.stages.saliency import SaliencyWork
+            from ws3.stages.saliency import SaliencyStage
 
-            return SaliencyWork(run, recipe)
+            return SaliencyStage(run, recipe)
         case "maps":
-            from ws3.stages.aggregate import AggregateWork
+            from ws3.stages.maps import MapsStage
 
-            return AggregateWork(run, recipe)
+            return MapsStage(run, recipe)
         case "masks":
-            from ws3.stages.masks import MaskWork
+            from ws3.stages.masks import MasksStage
 
-            return MaskWork(run, recipe)
+            return MasksStage(run, recipe)
         case "predictions":
-            from ws3.stages.predict import PredictWork
+            from ws3.stages.predictions import PredictionsStage
 
-            return PredictWork(run, recipe)
+            return PredictionsStage(run, recipe)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import TEMPORARY, atomic_folder, file_digest, write_bytes
+from ws3.files import TEMPORARY, atomic_folder, file_sha256, write_bytes
 
 FORMAT = 1
 """Version of the format that this program writes; it reads no newer one."""
@@ -122,7 +122,7 @@ def new_group(path: Path, attributes: Mapping[str, Any]) -> Iterator[zarr.Group]
     with atomic_folder(path) as temporary:
         group = zarr.open_group(temporary, mode="w", attributes=dict(attributes))
         yield group
-        arrays = {name: file_digest(temporary / name / "zarr.json") for name in group.array_keys()}
+        arrays = {name: file_sha256(temporary / name / "zarr.json") for name in group.array_keys()}
         metadata = group.metadata.to_dict()
         metadata["attributes"] = {**attributes, "arrays": arrays}
         (temporary / "zarr.json").write_bytes(_sealed(metadata))
@@ -168,7 +168,7 @@ class StoredGroup:
             StaleResultError: if its metadata or a chunk is missing, truncated or changed.
         """
         path = self.path / name
-        if file_digest(path / "zarr.json") != self.attributes["arrays"].get(name):
+        if file_sha256(path / "zarr.json") != self.attributes["arrays"].get(name):
             raise StaleResultError(f"{path}: the stored array's metadata is damaged.")
         try:
             values = np.asarray(zarr.open_array(path, mode="r")[...])

@@ -60,7 +60,7 @@ def make_trainer(
         sync_batchnorm=on_gpu and processes > 1,
         # The environment is named lest Lightning, inside a Slurm job, takes charge of it.
         plugins=[LightningEnvironment(), SafeCheckpointIO()],
-        callbacks=[_Surroundings(), *callbacks],
+        callbacks=[_IsolatedTorchState(), *callbacks],
         enable_progress_bar=progress,
         enable_model_summary=False,
         logger=False,
@@ -94,7 +94,7 @@ def fit(
 
 
 @contextmanager
-def surroundings(seed: int, device: torch.device) -> Iterator[None]:
+def isolated_torch_state(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch and silence Lightning's advice; afterwards all is as before.
 
     Random numbers, torch's determinism, log levels and warnings are the caller's again.
@@ -108,7 +108,7 @@ def surroundings(seed: int, device: torch.device) -> Iterator[None]:
     gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=gpus), warnings.catch_warnings():
-            _hush()
+            _silence_lightning()
             torch.manual_seed(seed)
             yield
     finally:
@@ -142,7 +142,7 @@ def _sentence(error: Exception) -> str:
     return _SENTENCE.split(str(error))[-1].rstrip()
 
 
-def _hush() -> None:
+def _silence_lightning() -> None:
     # Where torch is deterministic, every new tensor would be filled with NaN first, which costs a
     # third of a step.
     settings: Any = torch.utils.deterministic
@@ -155,8 +155,8 @@ def _hush() -> None:
         warnings.filterwarnings("ignore", message=f".*{message}")
 
 
-class _Surroundings(Callback):
-    """Gives a process that Lightning begins the surroundings of the one that it is begun from."""
+class _IsolatedTorchState(Callback):
+    """Applies the parent's log level and warning filters in each process that Lightning spawns."""
 
     def __init__(self) -> None:
         self._level = logging.getLogger("ws3").getEffectiveLevel()
@@ -164,7 +164,7 @@ class _Surroundings(Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The first that such a process does is to unpickle the trainer; `setup` would be too late.
         self.__dict__.update(state)
-        _hush()
+        _silence_lightning()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if trainer.world_size > 1 and trainer.is_global_zero:  # the others would say the same

@@ -1,0 +1,203 @@
+"""`ws3 verify`: damage is named, and its repair leaves nothing that vouches for it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ws3.config.load import resolve
+from ws3.errors import Ws3Error
+from ws3.files import file_sha256, write_json
+from ws3.jobs.runner import run_batches
+from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.folder import Run
+from ws3.run.verify import check_run, check_store
+from ws3.stages.index import index, write_config
+from ws3.stages.threshold import threshold
+from ws3.stages.work import begin
+
+CROPS = "saliency_crops"
+
+
+def run_stage(run, stage):
+    batches = stage_batches(run.config, run.index, stage)
+    names = batches.names(stage_splits(run.config, stage))
+    run_batches(run, begin(run, stage, CROPS), [batches[name] for name in names])
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, untrained_classifier):
+    """Return a run with maps and masks of one recipe, in batches of two."""
+    config = {
+        "run": "made",
+        "results": str(tmp_path_factory.mktemp("results")),
+        "device": "cpu",
+        "dataset": {
+            "kind": "synthetic",
+            "train_images": 5,
+            "val_images": 3,
+            "size": 64,
+            "classes": 3,
+        },
+        "recipes": {
+            CROPS: {
+                "method": "gradient",
+                "samples": {"kind": "crops", "count": 12, "samples_per_chunk": 6, "batch": 4},
+            }
+        },
+        "reference_recipe": CROPS,
+        "images_per_job": 2,
+    }
+    run = Run.of(resolve(config))
+    write_config(run)
+    index(run)
+    shutil.copy(untrained_classifier, run.classifier_file)
+    digest = file_sha256(run.classifier_file)
+    write_json(run.receipt("classifier"), {"digest": digest, "input_size": 64})
+    for stage in ("saliency", "maps"):
+        run_stage(run, stage)
+    threshold(run, CROPS)
+    run_stage(run, "masks")
+    return run
+
+
+@pytest.fixture
+def made(original, tmp_path):
+    """Return a copy of that run, to be damaged."""
+    return Run.open(Path(shutil.copytree(original.folder, tmp_path / "made")))
+
+
+def contents(run):
+    folders = [run.results(stage, CROPS) for stage in ("saliency", "maps", "masks")]
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in files}
+
+
+def receipts(run, stage):
+    return {path.stem for path in run.receipt(stage, CROPS, "any").parent.glob("*.json")}
+
+
+def part(run, image, kind):
+    return {
+        "chunk": run.saliency_store(CROPS) / image / "1",
+        "sums": run.saliency_store(CROPS) / image / "1" / "sum" / "c" / "0" / "0" / "0",
+        "attributes": run.saliency_store(CROPS) / image / "zarr.json",
+        "map": run.map_store(CROPS) / image / "map" / "c" / "0" / "0" / "0",
+        "image": run.map_store(CROPS) / image,
+        "metadata": run.map_store(CROPS) / image / "map" / "zarr.json",
+        "mask": run.mask_file(CROPS, image),
+    }[kind]
+
+
+def harm(path, how):
+    if how == "remove":
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 16
+        path.write_bytes(bytes(data))
+
+
+def test_an_intact_run_has_no_damage(made):
+    assert check_run(made, repair=False) == (25, [])
+    before = contents(made)
+    assert check_run(made, repair=True) == (25, [])
+    assert contents(made) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "stage"),
+    [
+        ("sums", "flip", "saliency"),
+        ("sums", "remove", "saliency"),
+        ("chunk", "remove", "saliency"),
+        ("attributes", "remove", "saliency"),
+        ("map", "flip", "maps"),
+        ("image", "remove", "maps"),
+        ("metadata", "flip", "maps"),
+        ("mask", "flip", "masks"),
+        ("mask", "remove", "masks"),
+    ],
+)
+def test_damage_is_named_repaired_and_made_again(made, kind, how, stage):
+    good = contents(made)
+    image = made.rows(["train"])[2].image
+    harm(part(made, image, kind), how)
+
+    _, damages = check_run(made, repair=False)
+    assert {damage.image for damage in damages} == {image}
+    assert len(receipts(made, stage)) == 5
+
+    _, damages = check_run(made, repair=True)
+    assert {damage.image for damage in damages} == {image}
+    assert receipts(made, stage) == {"train-00000", "train-00002", "val-00000", "val-00001"}
+    for other in {"saliency", "maps", "masks"} - {stage}:
+        assert len(receipts(made, other)) == 5
+    assert check_run(made, repair=False)[1] == []
+
+    run_stage(made, stage)
+    assert contents(made) == good
+    assert check_run(made, repair=False) == (25, [])
+
+
+@pytest.mark.parametrize("stage", ["saliency", "maps", "masks"])
+def test_results_that_are_gone_altogether_are_missed(made, stage):
+    shutil.rmtree(made.results(stage, CROPS))
+    _, damages = check_run(made, repair=True)
+    assert [damage.image for damage in damages] == sorted(row.image for row in made.index.rows)
+    assert all("it is missing" in damage.reason for damage in damages)
+    assert receipts(made, stage) == set()
+
+
+@pytest.mark.parametrize("how", ["flip", "remove"])
+@pytest.mark.parametrize("stage", ["saliency", "maps"])
+def test_a_stores_own_metadata_is_written_anew_and_nothing_is_lost(made, stage, how):
+    good = contents(made)
+    harm(made.results(stage, CROPS) / "zarr.json", how)
+    _, damages = check_run(made, repair=False)
+    assert [damage.image for damage in damages] == ["store"]
+    _, damages = check_run(made, repair=True)
+    assert [damage.image for damage in damages] == ["store"]
+    assert contents(made) == good
+    assert len(receipts(made, stage)) == 5
+
+
+@pytest.mark.parametrize("how", ["flip", "remove"])
+def test_a_damaged_network_is_named_refused_and_retracted(made, how):
+    harm(made.classifier_file, how)
+    shutil.rmtree(made.saliency_store(CROPS))
+    with pytest.raises(Ws3Error, match=r"make it with: ws3 train-classifier"):
+        run_stage(made, "saliency")
+    assert not list(made.folder.glob("failed/**/*.json"))
+    _, damages = check_run(Run.open(made.folder), repair=True)
+    assert damages[-1].path == made.classifier_file
+    assert not made.receipt("classifier").exists()
+    assert not made.classifier_file.exists()
+    assert check_run(Run.open(made.folder), repair=False)[1] == []
+
+
+def test_a_single_store_of_a_run_is_checked_with_its_receipts(made, monkeypatch):
+    image = made.rows(["val"])[0].image
+    harm(part(made, image, "image"), "remove")
+    monkeypatch.chdir(made.map_store(CROPS).parent)
+    store = Path(f"{CROPS}.zarr")
+    checked, damages = check_store(store, repair=True)
+    assert checked == 7
+    assert [damage.image for damage in damages] == [image]
+    assert "val-00000" not in receipts(made, "maps")
+    assert len(receipts(made, "saliency")) == 5
+
+
+def test_a_store_outside_a_run_is_checked_by_itself(made, tmp_path):
+    copy = tmp_path / "copy.zarr"
+    shutil.copytree(made.saliency_store(CROPS), copy)
+    image = made.rows(["train"])[0].image
+    harm(copy / image / "0" / "count" / "c" / "0" / "0", "flip")
+    checked, damages = check_store(copy, repair=True)
+    assert (checked, [damage.path for damage in damages]) == (8, [copy / image / "0"])
+    assert not (copy / image / "0").exists()
+    assert len(receipts(made, "saliency")) == 5
+    with pytest.raises(Ws3Error, match="there is no store here"):
+        check_store(tmp_path / "nothing.zarr", repair=False)

@@ -1,0 +1,145 @@
+"""The network that learns from ground truth: a row of its own beside the recipes'."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ws3.config.load import resolve
+from ws3.datasets.images import read_label_mask
+from ws3.datasets.index import Index, write_index
+from ws3.errors import Ws3Error
+from ws3.files import file_sha256
+from ws3.jobs.runner import run_batches
+from ws3.masks.png import read_mask
+from ws3.metrics.confusion import Confusion
+from ws3.report.model import best, scores_of
+from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.folder import Run, read_json
+from ws3.run.status import run_status
+from ws3.stages.evaluate import evaluate, summarise_run
+from ws3.stages.report import report
+from ws3.stages.threshold import threshold
+from ws3.stages.train_segmentation import train_segmentation
+from ws3.stages.work import begin
+
+CEILING = "ground_truth"
+
+
+@pytest.fixture
+def run(small_run):
+    """Return a run of one recipe, with its masks, and with a fully supervised network beside it."""
+    run = small_run(
+        recipes={"cam": {"preset": "cam_multiscale", "samples": {"scales": [1.0]}}},
+        segmentation__recipes=["cam"],
+        segmentation__ceiling=True,
+        segmentation__architecture="lraspp_mobilenet_v2",
+        masks__background={"kind": "tuned", "split": "val"},
+        masks__crf="none",
+    )
+    described = read_json(run.receipt("classifier"))
+    facts = {"architecture": "resnet18", "epochs": 0, "metrics": METRICS}
+    run.receipt("classifier").write_text(json.dumps({**described, **facts}))
+    for stage in ("saliency", "maps"):
+        work(run, stage, "cam")
+    threshold(run, "cam")
+    work(run, "masks", "cam")
+    return run
+
+
+METRICS = {"split": "val", "mean_ap": None, "per_class_ap": {}}
+
+
+def work(run, stage, recipe):
+    batches = stage_batches(run.config, run.index, stage)
+    names = batches.names(stage_splits(run.config, stage))
+    run_batches(run, begin(run, stage, recipe), [batches[name] for name in names])
+
+
+def train_and_predict(run, name):
+    train_segmentation(run, name)
+    work(run, "predictions", name)
+
+
+def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
+    for name in ("cam", CEILING):
+        train_and_predict(run, name)
+        evaluate(run, name)
+    summarise_run(run)
+    with run.summary_file.open() as file:
+        rows = [(row["recipe"], row["stage"], row["miou"]) for row in csv.DictReader(file)]
+    assert [row[:2] for row in rows] == [
+        *(("cam", stage) for stage in ("maps", "masks", "segmentation")),
+        (CEILING, "segmentation"),
+    ]
+    by_hand = Confusion(3)
+    for row in run.rows(["val"]):
+        predicted = read_mask(run.prediction_file(CEILING, row.image))
+        by_hand.update(read_label_mask(row.mask), predicted)
+    assert float(rows[-1][2]) == by_hand.miou()
+    assert {(entry.stage, entry.recipe) for entry in run_status(run) if entry.missing == 0} == {
+        *((stage, "cam") for stage in ("saliency", "maps", "masks", "predictions")),
+        ("predictions", CEILING),
+    }
+
+    scores = scores_of([read_json(run.evaluation_file(name)) for name in run.config.evaluated])
+    assert scores[-1].provenance == "none: trained on ground truth of train"
+    assert not scores[-1].chosen_on_reported_split
+    assert best(scores, "val", "segmentation").recipe == "cam"
+    assert [score.chosen_on_reported_split for score in scores[:-1]] == [True] * 3
+    page = report(run).read_text()
+    assert "ground truth (fully supervised)" in page
+    assert "Thresholds were chosen on the split that is reported." in page
+
+
+def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run):
+    train_segmentation(run, CEILING)
+    train_segmentation(run, "cam")
+    first = {name: run.receipt("segmentation", name).read_text() for name in ("cam", CEILING)}
+    assert json.loads(first[CEILING])["digest"] != json.loads(first["cam"])["digest"]
+
+    row, *others = run.index.rows
+    mask = read_label_mask(row.mask)
+    Image.fromarray(np.full_like(mask, mask.max())).save(row.mask)
+    row = replace(row, mask_sha256=file_sha256(Path(row.mask)))
+    write_index(run.index_file, Index(run.index.classes, (row, *others)))
+    again = Run.open(run.folder)
+    for name in first:
+        train_segmentation(again, name)
+    assert again.receipt("segmentation", "cam").read_text() == first["cam"]
+    changed = json.loads(again.receipt("segmentation", CEILING).read_text())
+    assert changed["digest"] != json.loads(first[CEILING])["digest"]
+
+
+def test_without_ground_truth_it_says_so(small_run, tmp_path):
+    root = tmp_path / "photos"
+    (root / "images").mkdir(parents=True)
+    for name in "ab":
+        Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(root / "images" / f"{name}.png")
+    (root / "labels.csv").write_text("image,labels\na,cat\nb,cat\n")
+    (root / "val.txt").write_text("b\n")
+    run = small_run(
+        dataset={"kind": "folder", "root": str(root), "val": "val.txt"},
+        segmentation__ceiling=True,
+    )
+    with pytest.raises(Ws3Error, match="ground_truth has no mask of the train split"):
+        train_segmentation(run, CEILING)
+
+
+def test_no_recipe_may_take_its_name(small_run):
+    data = small_run().config.model_dump(mode="json")
+    data["recipes"][CEILING] = {"preset": "cam"}
+    with pytest.raises(Ws3Error, match=r"recipes: ground_truth is what the network of segm"):
+        resolve(data)
+
+
+def test_an_unknown_recipe_is_refused(small_run):
+    run = small_run()
+    with pytest.raises(Ws3Error, match="'truth' is not a recipe of this run"):
+        train_segmentation(run, "truth")

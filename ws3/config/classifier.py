@@ -1,0 +1,39 @@
+"""The `classifier` section: the network that all recipes explain."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ws3.config.model import Float, Int, Positive, Range, Section
+from ws3.config.recipes import PositiveFraction
+
+
+class ClassifierConfig(Section):
+    """The image-level classifier that all recipes read."""
+
+    architecture: str = Field("resnet50", description="Any torchvision classification network.")
+    weights: str | None = Field(
+        None,
+        description="Start from imagenet (torchvision downloads it), a state-dict file or null.",
+    )
+    checkpoint: str | None = Field(
+        None, description="A trained multi-label checkpoint or state dict; nothing is trained."
+    )
+    input_size: Annotated[Int, Field(ge=32, le=4096)] = Field(
+        224, description="Side in pixels of the network's input."
+    )
+    epochs: Annotated[Int, Field(ge=1)] = 5
+    batch_size: Annotated[Int, Field(ge=1)] = 16
+    learning_rate: Positive = Field(
+        1e-3, description="Peak rate of the new head; the backbone has a share of it."
+    )
+    backbone_rate: Annotated[Float, Field(ge=0, le=1)] = Field(
+        0.1, description="The backbone's share of the learning rate; 0 freezes it."
+    )
+    weight_decay: Annotated[Float, Field(ge=0)] = 1e-4
+    crop_area: Annotated[tuple[PositiveFraction, PositiveFraction], Range] = Field(
+        (0.3, 1.0), description="Augmentation: area of the random crop, as a share of the image."
+    )
+    label_smoothing: Annotated[Float, Field(ge=0, lt=0.5)] = 0.0

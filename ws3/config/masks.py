@@ -1,0 +1,69 @@
+"""The `masks` section: from score maps to pseudo-masks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ws3.config.model import Float, Int, Positive, Section
+from ws3.config.recipes import Fraction
+
+
+class CrfParameters(Section):
+    """Dense CRF (Krähenbühl and Koltun 2011), in pydensecrf's own terms."""
+
+    gaussian_sxy: Positive = 3.0
+    gaussian_compat: Annotated[Float, Field(ge=0)] = 3.0
+    bilateral_sxy: Positive = 50.0
+    bilateral_srgb: Positive = 5.0
+    bilateral_compat: Annotated[Float, Field(ge=0)] = 10.0
+    iterations: Annotated[Int, Field(ge=1, le=1000)] = 10
+    unary: Literal["softmax", "labels"] = Field(
+        "labels",
+        description="softmax: -log of the normalised scores; labels: hard labels with gt_prob.",
+    )
+    gt_prob: Annotated[Float, Field(gt=0, lt=1)] = Field(
+        0.7, description="Certainty of a hard label (unary: labels)."
+    )
+
+
+class ConstantBackground(Section):
+    """Background score that is the same everywhere."""
+
+    kind: Literal["constant"]
+    score: Fraction = 0.3
+
+
+class PowerBackground(Section):
+    """Background score (1 - max over classes)^alpha (Ahn and Kwak 2018)."""
+
+    kind: Literal["power"]
+    alpha: Positive = 4.0
+
+
+class TunedBackground(Section):
+    """Constant background score, the best of all on a declared split's ground truth."""
+
+    kind: Literal["tuned"]
+    split: Literal["train", "val"] = Field("train", description="Split whose masks choose it.")
+    images: Annotated[Int, Field(ge=1)] | None = Field(
+        None, description="Use only the first so many images of the split; null: all."
+    )
+
+
+Background = Annotated[
+    ConstantBackground | PowerBackground | TunedBackground, Field(discriminator="kind")
+]
+
+
+class Masks(Section):
+    """From maps to pseudo-masks."""
+
+    background: Background = Field(default_factory=lambda: ConstantBackground(kind="constant"))
+    crf: Literal["deeplab", "psa", "irn", "none"] | CrfParameters = Field(
+        "irn", description="A preset, none, or explicit numbers."
+    )
+    ignore_below: Fraction = Field(
+        0.0, description="Pixels whose confidence is under this become 255 (ignored)."
+    )

@@ -1,0 +1,212 @@
+"""A run's folder: where everything of it lies, its configuration and its index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ws3.config.load import load
+from ws3.config.recipes import Recipe
+from ws3.config.run import GROUND_TRUTH, RunConfig, Stage
+from ws3.datasets.index import ImageRow, Index, read_index
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.run.batches import mapped_rows
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: `results/<run>` and the configuration that is in force there."""
+
+    folder: Path
+    config: RunConfig
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open a run by its folder, which holds `config.yaml`.
+
+        Raises:
+            Ws3Error: if there is no run, or its configuration is not valid.
+        """
+        path = folder / "config.yaml"
+        if not path.exists():
+            raise Ws3Error(
+                f"{folder}: there is no run here (no config.yaml); begin one with: "
+                "ws3 index --config FILE"
+            )
+        return cls(folder, load(path))
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Run:
+        """Return the run that a configuration names; nothing need be there yet."""
+        return cls(Path(config.results) / config.run, config)
+
+    @property
+    def index_file(self) -> Path:
+        """The index of all images; `classes.txt` lies beside it."""
+        return self.folder / "index.csv"
+
+    @property
+    def index_facts(self) -> Path:
+        """What the index was made from, and the problems it found."""
+        return self.folder / "index.json"
+
+    @cached_property
+    def index(self) -> Index:
+        """The index of all images.
+
+        Raises:
+            StaleResultError: if the images have not been indexed.
+        """
+        if not self.index_file.exists():
+            raise StaleResultError(
+                f"{self.index_file}: the images are not indexed; run: ws3 index {self.folder}"
+            )
+        return read_index(self.index_file)
+
+    @cached_property
+    def classifier(self) -> dict[str, Any]:
+        """What `receipts/classifier.json` says of the classifier, its digest above all.
+
+        Raises:
+            StaleResultError: if there is no classifier yet.
+        """
+        path = self.receipt("classifier")
+        if not path.exists():
+            raise StaleResultError(
+                f"{path}: there is no classifier; run: ws3 train-classifier {self.folder}"
+            )
+        return read_json(path)
+
+    def recipe(self, name: str) -> Recipe:
+        """Return a recipe of this run.
+
+        Raises:
+            Ws3Error: if the run has none of that name.
+        """
+        if name not in self.config.recipes:
+            known = ", ".join(self.config.recipes)
+            raise Ws3Error(f"{self.folder}: {name!r} is not a recipe of this run; it has: {known}")
+        return self.config.recipes[name]
+
+    def check_segmentation_name(self, name: str) -> None:
+        """Check that a segmentation network can be of this name.
+
+        Raises:
+            Ws3Error: if it is neither a recipe of this run nor `ground_truth`.
+        """
+        if name != GROUND_TRUTH:
+            self.recipe(name)
+
+    def rows(self, splits: Iterable[str]) -> list[ImageRow]:
+        """Return the index rows of some splits, in the index's order."""
+        wanted = set(splits)
+        return [row for row in self.index.rows if row.split in wanted]
+
+    def mapped_rows(self, splits: Iterable[str]) -> list[ImageRow]:
+        """Return the index rows of some splits that get maps and masks."""
+        return mapped_rows(self.config, self.index.rows, splits)
+
+    def class_values(self, row: ImageRow) -> list[int]:
+        """Return the mask values of the classes that an image holds."""
+        return [self.index.classes.index(label) + 1 for label in row.labels]
+
+    @property
+    def classifier_inputs(self) -> list[Path]:
+        """The user's files that the classifier is made from."""
+        config = self.config.classifier
+        named = [config.checkpoint, None if config.weights == "imagenet" else config.weights]
+        return [Path(name) for name in named if name is not None]
+
+    @property
+    def classifier_file(self) -> Path:
+        """The classifier's checkpoint."""
+        return self.folder / "classifier.pt"
+
+    def saliency_store(self, recipe: str) -> Path:
+        """The store of a recipe's partial sums, which another recipe may have computed."""
+        return self.folder / "saliency" / f"{self.config.sample_source(recipe)}.zarr"
+
+    def map_store(self, recipe: str) -> Path:
+        """The store of final maps."""
+        return self.folder / "maps" / f"{recipe}.zarr"
+
+    def threshold_file(self, recipe: str) -> Path:
+        """The background threshold of a recipe and how it was chosen."""
+        return self.folder / "thresholds" / f"{recipe}.json"
+
+    def mask_file(self, recipe: str, image: str) -> Path:
+        """An image's pseudo-mask."""
+        return self.folder / "masks" / recipe / f"{image}.png"
+
+    def results(self, stage: Stage, recipe: str) -> Path:
+        """The folder of a per-image stage's results: a store, or a folder of masks."""
+        return {
+            "saliency": self.saliency_store(recipe),
+            "maps": self.map_store(recipe),
+            "masks": self.mask_file(recipe, "any").parent,
+            "predictions": self.prediction_file(recipe, "any").parent,
+        }[stage]
+
+    def result(self, stage: Stage, recipe: str, image: str) -> Path:
+        """An image's result of a per-image stage: a store's group, or a mask."""
+        name = f"{image}.png" if stage in ("masks", "predictions") else image
+        return self.results(stage, recipe) / name
+
+    def model_file(self, recipe: str) -> Path:
+        """The segmentation network trained on a recipe's masks."""
+        return self.folder / "segmentation" / recipe / "model.pt"
+
+    def prediction_file(self, recipe: str, image: str) -> Path:
+        """An image's predicted mask."""
+        return self.folder / "segmentation" / recipe / "predictions" / f"{image}.png"
+
+    def evaluation_file(self, recipe: str) -> Path:
+        """The figures of a recipe."""
+        return self.folder / "evaluation" / f"{recipe}.json"
+
+    @property
+    def summary_file(self) -> Path:
+        """The figures of all recipes, a row each."""
+        return self.folder / "evaluation" / "summary.csv"
+
+    @property
+    def report_file(self) -> Path:
+        """The report's page."""
+        return self.folder / "report" / "index.html"
+
+    def receipt(self, *parts: str) -> Path:
+        """A receipt: `receipts/<stage>[/<recipe>[/<batch>]].json`."""
+        *folders, name = parts
+        return self.folder.joinpath("receipts", *folders, f"{name}.json")
+
+    def failure_file(self, stage: str, recipe: str, image: str) -> Path:
+        """Why an image failed in a stage; there only while it does."""
+        owner = self.config.sample_source(recipe) if stage == "saliency" else recipe
+        return self.folder / "failed" / stage / owner / f"{image}.json"
+
+    def journal_file(self, stage: str) -> Path:
+        """What was done in a stage, a line an image, only ever appended to."""
+        return self.folder / "journal" / f"{stage}.jsonl"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that ws3 wrote.
+
+    Raises:
+        Ws3Error: if it is missing or broken.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StaleResultError(f"{path}: this file is missing; run snakemake again.") from None
+    except (OSError, ValueError) as error:
+        raise Ws3Error(
+            f"{path}: this file is damaged ({error}); remove it and run snakemake again."
+        ) from None
+    if not isinstance(data, dict):
+        raise Ws3Error(f"{path}: a JSON object is expected; remove it and run snakemake again.")
+    return data

@@ -1,0 +1,72 @@
+"""The journal of a stage: a line for each image that was computed or failed, ever.
+
+It is only appended to, and says what was done, not what is there: results are judged by themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ws3.config.run import Stage
+from ws3.files import no_space_is_an_error
+from ws3.run.folder import Run
+
+Event = Literal["computed", "failed"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image's work.
+
+    Attributes:
+        recipe: of the run.
+        image: its id.
+        event: what became of it.
+        fingerprint: what the result was, or was to be, made from.
+        seconds: by phase; the first of a process bears the process's start.
+        samples: that were computed.
+        bytes: of the result, in memory.
+    """
+
+    recipe: str
+    image: str
+    event: Event
+    fingerprint: str
+    seconds: Mapping[str, float]
+    samples: int = 0
+    bytes: int = 0
+
+
+def note(run: Run, stage: Stage, entry: Entry) -> None:
+    """Append an entry.
+
+    Raises:
+        NoSpaceError: if the disk is full.
+    """
+    path = run.journal_file(stage)
+    line = {**vars(entry), "time": round(time.time(), 3), "pid": os.getpid()}
+    # One write of one short line: jobs that append at once don't mix their lines.
+    with no_space_is_an_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def entries(run: Run, stage: Stage) -> Iterator[Entry]:
+    """Yield what is noted of a stage; a line that a full disk cut off is left out."""
+    path = run.journal_file(stage)
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                # The lines of earlier versions lack these two.
+                found = {"samples": 0, "bytes": 0, **json.loads(line)}
+                yield Entry(*(found[name] for name in Entry.__annotations__))
+            except (ValueError, KeyError, TypeError):
+                continue

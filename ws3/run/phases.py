@@ -1,0 +1,46 @@
+"""Where a job's time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Phase = Literal["start", "load", "compute", "write"]
+_BEGAN = time.monotonic()
+
+
+class PhaseTimer:
+    """Seconds by phase: start (of the program), load, compute, write."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        """Begin with the seconds that the program took to start, for its first batch."""
+        self.seconds: dict[Phase, float] = {
+            "start": start,
+            "load": 0.0,
+            "compute": 0.0,
+            "write": 0.0,
+        }
+
+        self._told = dict.fromkeys(self.seconds, 0.0)
+
+    def lap(self) -> dict[Phase, float]:
+        """Return the seconds by phase since the last call; at first, all of them."""
+        spent = {phase: self.seconds[phase] - self._told[phase] for phase in self.seconds}
+        self._told = dict(self.seconds)
+        return spent
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Add the block's seconds to a phase."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - began
+
+
+def since_start() -> float:
+    """Return the seconds since the program began."""
+    return time.monotonic() - _BEGAN

@@ -1,0 +1,45 @@
+"""An indexed image, and the samples that a recipe of the run draws from it."""
+
+from __future__ import annotations
+
+from ws3.aggregation.chunks import chunk_layout
+from ws3.datasets.images import decode_rgb, read_bytes
+from ws3.datasets.images import sha256 as digest_of
+from ws3.datasets.index import ImageRow
+from ws3.errors import Ws3Error
+from ws3.run.folder import Run
+from ws3.sampling.plan import WHOLE_IMAGE, SamplePlan
+from ws3.sampling.views import Pixels
+
+
+def load_image(row: ImageRow) -> Pixels:
+    """Return an indexed image, uint8 RGB (H, W, 3).
+
+    Raises:
+        Ws3Error: if it can't be read, or is not the one that was indexed.
+    """
+    data = read_bytes(row.path)
+    if digest_of(data) != row.sha256:
+        raise Ws3Error(
+            f"{row.path}: this image changed after it was indexed; run snakemake (or ws3 index) "
+            "again"
+        )
+    return decode_rgb(data, row.path)
+
+
+def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
+    """Return the samples of an image for a recipe."""
+    return SamplePlan(
+        run.recipe(recipe).samples,
+        image=row.image,
+        height=row.height,
+        width=row.width,
+        seed=run.config.seed,
+        recipe=run.config.sample_source(recipe),
+        input_size=run.classifier["input_size"],
+    )
+
+
+def expected_chunks(plan: SamplePlan, per_chunk: int) -> dict[str, tuple[int, ...]]:
+    """Return the chunks that an image's group must hold, and the samples in each."""
+    return chunk_layout(plan.total, per_chunk, (WHOLE_IMAGE,) if plan.needs_cover else ())

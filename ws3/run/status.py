@@ -1,0 +1,128 @@
+"""How far a run has come: from its receipts, its failures and its folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ws3.config.run import STAGES, Stage
+from ws3.datasets.index import ImageRow
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.run import journal
+from ws3.run.batches import stage_recipes, stage_splits
+from ws3.run.fingerprints import Fingerprints
+from ws3.run.folder import Run, read_json
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage of one recipe.
+
+    Attributes:
+        stage: saliency, maps, masks or predictions.
+        recipe: its name.
+        done: images that a receipt vouches for, made from what the run now expects.
+        expected: images that the stage works on.
+        skipped: images that were passed over.
+        failed: reason per image that failed and has not been mended.
+        seconds: spent on all results that were ever computed, from the journal.
+        bytes: on disk.
+    """
+
+    stage: Stage
+    recipe: str
+    done: int
+    expected: int
+    skipped: int
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    bytes: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Images that are neither done, skipped nor failed."""
+        return max(0, self.expected - self.done - self.skipped - len(self.failed))
+
+
+def run_status(run: Run) -> Iterator[StageStatus]:
+    """Yield the state of every stage and recipe of a run, in the order of the data.
+
+    Raises:
+        StaleResultError: if the images are not indexed yet.
+    """
+    for stage in STAGES:
+        rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
+        seconds = seconds_of(run, stage)
+        for recipe in stage_recipes(run.config, stage):
+            found = receipts_of(run, stage, recipe)
+            made = {image: made for receipt in found for image, made in receipt["images"].items()}
+            done = _current(
+                run, stage, recipe, [rows[image] for image in made if image in rows], made
+            )
+            skipped = {image for receipt in found for image in receipt["skipped"]} & rows.keys()
+            failed = {
+                image: reason
+                for image, reason in failures_of(run, stage, recipe).items()
+                if image in rows and image not in skipped
+            }
+            yield StageStatus(
+                stage,
+                recipe,
+                done=len(done - failed.keys()),
+                expected=len(rows),
+                skipped=len(skipped),
+                failed=failed,
+                seconds=seconds.get(recipe, 0.0),
+                bytes=folder_bytes(run.results(stage, recipe)),
+            )
+
+
+def _current(
+    run: Run, stage: Stage, recipe: str, rows: Sequence[ImageRow], made: Mapping[str, str]
+) -> set[str]:
+    """Return the images whose result bears the fingerprint that the run now expects."""
+    expected = Fingerprints(run, recipe)
+    try:
+        return {row.image for row in rows if made[row.image] == expected.of(stage, row)}
+    except StaleResultError:
+        return set()  # what they would be made from isn't there yet
+
+
+def seconds_of(run: Run, stage: Stage) -> dict[str, float]:
+    """Return the seconds spent on a stage, by recipe."""
+    seconds: dict[str, float] = {}
+    for entry in journal.entries(run, stage):
+        seconds[entry.recipe] = seconds.get(entry.recipe, 0.0) + sum(entry.seconds.values())
+    return seconds
+
+
+def receipts_of(run: Run, stage: Stage, recipe: str) -> list[dict[str, Any]]:
+    """Return all receipts of a stage and recipe, by name; damaged ones are left out."""
+    found = []
+    for path in sorted(run.receipt(stage, recipe, "any").parent.glob("*.json")):
+        try:
+            found.append(read_json(path))
+        except Ws3Error:
+            continue
+    return found
+
+
+def failures_of(run: Run, stage: Stage, recipe: str) -> dict[str, str]:
+    """Return the reason per image that failed in a stage."""
+    folder = run.failure_file(stage, recipe, "any").parent
+    return {path.stem: read_json(path)["reason"] for path in sorted(folder.glob("*.json"))}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files in and below a folder."""
+    total = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(base, name)).st_size  # noqa: PTH116, PTH118 (speed)
+            except FileNotFoundError:
+                continue
+    return total

@@ -1,0 +1,161 @@
+"""What is damaged in a run or a store, and its repair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ws3.config.run import Stage
+from ws3.datasets.index import ImageRow
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import file_sha256
+from ws3.masks.png import read_mask
+from ws3.run.fingerprints import Fingerprints
+from ws3.run.folder import Run, read_json
+from ws3.run.samples import expected_chunks, sample_plan
+from ws3.run.status import receipts_of
+from ws3.store.groups import Store
+from ws3.store.saliency import SaliencyStore
+from ws3.store.verify import Damage, remove, verify
+
+_STORES: tuple[Stage, ...] = ("saliency", "maps")
+_MASKS: tuple[Stage, ...] = ("masks", "predictions")
+
+
+def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
+    """Check one store; return how many images it holds, and all damage.
+
+    In a run's folder, results that a receipt vouches for and the store doesn't hold count as
+    damaged too. With `repair`, what is damaged is removed, and so are the receipts that vouch for
+    it.
+
+    Raises:
+        Ws3Error: if there is no store of ours at this path.
+    """
+    place = path.absolute()
+    folder = place.parent.parent
+    stage = next((stage for stage in _STORES if stage == place.parent.name), None)
+    if stage is None or not (folder / "config.yaml").exists():
+        checked, damages = _read_through(path)
+        if repair:
+            remove(damages)
+        return checked, damages
+    return _check(Run.open(folder), stage, path.stem, repair=repair)
+
+
+def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
+    """Check every network, store and mask of a run, likewise."""
+    checked, damages = 0, list[Damage]()
+    for stage in (*_STORES, *_MASKS):
+        for recipe in _recipes(run, stage):
+            count, found = _check(run, stage, recipe, repair=repair)
+            checked += count
+            damages += found
+    # The last, as a repair takes away what says which sample chunks there should be.
+    count, found = _check_models(run, repair=repair)
+    return checked + count, damages + found
+
+
+def _check(run: Run, stage: Stage, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
+    results = run.results(stage, recipe)
+    checked, damages, root = 0, list[Damage](), list[Damage]()
+    if stage in _MASKS:
+        checked, damages = _read_masks(results)
+    elif results.exists():
+        root = _check_root(results, {"kind": stage, "recipe": recipe}, repair=repair)
+        if repair or not root:
+            checked, damages = _read_through(results)
+    damages += _missing(run, stage, recipe)
+    if repair:
+        remove(damages)
+        _retract(run, stage, recipe, {damage.image for damage in damages})
+    return checked, root + damages
+
+
+def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
+    segmentation_names = sorted(run.receipt("segmentation", "any").parent.glob("*.json"))
+    models = [(run.classifier_file, run.receipt("classifier"))]
+    models += [(run.model_file(receipt.stem), receipt) for receipt in segmentation_names]
+    made = [(path, receipt) for path, receipt in models if receipt.exists()]
+    damages = []
+    for path, receipt in made:
+        if file_sha256(path) != read_json(receipt)["digest"]:
+            reason = f"{path}: it is missing or not the file that was made"
+            damages.append(Damage("network", path, reason))
+            if repair:
+                path.unlink(missing_ok=True)
+                receipt.unlink()
+    return len(made), damages
+
+
+def _check_root(store: Path, attributes: dict[str, str], *, repair: bool) -> list[Damage]:
+    """Check a store's own metadata, which holds nothing that can't be written anew."""
+    try:
+        Store(store).check_format()
+    except StaleResultError as error:
+        metadata = store / "zarr.json"
+        if repair:
+            metadata.unlink(missing_ok=True)
+            Store(store).create(attributes)
+        return [Damage("store", metadata, str(error))]
+    return []
+
+
+def _recipes(run: Run, stage: Stage) -> list[str]:
+    """Return the recipes that a stage has worked on, whether they are still configured or not."""
+    vouched = {path.name for path in run.receipt(stage, "any").parent.glob("*")}
+    if stage in _STORES:
+        return sorted(vouched | {path.stem for path in (run.folder / stage).glob("*.zarr")})
+    made = (run.folder / "masks").glob("*") if stage == "masks" else ()
+    predicted = (run.folder / "segmentation").glob("*") if stage == "predictions" else ()
+    return sorted(vouched | {path.name for path in (*made, *predicted)})
+
+
+def _read_through(store: Path) -> tuple[int, list[Damage]]:
+    found = list(verify(store))
+    return len(found), [damage for _, damages in found for damage in damages]
+
+
+def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
+    checked, damages = 0, []
+    for path in sorted(folder.glob("*.png")):
+        checked += 1
+        try:
+            read_mask(path)
+        except Ws3Error as error:
+            damages.append(Damage(path.stem, path, str(error)))
+    return checked, damages
+
+
+def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
+    """Yield what a receipt vouches for and is not there."""
+    vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt["images"]}
+    for image in sorted(vouched):
+        path = run.result(stage, recipe, image)
+        if not path.exists():
+            yield Damage(image, path, f"{path}: it is missing")
+    known = recipe in run.config.recipes and run.receipt("classifier").exists()
+    if stage == "saliency" and known:
+        for row in run.index.rows:
+            if row.image in vouched:
+                yield from _missing_chunks(run, recipe, row)
+
+
+def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
+    store = SaliencyStore(run.saliency_store(recipe))
+    attributes = store.attributes(row.image)
+    expected = Fingerprints(run, recipe).saliency(row)
+    if attributes is None or attributes.get("fingerprint") != expected:
+        return  # missing as a whole, or made for another configuration
+    plan = sample_plan(run, recipe, row)
+    for name in expected_chunks(plan, run.recipe(recipe).samples.per_chunk):
+        path = store.path / row.image / name
+        if not path.exists():
+            yield Damage(row.image, path, f"{path}: it is missing")
+
+
+def _retract(run: Run, stage: Stage, recipe: str, images: set[str]) -> None:
+    """Remove the receipts that vouch for some images, so that Snakemake runs their batches."""
+    for receipt in receipts_of(run, stage, recipe):
+        if images & receipt["images"].keys():
+            run.receipt(stage, recipe, receipt["batch"]).unlink(missing_ok=True)

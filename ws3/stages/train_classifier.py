@@ -1,0 +1,94 @@
+"""index -> classifier.pt."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import torch
+
+from ws3.classifier.checkpoints import Classifier, adopt, save
+from ws3.classifier.evaluation import average_precision
+from ws3.classifier.training import train
+from ws3.files import file_sha256, remove_leftovers, write_json
+from ws3.jobs.lease import Lease
+from ws3.run.fingerprints import fingerprint
+from ws3.run.folder import Run
+from ws3.stages.training_common import processes_on, trained_already
+from ws3.torch_setup import device
+
+_log = logging.getLogger(__name__)
+
+
+def train_classifier(run: Run) -> None:
+    """Train the classifier, or take the user's own, and measure it on the val split.
+
+    A classifier that was trained on the same images in the same way is kept; an interrupted
+    training goes on from its last epoch.
+
+    Raises:
+        Ws3Error: if a checkpoint doesn't fit, an image can't be read, or training diverges.
+    """
+    # A restarted Snakemake begins anew what the job of a killed one may still be at.
+    with Lease(run.receipt("classifier").with_suffix(".lease")):
+        remove_leftovers([run.classifier_file])
+        _train_unless_done(run)
+
+
+def _train_unless_done(run: Run) -> None:
+    config, path = run.config.classifier, run.classifier_file
+    made_from, receipt = _fingerprint(run), run.receipt("classifier")
+    if trained_already(path, made_from, receipt, "images"):
+        return
+    torch.set_num_threads(run.config.threads)
+    place = device(run.config.device)
+    epochs = None
+    if config.checkpoint is not None:
+        classifier = adopt(
+            config.checkpoint, config.architecture, run.index.classes, config.input_size
+        )
+    else:
+        trained = train(
+            run.rows(["train"]),
+            run.rows(["val"]),
+            run.index.classes,
+            config,
+            seed=run.config.seed,
+            folder=run.folder / "classifier",
+            device=place,
+            progress=sys.stderr.isatty(),
+            processes=processes_on(place, config.batch_size),
+        )
+        classifier, epochs = trained.classifier, len(trained.epochs)
+    save(path, classifier)
+    facts = {
+        "architecture": classifier.architecture,
+        "classes": list(classifier.classes),
+        "input_size": classifier.input_size,
+        "epochs": epochs,
+        "fingerprint": made_from,
+        "digest": file_sha256(path),
+        "metrics": _metrics(run, classifier, place),
+    }
+    write_json(path.with_suffix(".json"), facts)
+    write_json(receipt, facts)
+
+
+def _fingerprint(run: Run) -> str:
+    config = run.config.classifier
+    return fingerprint(
+        config=config.model_dump(mode="json"),
+        files=[file_sha256(path) for path in run.classifier_inputs],
+        train=[(row.image, row.sha256, row.labels) for row in run.rows(["train"])],
+        classes=list(run.index.classes),
+        seed=run.config.seed,
+        threads=run.config.threads,
+    )
+
+
+def _metrics(run: Run, classifier: Classifier, place: torch.device) -> dict[str, Any]:
+    split = "val" if run.rows(["val"]) else "train"
+    measured = average_precision(classifier, run.rows([split]), place)
+    _log.info("mAP on %s: %s", split, measured.mean)
+    return {"split": split, "mean_ap": measured.mean, "per_class_ap": measured.per_class}

@@ -1,0 +1,111 @@
+"""masks/<recipe>, or ground truth -> segmentation/<recipe>/model.pt."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ws3.config.run import GROUND_TRUTH
+from ws3.datasets.index import ImageRow
+from ws3.errors import Ws3Error
+from ws3.files import file_sha256, remove_leftovers, write_json
+from ws3.jobs.lease import Lease
+from ws3.run.fingerprints import Fingerprints, fingerprint
+from ws3.run.folder import Run
+from ws3.run.results import read_pseudo_mask, rows_with_masks
+from ws3.segmentation.model import save_model
+from ws3.segmentation.training import train
+from ws3.stages.training_common import processes_on, trained_already
+from ws3.torch_setup import device
+
+_log = logging.getLogger(__name__)
+
+
+def train_segmentation(run: Run, recipe: str) -> None:
+    """Train a segmentation network on a recipe's pseudo-masks of the train split.
+
+    The recipe `ground_truth` stands for the split's own masks: full supervision.
+
+    A network that was trained on the same masks in the same way is kept; an interrupted training
+    goes on from its last epoch.
+
+    Raises:
+        StaleResultError: if a mask is missing, damaged or made from other inputs.
+        Ws3Error: if there is no mask, training diverges, or a file can't be used.
+    """
+    run.check_segmentation_name(recipe)
+    # A restarted Snakemake begins anew what the job of a killed one may still be at.
+    with Lease(run.receipt("segmentation", recipe).with_suffix(".lease")):
+        remove_leftovers([run.model_file(recipe)])
+        _train_unless_done(run, recipe)
+
+
+def _train_unless_done(run: Run, recipe: str) -> None:
+    settings = run.config.segmentation
+    rows = _training_rows(run, recipe)
+    if not rows:
+        raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
+    made_from = fingerprint(
+        masks=_mask_identities(run, recipe, rows),
+        settings=settings.training(),
+        classes=list(run.index.classes),
+        seed=run.config.seed,
+    )
+    receipt, model = run.receipt("segmentation", recipe), run.model_file(recipe)
+    if trained_already(model, made_from, receipt, "masks"):
+        return
+    torch.set_num_threads(run.config.threads)
+    place = device(run.config.device)
+    trained = train(
+        [(row.path, _mask_file(run, recipe, row)) for row in rows],
+        len(run.index.classes),
+        settings,
+        run.config.seed,
+        model.parent,
+        place.type,
+        progress=sys.stderr.isatty(),
+        fingerprint=made_from,
+        processes=processes_on(place, settings.batch_size),
+    )
+    save_model(model, trained.network, settings.architecture, run.index.classes)
+    described = {
+        "recipe": recipe,
+        "architecture": settings.architecture,
+        "fingerprint": made_from,
+        "digest": file_sha256(model),
+        "images": len(rows),
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
+    }
+    write_json(model.with_suffix(".json"), described)
+    write_json(receipt, described)
+
+
+def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
+    """Return the images of the train split that have a mask to learn from."""
+    rows = rows_with_masks(run, recipe, ["train"])
+    return [row for row in rows if row.mask] if recipe == GROUND_TRUTH else rows
+
+
+def _mask_identities(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
+    """Return what each image and its mask are, as plain data."""
+    if recipe == GROUND_TRUTH:
+        return {row.image: [row.sha256, row.mask_sha256] for row in rows}
+    expected = Fingerprints(run, recipe)
+    return {row.image: expected.masks(row) for row in rows}
+
+
+def _mask_file(run: Run, recipe: str, row: ImageRow) -> Path:
+    """Return the file of an image's mask.
+
+    Raises:
+        StaleResultError: if it is a pseudo-mask that is damaged or made from other inputs.
+    """
+    if recipe == GROUND_TRUTH:
+        return Path(row.mask)
+    read_pseudo_mask(run, recipe, row)
+    return run.mask_file(recipe, row.image)

@@ -1,0 +1,51 @@
+"""One image through all recipes, as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ws3.datasets.images import read_label_mask
+from ws3.errors import Ws3Error
+from ws3.report.figures import image_panel, save
+from ws3.run.folder import Run
+from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.samples import load_image
+
+
+def show(run: Run, image: str, output: Path) -> Path:
+    """Draw an image, its maps and masks of every recipe that has them, and return the file.
+
+    Raises:
+        Ws3Error: if the run has no such image, or nothing was made of it yet.
+    """
+    rows = {row.image: row for row in run.index.rows}
+    if image not in rows:
+        raise Ws3Error(f"{run.index_file}: there is no image {image!r}")
+    row = rows[image]
+    maps, masks, prediction, reasons = {}, {}, None, []
+    for recipe in run.config.recipes:
+        try:
+            maps[recipe] = read_maps(run, recipe, row)
+            masks[recipe] = read_pseudo_mask(run, recipe, row)
+        except Ws3Error as error:
+            reasons.append(str(error))
+    if not maps:
+        raise Ws3Error(reasons[0])
+    for recipe in run.config.segmentation_names:
+        try:
+            prediction = read_prediction(run, recipe, row)
+            break
+        except Ws3Error:
+            continue
+    figure = image_panel(
+        load_image(row),
+        maps,
+        row.labels,
+        masks,
+        read_label_mask(row.mask) if row.mask else None,
+        prediction,
+        class_ids=[value - 1 for value in run.class_values(row)],
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save(figure, output)
+    return output

@@ -1,0 +1,52 @@
+"""What torch computes on, and with which arithmetic: said explicitly, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+
+from ws3.config.recipes import Precision
+from ws3.errors import Ws3Error
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Compute within the block with one precision; outside, all is as before.
+
+    `fp32` switches TF32 off, which cuDNN otherwise uses for convolutions unasked; `tf32` switches
+    it on for convolutions and matrix products, and is fp32 on a device without it, such as a CPU;
+    `bf16` is autocast. Maps of input gradients differ between them: see docs/study.md, Precision.
+
+    Args:
+        precision: `fp32`, `tf32` or `bf16`.
+        device: Where the network is.
+    """
+    cudnn: Any = torch.backends.cudnn  # its parts are unknown to type checkers
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.fp32_precision = value
+
+
+def device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the device of that name; `auto` is a GPU if there is one.
+
+    Raises:
+        Ws3Error: If `cuda` is asked for and torch finds no GPU.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise Ws3Error(
+            "device: cuda is asked for, but torch finds no GPU here; use 'auto' or 'cpu', or "
+            "install a torch built for CUDA"
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")

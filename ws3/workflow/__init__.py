@@ -1,0 +1,1 @@
+"""What the Snakemake rules ask: which files, which batches, which parameters."""
