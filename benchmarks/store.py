@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from measuring import entry, fastest, report
-from ws3.aggregation.chunks import SampleChunk
 
+from ws3.aggregation.chunks import SampleChunk
 from ws3.classifier import checkpoints
 from ws3.config.load import resolve
 from ws3.files import file_sha256, write_json
@@ -133,10 +133,10 @@ def _share(folder: Path) -> dict[str, object]:
     write_json(run.receipt("classifier"), {"digest": digest, "input_size": 224})
     work = SaliencyStage(run, "crops")
     first, *rows = run.rows(["train"])
-    work.make(first, work.fingerprint(first), PhaseTimer())  # loads the network
+    work.compute(first, work.fingerprint(first), PhaseTimer())  # loads the network
     clock = PhaseTimer()
     for row in rows:
-        work.make(row, work.fingerprint(row), clock)
+        work.compute(row, work.fingerprint(row), clock)
     spent = clock.seconds
     share = spent["write"] / sum(spent.values())
     return entry(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 IGNORED = 255
 """Mask value of pixels that belong to no class and count nowhere."""
@@ -27,6 +29,9 @@ def checked_maps(
         ValueError: if the rank, dtype or number of maps is wrong, a score is NaN or outside
             [0, 1], or a class value is repeated or out of range.
     """
+    # Imported here: a listing needs the values above, but no numpy.
+    import numpy as np
+
     if maps.ndim != 3 or 0 in maps.shape[1:]:
         raise ValueError(f"score maps must be (classes, height, width), not {maps.shape}")
     if not np.issubdtype(maps.dtype, np.floating):
@@ -60,6 +65,9 @@ def label_argmax(
     Raises:
         ValueError: see `checked_maps`.
     """
+    # Imported here: a listing needs the values above, but no numpy.
+    import numpy as np
+
     maps = checked_maps(maps, class_values)
     if not len(maps):
         return np.zeros(maps.shape[1:], np.uint8), np.zeros(maps.shape[1:], np.float32)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from ws3 import torch_setup
 from ws3.classifier import networks
 from ws3.errors import Ws3Error
 
@@ -140,9 +141,9 @@ def test_normalisation_is_that_of_torchvisions_weights() -> None:
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert networks.device("auto") == networks.device("cpu") == torch.device("cpu")
+    assert torch_setup.device("auto") == torch_setup.device("cpu") == torch.device("cpu")
     with pytest.raises(Ws3Error, match="no GPU"):
-        networks.device("cuda")
+        torch_setup.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert networks.device("auto") == networks.device("cuda") == torch.device("cuda")
-    assert networks.device("cpu") == torch.device("cpu")
+    assert torch_setup.device("auto") == torch_setup.device("cuda") == torch.device("cuda")
+    assert torch_setup.device("cpu") == torch.device("cpu")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_work import FakeStage, all_batches
+from fake_stage import FakeStage, all_batches
 
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError, temporary_beside
@@ -127,10 +127,10 @@ def test_an_image_that_indexing_found_bad_is_passed_over(bare_run, dataset):
 
 def test_a_full_disk_ends_the_job_and_blames_no_image(bare_run):
     class Full(FakeStage):
-        def make(self, row, fingerprint, clock):
+        def compute(self, row, fingerprint, timer):
             if row.image == "t2":
                 raise NoSpaceError("there is no space left")
-            return super().make(row, fingerprint, clock)
+            return super().compute(row, fingerprint, timer)
 
     run = bare_run()
     work = Full(run)
@@ -153,11 +153,11 @@ def test_single_images_make_no_receipt(bare_run):
 
 
 def command(run):
-    return [sys.executable, str(Path(__file__).with_name("fake_work.py")), str(run.folder)]
+    return [sys.executable, str(Path(__file__).parents[1] / "fake_stage.py"), str(run.folder)]
 
 
 def started(run):
-    """Start the work of `fake_work` in a process of its own; it waits inside the first image."""
+    """Start the work of `fake_stage` in a process of its own; it waits inside the first image."""
     process = subprocess.Popen(
         command(run),
         stdout=subprocess.PIPE,

@@ -49,7 +49,7 @@ def changed(before, after):
         ({"recipes__crops__samples__input_size": 96}, "saliency"),
         ({"recipes__crops__samples__keep_samples": True}, "saliency"),
         ({"recipes__crops__samples__samples_per_chunk": 4}, "saliency"),
-        ({"recipes__crops__aggregation__reducer": "max"}, "saliency"),
+        ({"recipes__crops__aggregation__combine_samples": "max"}, "saliency"),
         ({"recipes__crops__aggregation__weight": "probability"}, "saliency"),
         ({"recipes__crops__aggregation__normalise_samples": "max"}, "saliency"),
         ({"recipes__crops__samples__count": 13}, "maps"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_work import FingerprintedStage, all_batches
+from fake_stage import FingerprintedStage, all_batches
 
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error

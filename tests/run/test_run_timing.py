@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_work import FingerprintedStage, all_batches
+from fake_stage import FingerprintedStage, all_batches
 
 from ws3.cli.inspect import status
 from ws3.config.load import resolve

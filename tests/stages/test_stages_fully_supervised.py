@@ -38,7 +38,7 @@ def run(small_run):
     run = small_run(
         recipes={"cam": {"preset": "cam_multiscale", "samples": {"scales": [1.0]}}},
         segmentation__recipes=["cam"],
-        segmentation__ceiling=True,
+        segmentation__fully_supervised=True,
         segmentation__architecture="lraspp_mobilenet_v2",
         masks__background={"kind": "tuned", "split": "val"},
         masks__crf="none",
@@ -126,7 +126,7 @@ def test_without_ground_truth_it_says_so(small_run, tmp_path):
     (root / "val.txt").write_text("b\n")
     run = small_run(
         dataset={"kind": "folder", "root": str(root), "val": "val.txt"},
-        segmentation__ceiling=True,
+        segmentation__fully_supervised=True,
     )
     with pytest.raises(Ws3Error, match="ground_truth has no mask of the train split"):
         train_segmentation(run, CEILING)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ws3.run.samples import load_image
 
 from ws3.aggregation.combine import scale, smooth
 from ws3.aggregation.random_walk import random_walk
@@ -21,6 +20,7 @@ from ws3.run.batches import Batch, stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import read_maps
+from ws3.run.samples import load_image
 from ws3.stages.index import write_config
 from ws3.stages.saliency import SaliencyStage, network_batches
 from ws3.stages.work import begin
@@ -265,7 +265,7 @@ def test_work_reports_what_it_took(small_run):
     run = small_run()
     row = run.index.rows[0]
     work, clock = begin(run, "saliency", CROPS), PhaseTimer()
-    made = work.make(row, work.fingerprint(row), clock)
+    made = work.compute(row, work.fingerprint(row), clock)
     assert made.samples == 12
     assert made.bytes > 0
     assert clock.seconds["compute"] > 0

@@ -68,7 +68,7 @@ def plan_of(config_of):
         ({"recipes__cam__method": "gradcam"}, ["saliency cam"]),
         ({"recipes__new": {"preset": "gradcam"}}, []),
         ({"segmentation__epochs": 3}, ["segmenter", "fully_supervised"]),
-        ({"segmentation__ceiling": True}, []),
+        ({"segmentation__fully_supervised": True}, []),
         ({"segmentation__test_flip": False}, ["predictions"]),
         ({"segmentation__crf": "irn"}, ["predictions"]),
         ({"classifier__epochs": 9}, ["classifier"]),
@@ -139,7 +139,7 @@ def test_a_beginning_run_brings_its_configuration_and_index_up_to_date(plan_of, 
 
 def test_a_beginning_run_reads_no_image_when_none_changed(plan_of, bare_run, monkeypatch):
     bare_run()
-    monkeypatch.setattr("ws3.stages.index.complete", lambda *_: pytest.fail("indexed again"))
+    monkeypatch.setattr("ws3.stages.index.check_files", lambda *_: pytest.fail("indexed again"))
     begin(plan_of())
 
 
@@ -190,7 +190,7 @@ def test_figures_wait_for_the_reference_too(plan_of):
 
 
 def test_the_ceiling_learns_from_no_pseudo_mask(plan_of):
-    plan = plan_of(segmentation__ceiling=True)
+    plan = plan_of(segmentation__fully_supervised=True)
     assert plan.training_masks("ground_truth") == []
     assert f"{plan.folder}/receipts/segmentation/ground_truth.json" in plan.targets()
     assert f"{plan.folder}/receipts/predictions/ground_truth/val-00001.json" in plan.targets()

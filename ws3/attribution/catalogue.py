@@ -44,7 +44,7 @@ class Entry:
         summary: One line that says what the map is.
         source: Where it was published.
         reduces: Whether the recipe's `reduce_channels` and `sign` apply: the method gives one value
-            per channel of the input. The others give one value a pixel, with negative ones set to 0.
+            per channel of the input. The others give one per pixel, negative ones set to 0.
         options: What the recipe's `options` may hold.
         contrasts: Whether the recipe's `target` may be `contrast`.
         smooths: Whether the recipe may set `smooth_relu`: the method is a gradient of the input.

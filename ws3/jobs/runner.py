@@ -51,7 +51,7 @@ class ImageStage(Protocol):
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact result with this fingerprint is committed."""
 
-    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
+    def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Make and commit an image's result; a Ws3Error concerns this image alone."""
 
 
@@ -101,10 +101,10 @@ def _run(run: Run, work: ImageStage, batches: Sequence[Batch], *, complete: bool
             with Lease(receipt.with_suffix(".lease"), give_up=stop.check):
                 results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
                 remove_leftovers([receipt, *results])
-                clock, start = PhaseTimer(start), 0.0
-                tally = _do_images(run, work, batch.rows, clock, stop, progress)
+                timer, start = PhaseTimer(start), 0.0
+                tally = _do_images(run, work, batch.rows, timer, stop, progress)
                 if complete and not tally.failed:
-                    write_json(receipt, _receipt(work, batch, tally, clock))
+                    write_json(receipt, _receipt(work, batch, tally, timer))
             failed |= tally.failed
             _log.info("%s %s: %s", _title(work), batch.name, _summary(tally))
     _raise_failures(work, failed)
@@ -114,14 +114,14 @@ def _do_images(
     run: Run,
     work: ImageStage,
     rows: Sequence[ImageRow],
-    clock: PhaseTimer,
+    timer: PhaseTimer,
     stop: _Stop,
     progress: ProgressReport,
 ) -> BatchSummary:
     tally = BatchSummary()
     for row in rows:
         stop.check()
-        _do_image(run, work, row, tally, clock)
+        _do_image(run, work, row, tally, timer)
         progress.advance()
     return tally
 
@@ -146,7 +146,7 @@ def _raise_failures(work: ImageStage, failed: Mapping[str, str]) -> None:
 
 
 def _do_image(
-    run: Run, work: ImageStage, row: ImageRow, tally: BatchSummary, clock: PhaseTimer
+    run: Run, work: ImageStage, row: ImageRow, tally: BatchSummary, timer: PhaseTimer
 ) -> None:
     reason = skip_reason(run, work.recipe, row, DEPENDS_ON[work.stage])
     if reason:
@@ -156,12 +156,12 @@ def _do_image(
     failure = run.failure_file(work.stage, work.recipe, row.image)
     if not work.is_done(row, fingerprint):
         try:
-            made = work.make(row, fingerprint, clock)
+            made = work.compute(row, fingerprint, timer)
         except NoSpaceError:
             raise
         except Ws3Error as error:
             write_json(failure, {"reason": str(error)})
-            _note(run, work, row, "failed", fingerprint, clock, ImageResult())
+            _note(run, work, row, "failed", fingerprint, timer, ImageResult())
             if run.config.on_bad_image == "skip":
                 tally.skipped[row.image] = str(error)
             else:
@@ -170,7 +170,7 @@ def _do_image(
         tally.computed += 1
         tally.samples += made.samples
         tally.bytes += made.bytes
-        _note(run, work, row, "computed", fingerprint, clock, made)
+        _note(run, work, row, "computed", fingerprint, timer, made)
     failure.unlink(missing_ok=True)
     tally.fingerprints[row.image] = fingerprint
 
@@ -181,10 +181,10 @@ def _note(
     row: ImageRow,
     event: journal.Event,
     fingerprint: str,
-    clock: PhaseTimer,
+    timer: PhaseTimer,
     made: ImageResult,
 ) -> None:
-    seconds = {str(phase): round(spent, 3) for phase, spent in clock.lap().items()}
+    seconds = {str(phase): round(spent, 3) for phase, spent in timer.lap().items()}
     entry = journal.Entry(
         work.recipe, row.image, event, fingerprint, seconds, made.samples, made.bytes
     )
@@ -192,7 +192,7 @@ def _note(
 
 
 def _receipt(
-    work: ImageStage, batch: Batch, tally: BatchSummary, clock: PhaseTimer
+    work: ImageStage, batch: Batch, tally: BatchSummary, timer: PhaseTimer
 ) -> dict[str, Any]:
     return {
         "stage": work.stage,
@@ -204,7 +204,7 @@ def _receipt(
         "reused": len(tally.fingerprints) - tally.computed,
         "samples": tally.samples,
         "bytes": tally.bytes,
-        "seconds": {phase: round(spent, 3) for phase, spent in clock.seconds.items()},
+        "seconds": {phase: round(spent, 3) for phase, spent in timer.seconds.items()},
         "versions": {"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
     }
 

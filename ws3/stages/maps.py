@@ -60,7 +60,7 @@ class MapsStage:
             return False
         return True
 
-    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
+    def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Combine and commit.
 
         Raises:
@@ -81,7 +81,7 @@ class MapsStage:
                 f"the first {plan.total} samples of {source} don't cover it; ask for "
                 f"{plan.covering} or more (recipe {self.recipe})"
             )
-        with clock.phase("load"):
+        with timer.phase("load"):
             try:
                 chunks = [self._source.read(row.image, name) for name in layout]
             except StaleResultError as error:
@@ -92,14 +92,14 @@ class MapsStage:
             for chunk, numbers in zip(chunks, layout.values(), strict=True):
                 if chunk.samples != numbers:
                     raise StaleResultError(f"samples are missing; make them with: {repair}")
-        with clock.phase("compute"):
+        with timer.phase("compute"):
             features = None if image is None or reader is None else reader(image)
             try:
                 maps = combine(chunks, self._settings.aggregation, plan, image, features)
             except Ws3Error as error:
                 raise Ws3Error(f"{error} (recipe {self.recipe})") from None
         keep = ("image", "height", "width", "classes", "class_values", "checkpoint", "method")
-        with clock.phase("write"):
+        with timer.phase("write"):
             self._store.write(
                 row.image,
                 maps,

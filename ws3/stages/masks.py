@@ -37,16 +37,16 @@ class MasksStage:
         """Return whether an intact mask with this fingerprint is committed."""
         return current_mask(self._run.mask_file(self.recipe, row.image), fingerprint) is not None
 
-    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
+    def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Refine and commit.
 
         Raises:
             StaleResultError: if the maps are missing, damaged or made from other inputs.
             Ws3Error: if the image can't be read.
         """
-        with clock.phase("load"):
+        with timer.phase("load"):
             image, maps = load_image(row), read_maps(self._run, self.recipe, row)
-        with clock.phase("compute"):
+        with timer.phase("compute"):
             mask = pseudo_mask(
                 image,
                 maps,
@@ -56,6 +56,6 @@ class MasksStage:
                 self._run.config.masks.ignore_below,
             )
         path = self._run.mask_file(self.recipe, row.image)
-        with clock.phase("write"):
+        with timer.phase("write"):
             write_mask(path, mask, {FINGERPRINT: fingerprint})
         return ImageResult(bytes=path.stat().st_size)

@@ -53,16 +53,16 @@ class PredictionsStage:
         path = self._run.prediction_file(self.recipe, row.image)
         return current_mask(path, fingerprint) is not None
 
-    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
+    def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Predict and commit.
 
         Raises:
             Ws3Error: if the image can't be read, or the network's output is not finite.
         """
         settings = self._run.config.segmentation
-        with clock.phase("load"):
+        with timer.phase("load"):
             image, network = load_image(row), self._network
-        with clock.phase("compute"):
+        with timer.phase("compute"):
             probabilities = predict(
                 network, image, settings.test_scales, settings.test_flip, self._device
             )
@@ -72,6 +72,6 @@ class PredictionsStage:
                 probabilities = crf.refine(np.clip(probabilities, 0, 1))
             mask = probabilities.argmax(axis=0).astype(np.uint8)
         path = self._run.prediction_file(self.recipe, row.image)
-        with clock.phase("write"):
+        with timer.phase("write"):
             write_mask(path, mask, {FINGERPRINT: fingerprint})
         return ImageResult(bytes=path.stat().st_size)

@@ -74,17 +74,17 @@ class SaliencyStage:
             return False
         return not self._missing(row)
 
-    def make(self, row: ImageRow, fingerprint: str, clock: PhaseTimer) -> ImageResult:
+    def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Compute the chunks that are missing, and commit each as it is complete.
 
         Raises:
             Ws3Error: if the image can't be read, changed since it was indexed, or its attribution
                 is not a finite number.
         """
-        with clock.phase("load"):
+        with timer.phase("load"):
             image = load_image(row)
             attributor = self._attributor
-        with clock.phase("write"):
+        with timer.phase("write"):
             self._store.begin(row.image, self._attributes(row, fingerprint))
         missing = self._missing(row)
         remove_leftovers(self._store.path / row.image / name for name in missing)
@@ -98,9 +98,9 @@ class SaliencyStage:
         attributed = self._attribute(image, row, numbers, attributor)
         written = 0
         for name, some in wanted.items():
-            with clock.phase("compute"):
+            with timer.phase("compute"):
                 chunk = self._chunk(row, stored[name], islice(attributed, len(some)))
-            with clock.phase("write"):
+            with timer.phase("write"):
                 self._store.write(row.image, name, chunk)
             written += _bytes(chunk)
         return ImageResult(len(numbers), written)

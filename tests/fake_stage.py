@@ -36,11 +36,11 @@ class FakeStage:
         path = self.file(row.image)
         return path.exists() and path.read_text() == fingerprint
 
-    def make(self, row, fingerprint, clock):
+    def compute(self, row, fingerprint, timer):
         self.tried.append(row.image)
         if row.image in self.bad:
             raise Ws3Error(f"{row.path} is bad")
-        with clock.phase("write"):
+        with timer.phase("write"):
             write_bytes(self.file(row.image), fingerprint.encode())
         return ImageResult(samples=3, bytes=10)
 
@@ -55,11 +55,11 @@ class FingerprintedStage(FakeStage):
 class WaitingStage(FakeStage):
     """Says that it began an image, and goes on when the file `go` is there."""
 
-    def make(self, row, fingerprint, clock):
+    def compute(self, row, fingerprint, timer):
         print(row.image, flush=True)
         while not (self.run.folder / "go").exists():
             time.sleep(0.01)
-        return super().make(row, fingerprint, clock)
+        return super().compute(row, fingerprint, timer)
 
 
 def all_batches(run, stage="saliency"):

@@ -1,0 +1,7 @@
+"""Fixtures of the bare run, for this folder."""
+
+from __future__ import annotations
+
+from bare_runs import bare_run, classified_run, config_of, dataset
+
+__all__ = ["bare_run", "classified_run", "config_of", "dataset"]
