@@ -1,0 +1,89 @@
+"""Doors for extensions: things of one kind by name, ws3's own and those of installed packages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from ws3.errors import Ws3Error
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Generic[Entry]):
+    """Named entries of one kind.
+
+    ws3's own stand in a table; an installed package adds more through an entry-point group. A name
+    of ws3's own can't be taken. Nothing is imported before it is asked for.
+
+    Args:
+        kind: What an entry is, for messages, such as "method".
+        group: The entry-point group, such as "ws3.methods".
+        own: ws3's own entries by name.
+
+    Example:
+        >>> colours = Registry("colour", "ws3.doctest", {"red": "#f00", "green": "#0f0"})
+        >>> colours["red"], list(colours)
+        ('#f00', ['red', 'green'])
+        >>> colours["gren"]
+        Traceback (most recent call last):
+        ws3.errors.Ws3Error: there is no colour 'gren'; did you mean green? choose from: red, green
+    """
+
+    def __init__(self, kind: str, group: str, own: Mapping[str, Entry]) -> None:
+        self.kind, self.group, self.own = kind, group, own
+
+    def plugins(self) -> dict[str, EntryPoint]:
+        """Return the entries that installed packages add, by name, not imported yet."""
+        found = sorted(entry_points(group=self.group), key=lambda point: point.name)
+        return {point.name: point for point in found if point.name not in self.own}
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield all names: ws3's own first, then those of installed packages, sorted."""
+        yield from self.own
+        yield from self.plugins()
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is an entry of that name."""
+        return name in self.own or name in self.plugins()
+
+    def __getitem__(self, name: str) -> Entry:
+        """Return an entry by name.
+
+        Raises:
+            Ws3Error: If there is none, or the package that adds it can't be imported.
+        """
+        if name in self.own:
+            return self.own[name]
+        point = self.plugins().get(name)
+        if point is None:
+            raise self.unknown(name)
+        try:
+            entry: Entry = point.load()
+        except (ImportError, AttributeError) as error:
+            raise Ws3Error(
+                f"the {self.kind} {name} can't be imported from {point.value} ({error}); mend or "
+                "remove the package that adds it"
+            ) from error
+        return entry
+
+    def unknown(self, name: str) -> Ws3Error:
+        """Return the error for a name that there isn't, with the closest names that there are."""
+        names = list(self)
+        close = difflib.get_close_matches(str(name), names, n=2)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        return Ws3Error(f"there is no {self.kind} {name!r}; {hint}choose from: {', '.join(names)}")
+
+
+def load_object(path: str) -> Any:
+    """Return what `module:attribute` names; for ws3's own entries, which are imported late.
+
+    Example:
+        >>> load_object("math:floor")(2.5)
+        2
+    """
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
