@@ -18,13 +18,31 @@ AREAS = {
     "science": (
         "#2b7a4b",
         "The science",
-        "segmentation attribution aggregation masks metrics sampling classifier training".split(),
+        [
+            "segmentation",
+            "attribution",
+            "aggregation",
+            "masks",
+            "metrics",
+            "sampling",
+            "classifier",
+            "training",
+        ],
     ),
     "data": ("#9a3b4f", "Images and results", ("datasets", "store")),
     "ground": (
         "#5c6670",
         "Ground",
-        "torch_setup tensors config stage_table registry labels files errors".split(),
+        [
+            "torch_setup",
+            "tensors",
+            "config",
+            "stage_table",
+            "registry",
+            "labels",
+            "files",
+            "errors",
+        ],
     ),
 }
 WIDTH, ROW, GAP, LEGEND = 760, 34, 8, 190

@@ -13,22 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mkdocs.structure.files import File, Files
+from pages import REPOSITORY, ROOT_PAGES
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
-REPOSITORY = Path(__file__).parents[2]
-# Pages of the site that are files at the repository's root: where they come from.
-ROOT_PAGES = {
-    "README.md": "index.md",
-    "CONTRIBUTING.md": "contributing.md",
-    "CHANGELOG.md": "changelog.md",
-    "findings/README.md": "findings.md",
-}
-_SOURCES = {site: repository for repository, site in ROOT_PAGES.items()}
+_SITE = {repository: site for site, repository in ROOT_PAGES.items()}
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".smk": "python"}
-_LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+_LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 _FENCE = re.compile(r"^ *(```|~~~)")
 
 
@@ -80,7 +73,7 @@ def _in_repository(page: str, target: str) -> str:
 
     A page that comes from docs/ needs none within docs/.
     """
-    source = _SOURCES.get(page, f"docs/{page}")
+    source = ROOT_PAGES.get(page, f"docs/{page}")
     if ":" in target:
         return ""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
@@ -91,7 +84,7 @@ def _page_of(path: str) -> str:
     """Return the site's page, or file, for a path of the repository."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    return ROOT_PAGES.get(path, f"source/{path}.md")
+    return _SITE.get(path, f"source/{path}.md")
 
 
 def _as_page(path: str) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
 
 REPOSITORY = Path(__file__).parents[2]
+# Pages of the site that are files at the repository's root.
 ROOT_PAGES = {
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
