@@ -46,11 +46,11 @@ study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ 
 	$(BIN)/snakemake --configfile config/studies/pascal10_segmenter.yaml --config $(STUDY_DATA)
 
 test: $(READY)  ## Run all tests, the fast ones first
-	$(BIN)/pytest -m "not slow" -n 2
-	$(BIN)/pytest -m slow -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/pytest -m slow -n 2 --dist loadgroup
 
 test-fast: $(READY)  ## Run the tests that take under about five seconds each
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
 
 # Another seed: make torture TORTURE='--count 50 --seed 7'
 TORTURE ?= --count 300
