@@ -66,7 +66,7 @@ lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and 
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 	git ls-files -z | xargs -0 $(BIN)/codespell
-	$(BIN)/python tests/docs/words.py
+	$(BIN)/python tests/doc_words.py
 
 # Without the variable, its theme advertises its successor.
 docs: $(READY)  ## Build the documentation site into site/, strictly and offline

@@ -22,10 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 from measuring import entry, fastest, fastest_apart, fastest_on_all_cores, report
-from ws3.config.dataset import Synthetic
-from ws3.datasets.synthetic.scene import describe
 
+from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.drawing import draw
+from ws3.datasets.synthetic.scene import describe
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf
 
@@ -41,7 +41,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
     scene = next(one for one in scenes if len({made.index for made in one.creatures}) == 2)
     image, mask, _ = (drawn[:HEIGHT] for drawn in draw(scene, WIDTH))
     objects = np.stack([mask == value for value in np.unique(mask) if value]).astype(np.float32)
-    maps = [cv2.GaussianBlur(one, None, 25) for one in objects]
+    maps = [cv2.GaussianBlur(one, (0, 0), 25) for one in objects]
     return np.ascontiguousarray(image), np.stack([one / one.max() for one in maps])
 
 

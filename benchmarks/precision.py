@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from measuring import entry, report
 from torch import Tensor, nn
-from ws3.run.samples import expected_chunks, load_image, sample_plan
 
 from ws3.aggregation.combine import combine
 from ws3.datasets.images import read_label_mask
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run, read_json
 from ws3.run.results import read_maps
+from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.stages.attributor import Attributor
 from ws3.stages.saliency import SaliencyStage
 

@@ -28,8 +28,13 @@ _FENCE = re.compile(r"^ *(```|~~~)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each file of the repository that a page links to."""
     linked: set[str] = set()
+
+    def note(path: str) -> str:
+        linked.add(path)
+        return path
+
     for file in files.documentation_pages():
-        _rewrite(file.content_string, file.src_uri, lambda path: linked.add(path) or path)
+        _rewrite(file.content_string, file.src_uri, note)
     for path in sorted(linked):
         target = REPOSITORY / path
         if target.is_file() and files.get_file_from_path(_page_of(path)) is None:

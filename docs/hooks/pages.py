@@ -26,7 +26,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fill the places of the navigation that follow from the code and from docs/extending/."""
     docs = Path(config.docs_dir)
     doors = sorted(path.relative_to(docs).as_posix() for path in docs.glob("extending/*.md"))
-    filled = {
+    filled: dict[str, list[Any]] = {
         "Python API": [{name: f"api/{name}.md"} for name in _rooms()],
         "Extending": ["extending.md", *doors],
     }
@@ -79,5 +79,5 @@ def _commands() -> str:
     from ws3.cli.app import app
 
     command = typer.main.get_command(app)
-    context = command.make_context("ws3", [], resilient_parsing=True)
+    context: Any = command.make_context("ws3", [], resilient_parsing=True)
     return get_docs_for_click(obj=command, ctx=context, name="ws3", title="Commands")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from ws3.config.classifier import ClassifierConfig as Config
 
 from ws3.classifier import checkpoints, training
+from ws3.config.classifier import ClassifierConfig as Config
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 

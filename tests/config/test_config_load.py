@@ -316,7 +316,7 @@ def test_a_kind_brings_its_defaults():
 def test_a_configuration_cannot_be_changed():
     config = resolve(BASE)
     with pytest.raises(ValidationError, match="frozen"):
-        config.seed = 1
+        config.seed = 1  # type: ignore[misc]
 
 
 def test_segmentation_architectures_are_those_that_can_be_built():

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle
-from ws3.config.dataset import Coco
 
+from ws3.config.dataset import Coco
 from ws3.datasets import coco, list_dataset
 from ws3.datasets.coco import draw_coco_masks, list_coco
 from ws3.datasets.images import read_label_mask

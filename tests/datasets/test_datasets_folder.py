@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from dataset_files import write_image
-from ws3.config.dataset import Folder
 
+from ws3.config.dataset import Folder
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.folder import SUFFIXES, list_folder
 from ws3.datasets.index import check_files

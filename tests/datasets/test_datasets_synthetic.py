@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from ws3.config.dataset import Folder, Synthetic
-from ws3.datasets.synthetic.scene import CLASSES, Creature, Scene, describe
 
+from ws3.config.dataset import Folder, Synthetic
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.folder import list_folder
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
 from ws3.datasets.synthetic.dataset import draw_synthetic
 from ws3.datasets.synthetic.drawing import draw
+from ws3.datasets.synthetic.scene import CLASSES, Creature, Scene, describe
 from ws3.errors import Ws3Error
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ws3.config.dataset import Voc
 
+from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
 from ws3.datasets.index import check_files
 from ws3.datasets.voc import CLASSES, list_voc

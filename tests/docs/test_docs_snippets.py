@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
-from blocks import PAGES, REPOSITORY, Block, blocks, parse
+from doc_blocks import PAGES, REPOSITORY, Block, blocks, parse
 from snake import environment
 
 from ws3.config.load import resolve

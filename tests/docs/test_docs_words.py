@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import words
+import doc_words as words
 
 
 def test_no_checked_file_uses_a_word_that_is_avoided():

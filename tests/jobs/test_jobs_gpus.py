@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pipes import pipe
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +24,9 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def process(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], tuple]]:
+def process(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], tuple[subprocess.Popen[str], int]]]:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     started = []
 
@@ -35,7 +38,7 @@ def process(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], 
             text=True,
         )
         started.append(child)
-        return child, int(child.stdout.readline())
+        return child, int(pipe(child.stdout).readline())
 
     yield start
     for child in started:

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ MAPS = np.array([[[0.0, 0.5, 0.75, 1.0, 1.0]]], np.float32)
 
 
 def measured():
-    metrics = {
+    metrics: dict[str, Any] = {
         "boundary": BoundaryIou(2),
         "regions": RegionProfile(2),
         "pixel_ap": PixelAveragePrecision(2),

@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def run(small_run):
     return run
 
 
-METRICS = {"split": "val", "mean_ap": None, "per_class_ap": {}}
+METRICS: dict[str, Any] = {"split": "val", "mean_ap": None, "per_class_ap": {}}
 
 
 def work(run, stage, recipe):
@@ -91,7 +92,9 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
     scores = scores_of([read_json(run.evaluation_file(name)) for name in run.config.evaluated])
     assert scores[-1].provenance == "none: trained on ground truth of train"
     assert not scores[-1].chosen_on_reported_split
-    assert best(scores, "val", "segmentation").recipe == "cam"
+    winner = best(scores, "val", "segmentation")
+    assert winner is not None
+    assert winner.recipe == "cam"
     assert [score.chosen_on_reported_split for score in scores[:-1]] == [True] * 3
     page = report(run).read_text()
     assert "ground truth (fully supervised)" in page

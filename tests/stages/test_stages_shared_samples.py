@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -46,9 +48,9 @@ def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
     assert run.journal_file("saliency").read_text() == computed
     row = run.index.rows[0]
     store = SaliencyStore(run.saliency_store(CROPS))
-    chunks = [store.read(row.image, name) for name in ("0", "1", "2")]
-    sums = sum(chunk.sums for chunk in chunks)
-    weights = sum(chunk.weights.astype(np.float32) for chunk in chunks)
+    chunks: list[Any] = [store.read(row.image, name) for name in ("0", "1", "2")]
+    sums: Any = sum(chunk.sums for chunk in chunks)
+    weights: Any = sum(chunk.weights.astype(np.float32) for chunk in chunks)
     expected = sums / weights
     expected /= expected.max(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(read_maps(run, "first", row), expected, atol=1e-3)

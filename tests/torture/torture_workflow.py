@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 from PIL import Image, ImageOps
-from ws3.config.dataset import Synthetic
-from ws3.datasets.synthetic.scene import CLASSES
 
+from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.dataset import draw_synthetic
+from ws3.datasets.synthetic.scene import CLASSES
 
 REPOSITORY = Path(__file__).parents[2]
 CHANGED = {

@@ -123,7 +123,7 @@ class _Page:
 
 
 def _prose(node: Node) -> str:
-    """Return a description on one line; outside of code, `<` would begin a tag.
+    r"""Return a description on one line; outside of code, `<` would begin a tag.
 
     Example:
         >>> _prose({"description": "`<run>` is\\n<run>"})

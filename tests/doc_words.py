@@ -1,6 +1,6 @@
 """Words that the documentation, comments and messages of ws3 avoid, and what says it plainly.
 
-`python tests/docs/words.py` names each place; a test does the same.
+`python tests/doc_words.py` names each place; a test does the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 CHECKED = (
     "ws3",
     "docs",
