@@ -69,9 +69,9 @@ def small_config(results: Path, **changes: Any) -> dict[str, Any]:
 def untrained_classifier(tmp_path_factory):
     """Return a checkpoint of a classifier with random weights, and its digest."""
     import torch
-    from ws3.datasets.synthetic.scene import CLASSES
 
     from ws3.classifier import checkpoints
+    from ws3.datasets.synthetic.scene import CLASSES
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
@@ -93,7 +93,7 @@ def small_run(tmp_path, untrained_classifier):
         index(run)
         run.classifier_file.write_bytes(untrained_classifier.read_bytes())
         write_json(
-            run.receipt("classifier"),
+            run.receipt("train_classifier"),
             {"digest": file_sha256(run.classifier_file), "input_size": 64},
         )
         return run

@@ -1,4 +1,4 @@
-"""segmentation/<recipe>/model.pt + images -> segmentation/<recipe>/predictions/<image>.png."""
+"""segmentation/<recipe>/model.pt + images -> predictions/<recipe>/<image>.png."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.jobs.gpus import own_device
 from ws3.jobs.runner import ImageResult
 from ws3.masks.crf import DenseCrf, parameters
 from ws3.masks.png import write_mask
 from ws3.run.fingerprints import Fingerprints
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import FINGERPRINT, check_model, current_mask
 from ws3.run.samples import load_image
@@ -26,7 +25,7 @@ from ws3.segmentation.prediction import predict
 class PredictionsStage:
     """Predicts an image's mask with the network that a recipe's masks, or ground truth, trained."""
 
-    stage: Stage = "predictions"
+    stage: str = "predictions"
 
     def __init__(self, run: Run, recipe: str) -> None:
         run.check_segmentation_name(recipe)
@@ -35,10 +34,10 @@ class PredictionsStage:
         self.recipe = recipe
         self._run, self._fingerprints = run, Fingerprints(run, recipe)
         command = f"ws3 train-segmentation {run.folder} --recipe {recipe}"
-        check_model(run.model_file(recipe), read_json(run.receipt("segmentation", recipe)), command)
+        check_model(run.model_file(recipe), run.segmentation(recipe), command)
         self._crf = parameters(run.config.segmentation.crf)
         self._device = str(own_device(run.config.device))
-        run.prediction_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
+        run.results("predictions", recipe).mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def _network(self) -> nn.Module:
@@ -46,11 +45,11 @@ class PredictionsStage:
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's prediction is made from."""
-        return self._fingerprints.predictions(row)
+        return self._fingerprints.of("predictions", row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact prediction with this fingerprint is committed."""
-        path = self._run.prediction_file(self.recipe, row.image)
+        path = self._run.result("predictions", self.recipe, row.image)
         return current_mask(path, fingerprint) is not None
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
@@ -71,7 +70,7 @@ class PredictionsStage:
                 # Averages of softmaxes may pass 1 by a rounding.
                 probabilities = crf.refine(np.clip(probabilities, 0, 1))
             mask = probabilities.argmax(axis=0).astype(np.uint8)
-        path = self._run.prediction_file(self.recipe, row.image)
+        path = self._run.result("predictions", self.recipe, row.image)
         with timer.phase("write"):
             write_mask(path, mask, {FINGERPRINT: fingerprint})
         return ImageResult(bytes=path.stat().st_size)
