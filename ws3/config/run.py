@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -83,6 +84,20 @@ class RunConfig(Section):
     @classmethod
     def _run_is_a_name(cls, value: str) -> str:
         return check_name(value)
+
+    @field_validator("results")
+    @classmethod
+    def _results_is_a_folder_snakemake_can_name(cls, value: str) -> str:
+        strange = [mark for mark in value if mark in "{}" or not mark.isprintable()]
+        if strange:
+            raise ValueError(
+                f"{value[:200]!r} holds {strange[0]!r}, which Snakemake can't have in a path; "
+                "choose a folder without braces and line breaks"
+            )
+        try:
+            return str(Path(value).expanduser())
+        except RuntimeError:
+            raise ValueError(f"{value[:200]!r}: there is no such user on this machine") from None
 
     @field_validator("recipes")
     @classmethod

@@ -72,9 +72,9 @@ def _check(run: Run, stage: str, recipe: str, *, repair: bool) -> tuple[int, lis
 
 
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
-    segmentation_names = sorted(run.receipt("train_segmentation", "any").parent.glob("*.json"))
+    receipts = sorted(run.receipt("train_segmentation", "any").parent.glob("*.json"))
     models = [(run.classifier_file, run.receipt("train_classifier"))]
-    models += [(run.model_file(receipt.stem), receipt) for receipt in segmentation_names]
+    models += [(run.model_file(receipt.stem), receipt) for receipt in receipts]
     made = [(path, receipt) for path, receipt in models if receipt.exists()]
     damages = []
     for path, receipt in made:
