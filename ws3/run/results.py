@@ -33,7 +33,7 @@ class RecipeResults:
     def __init__(self, run: Run, recipe: str) -> None:
         """Prepare to read the results of a recipe, or of `ground_truth`; nothing is read yet."""
         self.run, self.recipe = run, recipe
-        self._fingerprints = Fingerprints(run, recipe)
+        self.fingerprints = Fingerprints(run, recipe)
 
     def maps(self, row: ImageRow) -> NDArray[np.float32]:
         """Return an image's final maps, float32 (classes, H, W) in [0, 1].
@@ -49,7 +49,7 @@ class RecipeResults:
             raise StaleResultError(
                 f"{store.path}: image {row.image} has no maps; make them with: {repair}"
             )
-        if attributes.get("fingerprint") != self._fingerprints.of("maps", row):
+        if attributes.get("fingerprint") != self.fingerprints.of("maps", row):
             raise StaleResultError(
                 f"{store.path}: the maps of image {row.image} were made from other inputs; make "
                 f"them again with: {repair}"
@@ -82,7 +82,7 @@ class RecipeResults:
 
     def _png(self, stage: str, row: ImageRow) -> NDArray[np.uint8]:
         path = self.run.result(stage, self.recipe, row.image)
-        mask = current_mask(path, self._fingerprints.of(stage, row))
+        mask = current_mask(path, self.fingerprints.of(stage, row))
         if mask is None:
             raise StaleResultError(
                 f"{path}: this mask is missing, damaged or made from other inputs; make it with: "
