@@ -137,15 +137,15 @@ def processes(folder: Path) -> dict[int, float]:
     run = Run.of(resolve(config))
     write_config(run)
     index(run)
-    write_json(run.receipt("classifier"), {"digest": "none", "input_size": 224})
-    store = MapStore(run.map_store("cam"))
+    write_json(run.receipt("train_classifier"), {"digest": "none", "input_size": 224})
+    store = MapStore(run.results("maps", "cam"))
     store.create({"kind": "maps", "recipe": "cam"})
     expected = Fingerprints(run, "cam")
     y, x = np.mgrid[:432, :432] / 432
     for number, row in enumerate(run.rows(["train"])):
         middles = np.random.default_rng(number).random((len(row.labels), 2, 1, 1))
         maps = np.exp(-10 * ((y - middles[:, 0]) ** 2 + (x - middles[:, 1]) ** 2))
-        made_from = expected.maps(row)
+        made_from = expected.of("maps", row)
         store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
     threshold(run, "cam")
     best = {1: float("inf"), 2: float("inf")}

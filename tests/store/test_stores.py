@@ -23,7 +23,8 @@ from ws3.files import (
     temporary_beside,
     write_json,
 )
-from ws3.store.groups import FORMAT, Store
+from ws3.stage_table import FORMAT
+from ws3.store.groups import Store
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import remove, verify

@@ -126,7 +126,7 @@ def _prose(node: Node) -> str:
     r"""Return a description on one line; outside of code, `<` would begin a tag.
 
     Example:
-        >>> _prose({"description": "`<run>` is\\n<run>"})
+        >>> _prose({"description": "`<run>` is\n<run>"})
         '`<run>` is &lt;run>'
     """
     parts = " ".join(node.get("description", "").split()).split("`")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mkdocs.structure.files import File, Files
-from pages import REPOSITORY, ROOT_PAGES
+from site_pages import REPOSITORY, ROOT_PAGES
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
