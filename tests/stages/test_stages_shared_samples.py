@@ -10,8 +10,9 @@ import pytest
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
 from ws3.jobs.runner import open_stage, run_batches, run_images
-from ws3.run.batches import stage_batches, stage_recipes, stage_splits
+from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.results import read_maps
+from ws3.stage_table import STAGES
 from ws3.store.saliency import SaliencyStore
 from ws3.workflow.plan import Plan
 
@@ -68,12 +69,12 @@ def test_kept_samples_may_be_weighted_anew(small_run):
 
 def test_shared_samples_are_made_once_and_by_their_owner(small_run):
     run = small_run(recipes=recipes(first={"samples": {"count": 15}}), segmentation__recipes=[])
-    plan = Plan(run.config.model_dump(mode="json"), look=False)
+    plan = Plan(run.config.model_dump(mode="json"), check_files=False)
     batch = plan.batches("maps").names(["train"])[0]
-    of_first = plan.upstream("maps", "first", batch, "saliency")
-    assert of_first == plan.upstream("maps", CROPS, batch, "saliency")
+    of_first = plan.input_receipts("maps", "first", batch, "saliency")
+    assert of_first == plan.input_receipts("maps", CROPS, batch, "saliency")
     assert f"/saliency/{CROPS}/" in of_first[0]
-    assert stage_recipes(run.config, "saliency") == ["cam", CROPS]
+    assert STAGES["saliency"].recipes(run.config) == ["cam", CROPS]
     with pytest.raises(Ws3Error, match=f"first takes its samples from {CROPS}; make those with"):
         open_stage(run, "saliency", "first")
 
@@ -90,13 +91,13 @@ def test_another_number_of_shared_samples_reruns_only_the_maps(small_run):
     one, other = (
         Plan(
             configured(recipes(first={"samples": {"count": count}})),
-            look=False,
+            check_files=False,
         )
         for count in (10, 15)
     )
-    assert one.maps_params("first") != other.maps_params("first")
-    assert one.maps_params(CROPS) == other.maps_params(CROPS)
-    assert one.saliency_params(CROPS) == other.saliency_params(CROPS)
+    assert one.settings("maps", "first") != other.settings("maps", "first")
+    assert one.settings("maps", CROPS) == other.settings("maps", CROPS)
+    assert one.settings("saliency", CROPS) == other.settings("saliency", CROPS)
 
 
 @pytest.mark.parametrize(
@@ -131,5 +132,5 @@ def test_maps_of_only_some_training_images(small_run, limit, kept):
     batches = stage_batches(run.config, run.index, "maps")
     worked = [row for name in batches.names(["train", "val"]) for row in batches[name].rows]
     assert worked == run.mapped_rows(["train", "val"])
-    plan = Plan(run.config.model_dump(mode="json"), look=False)
+    plan = Plan(run.config.model_dump(mode="json"), check_files=False)
     assert len(plan.batches("masks").names(["train"])) == -(-len(kept) // 2)
