@@ -132,6 +132,12 @@ def test_the_architecture_page_says_where_each_room_is():
     assert rooms - set(re.findall(r"`(\w+)`", table)) == {"__main__"}
 
 
+def test_the_overview_of_extensions_links_each_page_of_them():
+    page = (REPOSITORY / "docs/extending.md").read_text()
+    for path in (REPOSITORY / "docs/extending").glob("*.md"):
+        assert f"](extending/{path.name})" in page, path.name
+
+
 def test_the_contracts_name_every_room_of_the_science():
     contracts = PROJECT["tool"]["importlinter"]["contracts"]
     (science,) = (one for one in contracts if one["id"] == "science")
