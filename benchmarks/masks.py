@@ -22,10 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 from measuring import entry, fastest, fastest_apart, fastest_on_all_cores, report
-from ws3.config.dataset import Synthetic
-from ws3.datasets.synthetic.scene import describe
 
+from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.drawing import draw
+from ws3.datasets.synthetic.scene import describe
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf
 
@@ -114,9 +114,9 @@ def sweep() -> dict[str, float]:
 def processes(folder: Path) -> dict[int, float]:
     """Return the wall-clock seconds of `ws3 masks` in one process and in two."""
     from ws3.config.load import resolve
-    from ws3.files import write_json
     from ws3.run.fingerprints import Fingerprints
     from ws3.run.folder import Run
+    from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record
     from ws3.stages.index import index, write_config
     from ws3.stages.threshold import threshold
     from ws3.store.maps import MapStore
@@ -137,7 +137,16 @@ def processes(folder: Path) -> dict[int, float]:
     run = Run.of(resolve(config))
     write_config(run)
     index(run)
-    write_json(run.receipt("classifier"), {"digest": "none", "input_size": 224})
+    facts = ClassifierFacts(
+        architecture="none",
+        classes=run.index.classes,
+        input_size=224,
+        epochs=None,
+        fingerprint="",
+        sha256="none",
+        metrics=ClassifierMetrics(split="val", mean_ap=None, per_class_ap={}),
+    )
+    write_record(run.receipt("classifier"), facts)
     store = MapStore(run.map_store("cam"))
     store.create({"kind": "maps", "recipe": "cam"})
     expected = Fingerprints(run, "cam")

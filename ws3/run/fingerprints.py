@@ -14,7 +14,8 @@ from typing import Any
 from ws3.config.masks import CrfParameters
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import SegmentationFacts, Threshold, read_record
 
 # Raised when the program comes to compute something else from the same inputs.
 _SALIENCY, _MAPS, _MASKS, _PREDICTIONS = 1, 1, 1, 1
@@ -80,7 +81,7 @@ class Fingerprints:
         settings = self._run.recipe(source)
         return fingerprint(
             version=_SALIENCY,
-            checkpoint=self._run.classifier["digest"],
+            checkpoint=self._run.classifier.sha256,
             recipe=source,
             seed=self._run.config.seed,
             method=settings.method,
@@ -113,7 +114,9 @@ class Fingerprints:
         masks = self._run.config.masks
         return fingerprint(
             version=_MASKS,
-            background=read_json(self._run.threshold_file(self._recipe))["background"],
+            background=read_record(
+                self._run.threshold_file(self._recipe), Threshold
+            ).background.model_dump(mode="json"),
             crf=crf_part(masks.crf),
             ignore_below=masks.ignore_below,
         )
@@ -123,7 +126,9 @@ class Fingerprints:
         settings = self._run.config.segmentation
         return fingerprint(
             version=_PREDICTIONS,
-            model=read_json(self._run.receipt("segmentation", self._recipe))["digest"],
+            model=read_record(
+                self._run.receipt("segmentation", self._recipe), SegmentationFacts
+            ).sha256,
             scales=settings.test_scales,
             flip=settings.test_flip,
             crf=crf_part(settings.crf),

@@ -15,6 +15,7 @@ from ws3.config.run import GROUND_TRUTH, RunConfig, Stage
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.run.batches import mapped_rows
+from ws3.run.records import ClassifierFacts, read_record
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,19 @@ class Run:
         return read_index(self.index_file)
 
     @cached_property
-    def classifier(self) -> dict[str, Any]:
-        """What `receipts/classifier.json` says of the classifier, its digest above all.
+    def classifier(self) -> ClassifierFacts:
+        """The facts of the run's classifier, from `receipts/classifier.json`.
 
         Raises:
-            StaleResultError: if there is no classifier yet.
+            StaleResultError: If there is no classifier yet.
+            Ws3Error: If the file is damaged.
         """
         path = self.receipt("classifier")
         if not path.exists():
             raise StaleResultError(
                 f"{path}: there is no classifier; run: ws3 train-classifier {self.folder}"
             )
-        return read_json(path)
+        return read_record(path, ClassifierFacts)
 
     def recipe(self, name: str) -> Recipe:
         """Return a recipe of this run.

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Failure, read_record
 
 DEPENDS_ON: Mapping[Stage, tuple[Stage, ...]] = {
     "saliency": (),
@@ -29,5 +30,5 @@ def skip_reason(run: Run, recipe: str, row: ImageRow, stages: Sequence[Stage]) -
         for stage in stages:
             failure = run.failure_file(stage, recipe, row.image)
             if failure.exists():
-                return f"{stage}: {read_json(failure)['reason']}"
+                return f"{stage}: {read_record(failure, Failure).reason}"
     return ""

@@ -11,7 +11,8 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.masks.png import read_mask
 from ws3.run.fingerprints import Fingerprints
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
 from ws3.store.groups import Store
@@ -74,12 +75,16 @@ def _check(run: Run, stage: Stage, recipe: str, *, repair: bool) -> tuple[int, l
 
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     segmentation_names = sorted(run.receipt("segmentation", "any").parent.glob("*.json"))
-    models = [(run.classifier_file, run.receipt("classifier"))]
-    models += [(run.model_file(receipt.stem), receipt) for receipt in segmentation_names]
-    made = [(path, receipt) for path, receipt in models if receipt.exists()]
+    models: list[tuple[Path, Path, type[ClassifierFacts] | type[SegmentationFacts]]] = [
+        (run.classifier_file, run.receipt("classifier"), ClassifierFacts)
+    ]
+    models += [
+        (run.model_file(receipt.stem), receipt, SegmentationFacts) for receipt in segmentation_names
+    ]
+    made = [model for model in models if model[1].exists()]
     damages = []
-    for path, receipt in made:
-        if file_sha256(path) != read_json(receipt)["digest"]:
+    for path, receipt, facts in made:
+        if file_sha256(path) != read_record(receipt, facts).sha256:
             reason = f"{path}: it is missing or not the file that was made"
             damages.append(Damage("network", path, reason))
             if repair:

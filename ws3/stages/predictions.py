@@ -15,8 +15,9 @@ from ws3.jobs.runner import ImageResult
 from ws3.masks.crf import DenseCrf, parameters
 from ws3.masks.png import write_mask
 from ws3.run.fingerprints import Fingerprints
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
+from ws3.run.records import SegmentationFacts, read_record
 from ws3.run.results import FINGERPRINT, check_model, current_mask
 from ws3.run.samples import load_image
 from ws3.segmentation.model import load_model
@@ -35,7 +36,8 @@ class PredictionsStage:
         self.recipe = recipe
         self._run, self._fingerprints = run, Fingerprints(run, recipe)
         command = f"ws3 train-segmentation {run.folder} --recipe {recipe}"
-        check_model(run.model_file(recipe), read_json(run.receipt("segmentation", recipe)), command)
+        facts = read_record(run.receipt("segmentation", recipe), SegmentationFacts)
+        check_model(run.model_file(recipe), facts, command)
         self._crf = parameters(run.config.segmentation.crf)
         self._device = str(own_device(run.config.device))
         run.prediction_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
