@@ -114,9 +114,9 @@ def sweep() -> dict[str, float]:
 def processes(folder: Path) -> dict[int, float]:
     """Return the wall-clock seconds of `ws3 masks` in one process and in two."""
     from ws3.config.load import resolve
-    from ws3.files import write_json
     from ws3.run.fingerprints import Fingerprints
     from ws3.run.folder import Run
+    from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record
     from ws3.stages.index import index, write_config
     from ws3.stages.threshold import threshold
     from ws3.store.maps import MapStore
@@ -137,7 +137,16 @@ def processes(folder: Path) -> dict[int, float]:
     run = Run.of(resolve(config))
     write_config(run)
     index(run)
-    write_json(run.receipt("train_classifier"), {"digest": "none", "input_size": 224})
+    facts = ClassifierFacts(
+        architecture="none",
+        classes=run.index.classes,
+        input_size=224,
+        epochs=None,
+        fingerprint="",
+        sha256="none",
+        metrics=ClassifierMetrics(split="val", mean_ap=None, per_class_ap={}),
+    )
+    write_record(run.receipt("train_classifier"), facts)
     store = MapStore(run.results("maps", "cam"))
     store.create({"kind": "maps", "recipe": "cam"})
     expected = Fingerprints(run, "cam")

@@ -45,7 +45,7 @@ def test_a_profile_submits_watches_and_tries_again(tmp_path, profile, queue, gpu
         line, cwd=REPOSITORY, env=known, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert Run.open(tmp_path / "results/tiny").classifier["input_size"] == 64
+    assert Run.open(tmp_path / "results/tiny").classifier.input_size == 64
     index, lost, again = fake_scheduler.submissions(jobs)
     assert contains(index, queue)
     assert not contains(index, gpu)

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_records import classifier_facts
 
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.model import (
-    ClassifierFacts,
     DatasetFacts,
     GalleryEntry,
     Report,
     SkippedImage,
     Timing,
 )
+from ws3.run.records import ClassifierMetrics
 
 CLASSES = ("badger", "heron", "newt", "otter", "shrew")
 SIZE = 128
@@ -176,12 +177,13 @@ def make_report() -> Callable[..., Report]:
                 },
                 skipped=(SkippedImage("img_0017", "train", "truncated JPEG"),),
             ),
-            "classifier": ClassifierFacts(
-                architecture="resnet18",
+            "classifier": classifier_facts(
                 epochs=6,
-                split="val",
-                mean_ap=0.913,
-                per_class_ap={name: 0.99 - 0.04 * i for i, name in enumerate(CLASSES)},
+                metrics=ClassifierMetrics(
+                    split="val",
+                    mean_ap=0.913,
+                    per_class_ap={name: 0.99 - 0.04 * i for i, name in enumerate(CLASSES)},
+                ),
             ),
             "gallery": tuple(
                 gallery_entry(folder, f"img_{seed:04d}", recipes, seed, objects)

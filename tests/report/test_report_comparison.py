@@ -8,12 +8,14 @@ import shutil
 import statistics
 
 import pytest
+from made_records import classifier_facts
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
 from ws3.files import write_json
 from ws3.report.comparison import as_csv, as_markdown, compare
 from ws3.run.folder import Run
+from ws3.run.records import ClassifierMetrics, write_record
 from ws3.stages.index import write_config
 from ws3.tools.compare import compare_runs, sample_families
 
@@ -42,9 +44,8 @@ def runs(tmp_path):
         data = {**CONFIG, "seed": seed, "run": f"seed_{seed}", "results": str(tmp_path)}
         run = Run.of(resolve(data))
         write_config(run)
-        write_json(
-            run.receipt("train_classifier"), {"metrics": {"mean_ap": 0.5 + miou, "split": "val"}}
-        )
+        measured = ClassifierMetrics(split="val", mean_ap=0.5 + miou, per_class_ap={})
+        write_record(run.receipt("train_classifier"), classifier_facts(metrics=measured))
         for recipe in run.config.recipes:
             one = {"maps": metrics(miou, None), "masks": metrics(miou + 0.1, 0.2)}
             splits = {"val": one} if recipe != "noisy" or seed < 2 else {}

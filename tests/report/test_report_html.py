@@ -3,9 +3,11 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
+from made_records import classifier_facts
 
 from ws3.report.html import write_report
-from ws3.report.model import ClassifierFacts, DatasetFacts, SkippedImage
+from ws3.report.model import DatasetFacts, SkippedImage
+from ws3.run.records import ClassifierMetrics
 
 DASH = "\N{EN DASH}"
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -158,7 +160,11 @@ def test_hostile_names_are_words(usual, make_report, tmp_path, make_evaluation, 
         dataset=DatasetFacts(
             HOSTILE, (HOSTILE,), {HOSTILE: 3}, {}, (SkippedImage(HOSTILE, HOSTILE, HOSTILE),)
         ),
-        classifier=ClassifierFacts(HOSTILE, None, HOSTILE, 0.5, {HOSTILE: None}),
+        classifier=classifier_facts(
+            architecture=HOSTILE,
+            epochs=None,
+            metrics=ClassifierMetrics(split=HOSTILE, mean_ap=0.5, per_class_ap={HOSTILE: None}),
+        ),
         gallery=(entry,),
         versions={HOSTILE: HOSTILE},
     )

@@ -8,8 +8,9 @@ import pytest
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
 from ws3.jobs.runner import open_stage, run_batches, run_images
-from ws3.run.batches import stage_batches, stage_recipes, stage_splits
+from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.results import read_maps
+from ws3.stage_table import STAGES
 from ws3.store.saliency import SaliencyStore
 from ws3.workflow.plan import Plan
 
@@ -71,7 +72,7 @@ def test_shared_samples_are_made_once_and_by_their_owner(small_run):
     of_first = plan.upstream("maps", "first", batch, "saliency")
     assert of_first == plan.upstream("maps", CROPS, batch, "saliency")
     assert f"/saliency/{CROPS}/" in of_first[0]
-    assert stage_recipes(run.config, "saliency") == ["cam", CROPS]
+    assert STAGES["saliency"].recipes(run.config) == ["cam", CROPS]
     with pytest.raises(Ws3Error, match=f"first takes its samples from {CROPS}; make those with"):
         open_stage(run, "saliency", "first")
 

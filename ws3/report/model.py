@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ws3.config.run import GROUND_TRUTH
+from ws3.run.records import ClassifierFacts
 
 DASH = "\N{EN DASH}"
 """What stands where a number is undefined."""
@@ -142,25 +143,6 @@ class DatasetFacts:
     def skipped_images(self) -> int:
         """How many different images are among the skipped."""
         return len({(entry.split, entry.image) for entry in self.skipped})
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierFacts:
-    """The classifier and how well it names what is in an image.
-
-    Attributes:
-        architecture: Name of the network.
-        epochs: Epochs trained, None for a classifier that was brought along.
-        split: Split on which the average precisions were measured.
-        mean_ap: Mean of the classes' average precisions, in [0, 1].
-        per_class_ap: Average precision of each class, in [0, 1].
-    """
-
-    architecture: str
-    epochs: int | None
-    split: str
-    mean_ap: float | None
-    per_class_ap: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)

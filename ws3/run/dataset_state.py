@@ -11,7 +11,8 @@ from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.files import row_stat_key
 from ws3.datasets.index import ImageRow, Listing, read_index
 from ws3.datasets.voc import TRAINAUG_LISTS
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import IndexFacts, read_record
 
 
 def known_listing(run: Run, *, look: bool) -> Listing:
@@ -29,9 +30,8 @@ def known_listing(run: Run, *, look: bool) -> Listing:
     if run.index_file.exists() and run.index_facts.exists():
         if not look:
             return read_index(run.index_file)
-        if read_json(run.index_facts).get("sources") == dataset_state(
-            run.config.dataset, run.folder
-        ):
+        facts = read_record(run.index_facts, IndexFacts)
+        if facts.sources == dataset_state(run.config.dataset, run.folder):
             index = read_index(run.index_file)
             if isinstance(run.config.dataset, Synthetic):
                 return index

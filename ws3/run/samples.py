@@ -36,7 +36,7 @@ def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
         width=row.width,
         seed=run.config.seed,
         recipe=run.config.sample_source(recipe),
-        input_size=run.classifier["input_size"],
+        input_size=run.classifier.input_size,
     )
 
 

@@ -14,7 +14,6 @@ from ws3.datasets.index import ImageRow
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.html import write_report
 from ws3.report.model import (
-    ClassifierFacts,
     DatasetFacts,
     GalleryEntry,
     Report,
@@ -47,7 +46,7 @@ def report(run: Run) -> Path:
             config=run.config.model_dump(mode="json"),
             evaluations=[read_json(run.evaluation_file(name)) for name in run.config.evaluated],
             dataset=_dataset(run),
-            classifier=_classifier(run),
+            classifier=run.classifier,
             gallery=tuple(_gallery(run)),
             timings=tuple(_timings(run)),
             versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
@@ -77,18 +76,6 @@ def _dataset(run: Run) -> DatasetFacts:
             for split in splits
         },
         skipped=(*(entry for entry in skipped.values() if entry.reason), *left_out),
-    )
-
-
-def _classifier(run: Run) -> ClassifierFacts:
-    known = run.classifier
-    metrics = known["metrics"]
-    return ClassifierFacts(
-        architecture=known["architecture"],
-        epochs=known["epochs"],
-        split=metrics["split"],
-        mean_ap=metrics["mean_ap"],
-        per_class_ap=metrics["per_class_ap"],
     )
 
 
@@ -133,7 +120,7 @@ def _timings(run: Run) -> Iterator[Timing]:
                 yield Timing(
                     stage=stage,
                     recipe=recipe,
-                    images=sum(len(receipt["images"]) for receipt in found),
+                    images=sum(len(receipt.images) for receipt in found),
                     seconds=seconds.get(recipe, 0.0),
                     size=folder_bytes(run.results(stage, recipe)),
                 )

@@ -173,7 +173,7 @@ class SaliencyStage:
             "width": row.width,
             "classes": list(row.labels),
             "class_values": self._run.class_values(row),
-            "checkpoint": self._run.classifier["digest"],
+            "checkpoint": self._run.classifier.sha256,
             "recipe": self.recipe,
             "method": settings.method,
             "combine_samples": settings.aggregation.combine_samples,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ws3.config.masks import ConstantBackground, PowerBackground, TunedBackground
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import write_json
 from ws3.jobs.progress import ProgressReport
 from ws3.metrics.sweep import ThresholdSweep
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Threshold, read_record, write_record
 from ws3.run.results import read_maps
 from ws3.run.skips import skip_reason
 from ws3.stage_table import stages_before
@@ -32,24 +31,18 @@ def threshold(run: Run, recipe: str) -> None:
     if isinstance(background, TunedBackground):
         chosen = _tuned(run, recipe, background)
     else:
-        chosen = {
-            "background": background.model_dump(mode="json"),
-            "kind": background.kind,
-            "split": "",
-        }
-    write_json(run.threshold_file(recipe), {"recipe": recipe, **chosen})
+        chosen = Threshold(recipe=recipe, background=background, kind=background.kind)
+    write_record(run.threshold_file(recipe), chosen)
 
 
 def chosen_background(path: Path) -> ConstantBackground | PowerBackground:
     """Return the background that `threshold` wrote down.
 
     Raises:
-        StaleResultError: if there is none yet.
+        StaleResultError: If there is none yet.
+        Ws3Error: If the file is damaged.
     """
-    data = read_json(path)["background"]
-    if data["kind"] == "power":
-        return PowerBackground.model_validate(data)
-    return ConstantBackground.model_validate(data)
+    return read_record(path, Threshold).background
 
 
 def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
@@ -57,7 +50,7 @@ def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
     return run.mapped_rows([background.split])[: background.images]
 
 
-def _tuned(run: Run, recipe: str, background: TunedBackground) -> dict[str, Any]:
+def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
     rows = [
         row
         for row in tuning_rows(run, background)
@@ -75,10 +68,11 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> dict[str, Any]
             sweep.update(truth, read_maps(run, recipe, row), run.class_values(row))
             progress.advance()
     score, miou = sweep.best()
-    return {
-        "background": {"kind": "constant", "score": score},
-        "kind": "tuned",
-        "split": background.split,
-        "images": len(rows),
-        "miou": miou,
-    }
+    return Threshold(
+        recipe=recipe,
+        background=ConstantBackground(kind="constant", score=score),
+        kind="tuned",
+        split=background.split,
+        images=len(rows),
+        miou=miou,
+    )

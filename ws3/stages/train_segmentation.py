@@ -13,10 +13,11 @@ import torch
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import file_sha256, remove_leftovers, write_json
+from ws3.files import file_sha256, remove_leftovers
 from ws3.jobs.lease import Lease
 from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
+from ws3.run.records import SegmentationEpoch, SegmentationFacts, write_record
 from ws3.run.results import read_pseudo_mask, rows_with_masks
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import train
@@ -39,7 +40,7 @@ def train_segmentation(run: Run, recipe: str) -> None:
         Ws3Error: if there is no mask, training diverges, or a file can't be used.
     """
     run.check_segmentation_name(recipe)
-    # A restarted Snakemake begins anew what the job of a killed one may still be at.
+    # After a kill, a restarted Snakemake may submit this training while the old job still runs.
     with Lease(run.receipt("train_segmentation", recipe).with_suffix(".lease")):
         remove_leftovers([run.model_file(recipe)])
         _train_unless_done(run, recipe)
@@ -57,7 +58,7 @@ def _train_unless_done(run: Run, recipe: str) -> None:
         seed=run.config.seed,
     )
     receipt, model = run.receipt("train_segmentation", recipe), run.model_file(recipe)
-    if trained_already(model, made_from, receipt, "masks"):
+    if trained_already(model, made_from, receipt, SegmentationFacts, "masks"):
         return
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
@@ -73,16 +74,16 @@ def _train_unless_done(run: Run, recipe: str) -> None:
         processes=processes_on(place, settings.batch_size),
     )
     save_model(model, trained.network, settings.architecture, run.index.classes)
-    described = {
-        "recipe": recipe,
-        "architecture": settings.architecture,
-        "fingerprint": made_from,
-        "digest": file_sha256(model),
-        "images": len(rows),
-        "epochs": [asdict(epoch) for epoch in trained.epochs],
-    }
-    write_json(model.with_suffix(".json"), described)
-    write_json(receipt, described)
+    facts = SegmentationFacts(
+        recipe=recipe,
+        architecture=settings.architecture,
+        fingerprint=made_from,
+        sha256=file_sha256(model),
+        images=len(rows),
+        epochs=tuple(SegmentationEpoch(**asdict(epoch)) for epoch in trained.epochs),
+    )
+    write_record(model.with_suffix(".json"), facts)
+    write_record(receipt, facts)
 
 
 def _training_rows(run: Run, recipe: str) -> list[ImageRow]:

@@ -83,8 +83,7 @@ def _scores(run: Run) -> tuple[Score, ...]:
 def _classifiers(runs: Sequence[Run]) -> str:
     lines = ["| run | seed | classifier's mAP |", "|---|---|---|"]
     for run in runs:
-        metrics = run.classifier.get("metrics", {})
-        precision = metrics.get("mean_ap")
-        shown = "" if precision is None else f"{precision:.3f} ({metrics['split']})"
+        metrics = run.classifier.metrics
+        shown = "" if metrics.mean_ap is None else f"{metrics.mean_ap:.3f} ({metrics.split})"
         lines.append(f"| {run.config.run} | {run.config.seed} | {shown} |")
     return "\n".join([*lines, ""])
