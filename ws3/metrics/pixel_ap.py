@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ws3.labels import IGNORED, checked_maps
+from ws3.metrics.base import Counts, EvaluatedImage, FloatArray, Metric
 from ws3.metrics.checks import (
     check_bins,
     check_class_values,
@@ -18,7 +19,7 @@ from ws3.metrics.checks import (
 from ws3.metrics.ratios import mean_defined
 
 
-class PixelAveragePrecision:
+class PixelAveragePrecision(Counts):
     """Area under each class's pixel-wise precision-recall curve (Choe et al. 2020, PxAP).
 
     A class's pixels are those of the images that came with a map of it, pooled over the images;
@@ -30,6 +31,8 @@ class PixelAveragePrecision:
         classes: number of classes, the background not counted.
         bins: steps of a score between 0 and 1, a power of two.
     """
+
+    needs = ("maps",)
 
     def __init__(self, classes: int, bins: int = 1024) -> None:
         check_classes(classes)
@@ -69,20 +72,17 @@ class PixelAveragePrecision:
             counts = np.bincount(cell.ravel(), minlength=3 * (self.bins + 1))
             self._counts[value - 1] += counts.reshape(3, self.bins + 1)[:2]
 
-    def merge(self, other: PixelAveragePrecision) -> None:
-        """Add another's counts.
+    def add(self, image: EvaluatedImage) -> None:
+        """Add the score maps of an image.
 
         Raises:
-            ValueError: if it has other classes or bins.
+            ValueError: If it has none, or they don't fit it.
         """
-        if (other.classes, other.bins) != (self.classes, self.bins):
-            raise ValueError(
-                f"can't merge counts of {other.classes} and {self.classes} classes, "
-                f"{other.bins} and {self.bins} bins"
-            )
-        self._counts += other._counts
+        if image.maps is None:
+            raise ValueError("the image came without score maps")
+        self.update(image.truth, image.maps, image.class_values)
 
-    def per_class(self) -> npt.NDArray[np.float64]:
+    def per_class(self) -> FloatArray:
         """Return the average precision of each class in [0, 1]; NaN if it has no pixel."""
         result = np.full(self.classes, np.nan)
         for index, counts in enumerate(self._counts):
@@ -98,4 +98,21 @@ class PixelAveragePrecision:
         return mean_defined(self.per_class())
 
 
-__all__ = ["PixelAveragePrecision"]
+class MeanPixelAp(Metric[PixelAveragePrecision]):
+    """Mean pixel average precision, arXiv 2007.04178."""
+
+    name, title = "pxap", "PxAP"
+    counts = PixelAveragePrecision
+    formula = (
+        "area under the pixel-wise precision-recall curve of the score maps, over the images that "
+        "are labelled with the class"
+    )
+    mean_over = "object classes that have pixels"
+    note = "Of score maps only; it needs no threshold."
+
+    def per_class(self, counts: PixelAveragePrecision) -> FloatArray:
+        """Return the average precision of each class."""
+        return counts.per_class()
+
+
+__all__ = ["MeanPixelAp", "PixelAveragePrecision"]

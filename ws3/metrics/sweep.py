@@ -77,20 +77,6 @@ class ThresholdSweep:
         self._counts[:, winners] += counts[:-1]
         self._ignored += int(counts[-1].sum())
 
-    def merge(self, other: ThresholdSweep) -> None:
-        """Add another's counts.
-
-        Raises:
-            ValueError: if it has other classes or bins.
-        """
-        if (other.classes, other.bins) != (self.classes, self.bins):
-            raise ValueError(
-                f"can't merge sweeps of {other.classes} and {self.classes} classes, "
-                f"{other.bins} and {self.bins} bins"
-            )
-        self._counts += other._counts
-        self._ignored += other._ignored
-
     def confusion(self, threshold: float) -> Confusion:
         """Return the confusion matrix of the masks at a threshold, exactly.
 

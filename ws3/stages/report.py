@@ -21,7 +21,8 @@ from ws3.report.model import (
     SkippedImage,
     Timing,
 )
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record
 from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
 from ws3.run.samples import load_image
 from ws3.run.skips import skip_reason
@@ -44,7 +45,9 @@ def report(run: Run) -> Path:
         Report(
             run=run.config.run,
             config=run.config.model_dump(mode="json"),
-            evaluations=[read_json(run.evaluation_file(name)) for name in run.config.evaluated],
+            evaluations=[
+                read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated
+            ],
             dataset=_dataset(run),
             classifier=run.classifier,
             gallery=tuple(_gallery(run)),
