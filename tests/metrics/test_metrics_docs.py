@@ -18,7 +18,7 @@ PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
 
 def test_the_table_is_that_of_the_registry():
     rows = [
-        f"| `{metric.name}` | {metric.title} | {f'{metric.formula}. {metric.note}'.strip()} "
+        f"| `{metric.name}` | {metric.title} | {metric.explanation} "
         f"| {metric.mean_over} | {metric.direction} |"
         for metric in all_metrics()
     ]

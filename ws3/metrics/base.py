@@ -64,7 +64,7 @@ class Counts(ABC):
         """Add one image.
 
         Raises:
-            ValueError: If dtypes, shapes or values are others than `EvaluatedImage` says.
+            ValueError: If a dtype, shape or value is not as `EvaluatedImage` says.
         """
 
 
@@ -101,7 +101,7 @@ class Metric(ABC, Generic[CountsType]):
 
     @property
     def class_name(self) -> str:
-        """Key of a single class's figure in JSON."""
+        """Key of one class's figure in JSON."""
         return self.name
 
     @abstractmethod
@@ -113,8 +113,13 @@ class Metric(ABC, Generic[CountsType]):
         return mean_defined(self.per_class(counts))
 
     @property
+    def explanation(self) -> str:
+        """The formula, and the note if there is one."""
+        return f"{self.formula}. {self.note}" if self.note else self.formula
+
+    @property
     def description(self) -> str:
-        """Whole sentences for who reads the figure."""
+        """Whole sentences that explain the figure to a reader of the report."""
         text = f"Per class: {self.formula}; then the mean over {self.mean_over}."
         direction = f"{self.direction.capitalize()} is better."
         return " ".join(part for part in (text, self.note, direction) if part)

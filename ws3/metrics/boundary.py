@@ -21,8 +21,16 @@ class BoundaryIou(Counts):
     mask belong to no class in both, so that masks which agree on all others score 1.
 
     Args:
-        classes: number of classes, the background not counted.
-        dilation: width of the band as a share of the image's diagonal.
+        classes: Number of classes, the background not counted.
+        dilation: Width of the band as a share of the image's diagonal.
+
+    Example:
+        >>> truth, shifted = np.zeros((2, 60, 80), np.uint8)
+        >>> truth[10:30, 10:30] = shifted[10:30, 11:31] = 1
+        >>> boundary = BoundaryIou(classes=1)
+        >>> boundary.update(truth, shifted)
+        >>> round(boundary.mean(), 3)
+        0.6
     """
 
     def __init__(self, classes: int, dilation: float = 0.02) -> None:
@@ -39,10 +47,10 @@ class BoundaryIou(Counts):
 
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255.
-            prediction: uint8 (H, W), likewise.
+            prediction: uint8 (H, W), the same values.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         check_masks(truth=truth, prediction=prediction)
         check_values("truth", truth, self.classes)

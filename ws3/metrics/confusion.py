@@ -48,10 +48,10 @@ class Confusion(Counts):
 
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255.
-            prediction: uint8 (H, W), likewise.
+            prediction: uint8 (H, W), the same values.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         check_masks(truth=truth, prediction=prediction)
         pairs = (truth.astype(np.uint16) << 8) | prediction
@@ -161,7 +161,7 @@ class MeanIou(ConfusionMetric):
 
     @property
     def class_name(self) -> str:
-        """Key of a single class's figure in JSON."""
+        """Key of one class's figure in JSON."""
         return "iou"
 
     def values(self, counts: Confusion) -> FloatArray:

@@ -46,7 +46,7 @@ class Measurement:
         """Add one image.
 
         Raises:
-            ValueError: If dtypes, shapes or values are others than `EvaluatedImage` says.
+            ValueError: If a dtype, shape or value is not as `EvaluatedImage` says.
         """
         for kind, counts in self._counts.items():
             if all(getattr(image, name) is not None for name in kind.needs):

@@ -25,11 +25,19 @@ class PixelAveragePrecision(Counts):
     A class's pixels are those of the images that came with a map of it, pooled over the images;
     255 is ignored. The area is the sum over thresholds of (recall gained) x precision, as in
     scikit-learn's `average_precision_score`, with scores rounded down to multiples of 1 / bins.
-    (Choe et al. have one class an image and pool all; here it is one number per class.)
+    (Choe et al. have one class per image and pool all; here it is one number per class.)
 
     Args:
-        classes: number of classes, the background not counted.
-        bins: steps of a score between 0 and 1, a power of two.
+        classes: Number of classes, the background not counted.
+        bins: Steps of a score between 0 and 1, a power of two.
+
+    Example:
+        >>> truth = np.array([[1, 0, 1, 0, 255]], np.uint8)
+        >>> maps = np.array([[[1.0, 0.75, 0.5, 0.25, 1.0]]])
+        >>> precision = PixelAveragePrecision(classes=1)
+        >>> precision.update(truth, maps, class_values=[1])
+        >>> round(precision.mean(), 3)
+        0.833
     """
 
     needs = ("maps",)
@@ -53,10 +61,10 @@ class PixelAveragePrecision(Counts):
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255 (ignored).
             maps: floating point (C, H, W) in [0, 1], of the image's own classes.
-            class_values: the C mask values of the maps.
+            class_values: The C mask values of the maps.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others, or a score is NaN.
+            ValueError: If a dtype, shape or value is not as above, or a score is NaN.
         """
         check_masks(truth=truth)
         check_values("truth", truth, self.classes)

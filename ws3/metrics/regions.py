@@ -33,7 +33,16 @@ class RegionProfile(Counts):
     1, 0, 1, 0. A pixel that is 255 in any of the three masks is ignored.
 
     Args:
-        classes: number of classes, the background not counted.
+        classes: Number of classes, the background not counted.
+
+    Example:
+        >>> truth = np.array([[1, 1, 1, 1, 0, 0]], np.uint8)
+        >>> reference = np.array([[1, 1, 0, 0, 1, 0]], np.uint8)
+        >>> mask = np.array([[1, 1, 1, 0, 0, 0]], np.uint8)
+        >>> profile = RegionProfile(classes=1)
+        >>> profile.update(truth, reference, mask, class_values=[1])
+        >>> list(profile.mean_profile().values())
+        [1.0, 0.5, 0.0, 0.0]
     """
 
     def __init__(self, classes: int) -> None:
@@ -53,12 +62,12 @@ class RegionProfile(Counts):
 
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255.
-            reference: uint8 (H, W), the reference recipe's mask, likewise.
-            prediction: uint8 (H, W), the mask of the recipe itself, likewise.
-            class_values: mask values of the classes that the image is labelled with.
+            reference: uint8 (H, W), the reference recipe's mask, the same values.
+            prediction: uint8 (H, W), the mask of the recipe itself, the same values.
+            class_values: Mask values of the classes that the image is labelled with.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         masks = {"truth": truth, "reference": reference, "prediction": prediction}
         check_masks(**masks)
@@ -79,7 +88,7 @@ class RegionProfile(Counts):
         self.update(image.truth, image.reference, image.mask, image.class_values)
 
     def profile(self) -> dict[str, FloatArray]:
-        """Return the four shares by name, each one number a class; NaN if the region is empty."""
+        """Return the four shares by name, one number per class; NaN where the region is empty."""
         return dict(zip(REGIONS, ratio(self._marked, self._pixels).T, strict=True))
 
     def mean_profile(self) -> dict[str, float]:
@@ -120,7 +129,7 @@ class PartRecall(Counts):
                 in the truth are ignored.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         check_masks(truth=truth, parts=parts, prediction=prediction)
         check_values("truth", truth, self.classes)
@@ -143,7 +152,7 @@ class PartRecall(Counts):
         self.update(image.truth, image.parts, image.mask)
 
     def recall(self) -> dict[str, FloatArray]:
-        """Return the recall of each part by name, one number a class; NaN without such pixels."""
+        """Return the recall of each part by name, one number per class; NaN without such pixels."""
         return dict(zip(PARTS, ratio(self._found, self._pixels).T, strict=True))
 
     def mean_recall(self) -> dict[str, float]:
@@ -170,7 +179,7 @@ class DrRecall(_RegionShare):
     """Recall of what the reference recipe finds."""
 
     name, title = "dr_recall", "DR recall"
-    formula = "share of the object's pixels that the reference finds (DR) that the mask marks"
+    formula = "marked pixels / all pixels of DR, the part of the object that the reference finds"
     note = "1 for the reference's own maps."
 
 
@@ -178,7 +187,7 @@ class NdrRecall(_RegionShare):
     """Recall of what the reference recipe misses."""
 
     name, title = "ndr_recall", "NDR recall"
-    formula = "share of the object's pixels that the reference misses (NDR) that the mask marks"
+    formula = "marked pixels / all pixels of NDR, the part of the object that the reference misses"
     note = "0 for the reference's own maps."
 
 
@@ -186,7 +195,7 @@ class FprRegionRate(_RegionShare):
     """False positives where the reference recipe has them too."""
 
     name, title = "fpr_region_rate", "FPR-region rate"
-    formula = "share of the other pixels that the reference takes for the class that the mask marks"
+    formula = "marked pixels / all pixels of the FPR-region, which the reference marks wrongly"
     note = DrRecall.note
     direction = "lower"
 
@@ -195,7 +204,7 @@ class TnRegionRate(_RegionShare):
     """False positives where the reference recipe has none."""
 
     name, title = "tn_region_rate", "TN-region rate"
-    formula = "share of the other pixels that the reference leaves out that the mask marks"
+    formula = "marked pixels / all pixels of the TN-region, which the reference leaves out rightly"
     note = NdrRecall.note
     direction = "lower"
 
@@ -220,14 +229,14 @@ class DiscriminativePartRecall(_PartMetric):
     """Recall of the parts that tell a class."""
 
     name, title, part = "discriminative_part_recall", "Known own part", "discriminative"
-    formula = "share of the pixels of the parts that only this class has that the mask marks"
+    formula = "marked pixels / all pixels of the parts that only this class has"
 
 
 class SharedPartRecall(_PartMetric):
     """Recall of the parts that classes share."""
 
     name, title, part = "shared_part_recall", "Known shared part", "shared"
-    formula = "share of the pixels of the parts that other classes have too that the mask marks"
+    formula = "marked pixels / all pixels of the parts that classes share"
 
 
 __all__ = [

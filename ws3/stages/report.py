@@ -36,7 +36,7 @@ def report(run: Run) -> Path:
     """Write the report, and return its page.
 
     Raises:
-        StaleResultError: if a result that it shows is missing or made from other inputs.
+        StaleResultError: If a result that it shows is missing or made from other inputs.
     """
     folder = run.report_file.parent
     folder.mkdir(parents=True, exist_ok=True)

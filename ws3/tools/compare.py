@@ -1,4 +1,4 @@
-"""Finished runs, one a seed -> means, deviations and two charts."""
+"""Finished runs, one per seed -> means, deviations and two charts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
     first split that the first run reports on.
 
     Raises:
-        StaleResultError: if no recipe of a run is evaluated yet.
-        Ws3Error: if the runs measure the regions against different recipes.
+        StaleResultError: If no recipe of a run is evaluated yet.
+        Ws3Error: If the runs measure the regions against different recipes.
     """
     references = {run.config.reference_recipe for run in runs}
     if len(references) > 1:
