@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_records import classifier_facts
+from made_records import classifier_facts, evaluation_of
 
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.model import (
@@ -45,7 +45,7 @@ def metrics(level: float, stage: str, **changes: Any) -> dict[str, Any]:
         "ignored_share": 0.0123,
         "sweep": [[float(t), float(level * np.exp(-8 * (t - 0.27) ** 2))] for t in thresholds]
         if stage == "maps"
-        else [],
+        else None,
         "per_class": {
             name: {
                 "iou": max(0.0, level + 0.06 * (i - 2)),
@@ -61,11 +61,10 @@ def metrics(level: float, stage: str, **changes: Any) -> dict[str, Any]:
 
 
 def evaluation(recipe: str, level: float, reference: str = "cam", **changes: Any) -> dict[str, Any]:
+    """Return what makes an evaluation, to be changed: see `evaluation_of`."""
     return {
         "recipe": recipe,
-        "seed": 3,
         "reference": reference,
-        "classes": list(CLASSES),
         "splits": {
             "val": {
                 "maps": metrics(level, "maps", **changes),
@@ -197,6 +196,8 @@ def make_report() -> Callable[..., Report]:
             ),
             "versions": {"ws3": "0.1.0", "torch": "2.15.0"},
         }
-        return Report(**{**fields, **changes})
+        fields |= changes
+        fields["evaluations"] = [evaluation_of(**each) for each in fields["evaluations"]]
+        return Report(**fields)
 
     return build

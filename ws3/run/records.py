@@ -25,6 +25,10 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import write_json
 from ws3.run.phases import Phase
 
+EvaluatedStage = Literal["maps", "masks", "segmentation"]
+EVALUATED_STAGES: tuple[EvaluatedStage, ...] = ("maps", "masks", "segmentation")
+"""What is measured against the ground truth, in the order of the pipeline."""
+
 Share = float | None
 """A number that may be undefined, such as a ratio with nothing to divide by."""
 
@@ -225,14 +229,14 @@ class Evaluation(Record):
         seed: The run's seed.
         reference: Recipe whose maps divide the pixels into regions.
         classes: Names of the classes.
-        splits: Figures by split, then by stage: maps, masks, segmentation.
+        splits: Figures by split, then by stage.
     """
 
     recipe: str
     seed: int
     reference: str
     classes: tuple[str, ...]
-    splits: dict[str, dict[str, StageFigures]]
+    splits: dict[str, dict[EvaluatedStage, StageFigures]]
 
 
 RecordType = TypeVar("RecordType", bound=Record)

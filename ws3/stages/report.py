@@ -20,7 +20,8 @@ from ws3.report.model import (
     SkippedImage,
     Timing,
 )
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record
 from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
 from ws3.run.samples import load_image
 from ws3.run.skips import skip_reason
@@ -35,7 +36,7 @@ def report(run: Run) -> Path:
     """Write the report, and return its page.
 
     Raises:
-        StaleResultError: if a result that it shows is missing or made from other inputs.
+        StaleResultError: If a result that it shows is missing or made from other inputs.
     """
     folder = run.report_file.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,9 @@ def report(run: Run) -> Path:
         Report(
             run=run.config.run,
             config=run.config.model_dump(mode="json"),
-            evaluations=[read_json(run.evaluation_file(name)) for name in run.config.evaluated],
+            evaluations=[
+                read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated
+            ],
             dataset=_dataset(run),
             classifier=run.classifier,
             gallery=tuple(_gallery(run)),

@@ -23,8 +23,8 @@ def threshold(run: Run, recipe: str) -> None:
     A tuned score is the one of 257 with the highest mIoU on the declared split.
 
     Raises:
-        Ws3Error: if the split that it must be tuned on has no ground truth.
-        StaleResultError: if maps are missing or made from other inputs.
+        Ws3Error: If the split that it must be tuned on has no ground truth.
+        StaleResultError: If maps are missing or made from other inputs.
     """
     run.recipe(recipe)
     background = run.config.masks.background

@@ -28,7 +28,7 @@ def train_classifier(run: Run) -> None:
     training goes on from its last epoch.
 
     Raises:
-        Ws3Error: if a checkpoint doesn't fit, an image can't be read, or training diverges.
+        Ws3Error: If a checkpoint doesn't fit, an image can't be read, or training diverges.
     """
     # After a kill, a restarted Snakemake may submit this training while the old job still runs.
     with Lease(run.receipt("train_classifier").with_suffix(".lease")):

@@ -36,8 +36,8 @@ def train_segmentation(run: Run, recipe: str) -> None:
     goes on from its last epoch.
 
     Raises:
-        StaleResultError: if a mask is missing, damaged or made from other inputs.
-        Ws3Error: if there is no mask, training diverges, or a file can't be used.
+        StaleResultError: If a mask is missing, damaged or made from other inputs.
+        Ws3Error: If there is no mask, training diverges, or a file can't be used.
     """
     run.check_segmentation_name(recipe)
     # After a kill, a restarted Snakemake may submit this training while the old job still runs.
@@ -104,7 +104,7 @@ def _mask_file(run: Run, recipe: str, row: ImageRow) -> Path:
     """Return the file of an image's mask.
 
     Raises:
-        StaleResultError: if it is a pseudo-mask that is damaged or made from other inputs.
+        StaleResultError: If it is a pseudo-mask that is damaged or made from other inputs.
     """
     if recipe == GROUND_TRUTH:
         return Path(row.mask)

@@ -16,7 +16,7 @@ def show(run: Run, image: str, output: Path) -> Path:
     """Draw an image, its maps and masks of every recipe that has them, and return the file.
 
     Raises:
-        Ws3Error: if the run has no such image, or nothing was made of it yet.
+        Ws3Error: If the run has no such image, or nothing was made of it yet.
     """
     rows = {row.image: row for row in run.index.rows}
     if image not in rows:

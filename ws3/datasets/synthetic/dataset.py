@@ -64,6 +64,12 @@ def list_synthetic(config: Synthetic, root: Path) -> Listing:
     return Listing(classes, tuple(rows))
 
 
+def parts_file(row: ImageRow) -> Path:
+    """Return the file of an image's parts: 1 what its class alone has, 2 what classes share."""
+    mask = Path(row.mask)
+    return mask.parent.parent / "parts" / mask.name
+
+
 def _images(config: Synthetic) -> list[tuple[str, str, int]]:
     """Return (split, id, number) of every image."""
     counts = (config.train_images, config.val_images)
