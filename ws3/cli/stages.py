@@ -23,9 +23,6 @@ Images = Annotated[
     list[str] | None,
     typer.Option("--image", help="Only this image; may be repeated. Not with --batch."),
 ]
-Processes = Annotated[
-    int, typer.Option("--processes", "-p", min=1, help="Divide the batches among so many.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -85,10 +82,9 @@ def saliency(
     recipe: Recipe,
     batch: BatchNames = None,
     image: Images = None,
-    processes: Processes = 1,
 ) -> None:
     """Attribute random samples and store their partial sums."""
-    _work("saliency", run, recipe, batch, image, processes)
+    _work("saliency", run, recipe, batch, image)
 
 
 def maps(
@@ -96,10 +92,9 @@ def maps(
     recipe: Recipe,
     batch: BatchNames = None,
     image: Images = None,
-    processes: Processes = 1,
 ) -> None:
     """Combine the partial sums into one map per class."""
-    _work("maps", run, recipe, batch, image, processes)
+    _work("maps", run, recipe, batch, image)
 
 
 def threshold(run: RunFolder, recipe: Recipe) -> None:
@@ -119,10 +114,9 @@ def masks(
     recipe: Recipe,
     batch: BatchNames = None,
     image: Images = None,
-    processes: Processes = 1,
 ) -> None:
     """Cut the maps and refine them with a dense CRF into palette PNGs."""
-    _work("masks", run, recipe, batch, image, processes)
+    _work("masks", run, recipe, batch, image)
 
 
 def train_segmentation(run: RunFolder, recipe: Recipe) -> None:
@@ -138,10 +132,9 @@ def predictions(
     recipe: Recipe,
     batch: BatchNames = None,
     image: Images = None,
-    processes: Processes = 1,
 ) -> None:
     """Predict masks with the segmentation network of a recipe."""
-    _work("predictions", run, recipe, batch, image, processes)
+    _work("predictions", run, recipe, batch, image)
 
 
 def evaluate(
@@ -180,17 +173,15 @@ def _work(
     recipe: str,
     names: list[str] | None,
     images: list[str] | None,
-    processes: int,
 ) -> None:
     from ws3.errors import Ws3Error
     from ws3.jobs.runner import run_batches, run_images
     from ws3.run.batches import stage_batches, stage_splits
     from ws3.run.folder import Run
-    from ws3.stages.processes import run_in_processes
     from ws3.stages.work import begin
 
-    if images and (names or processes > 1):
-        raise Ws3Error("--image goes with neither --batch nor --processes")
+    if images and names:
+        raise Ws3Error("--image does not go with --batch")
     run = Run.open(folder)
     if images:
         work = begin(run, stage, recipe)
@@ -202,8 +193,4 @@ def _work(
         return
     batches = stage_batches(run.config, run.index, stage)
     names = names or batches.names(stage_splits(run.config, stage))
-    chosen = [batches[name] for name in names]
-    if processes > 1:
-        run_in_processes(run, stage, recipe, names, processes)
-    else:
-        run_batches(run, begin(run, stage, recipe), chosen)
+    run_batches(run, begin(run, stage, recipe), [batches[name] for name in names])
