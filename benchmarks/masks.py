@@ -22,10 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 from measuring import entry, fastest, fastest_apart, fastest_on_all_cores, report
-from ws3.config.dataset import Synthetic
-from ws3.datasets.synthetic.scene import describe
 
+from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.drawing import draw
+from ws3.datasets.synthetic.scene import describe
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf
 
