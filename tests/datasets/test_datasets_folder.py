@@ -35,17 +35,17 @@ def test_listing_and_index(folder_tree: Tree, tmp_path: Path) -> None:
     image, mask = root / "images" / "a.jpg", root / "masks" / "a.png"
     assert (listing.rows[0].path, listing.rows[0].mask) == (str(image), str(mask))
     facts = [f"{p.stat().st_size}-{p.stat().st_mtime_ns}" for p in (image, mask)]
-    assert listing.rows[0].stamp == ";".join(facts)
+    assert listing.rows[0].stat_key == ";".join(facts)
     assert all(row.problem == "" for row in check_files(listing).rows)
     assert dataset_root(folder(root), "run") == root
 
 
-def test_stamp_follows_the_file(folder_tree: Tree) -> None:
+def test_the_stat_key_follows_the_file(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     before = list_folder(folder(root)).rows
     os.utime(root / "images" / "b.jpg", ns=(1, 1))
     after = list_folder(folder(root)).rows
-    assert [x.stamp == y.stamp for x, y in zip(before, after, strict=True)] == [True, False, True]
+    assert [x.stat_key == y.stat_key for x, y in zip(before, after, strict=True)] == [True, False, True]
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".JPG", ".Jpeg"])
@@ -97,7 +97,7 @@ def test_masks_are_optional_per_image(folder_tree: Tree) -> None:
     (root / "masks" / "b.png").unlink()
     rows = list_folder(folder(root, masks="masks")).rows
     assert [bool(r.mask) for r in rows] == [True, False, True]
-    assert [";" in r.stamp for r in rows] == [True, False, True]
+    assert [";" in r.stat_key for r in rows] == [True, False, True]
     assert all(r.mask == "" for r in list_folder(folder(root)).rows)
 
 
@@ -105,7 +105,7 @@ def test_a_missing_image_is_kept_and_reported(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "images" / "b.jpg").unlink()
     listing = list_folder(folder(root))
-    assert listing.rows[1].stamp == "missing"
+    assert listing.rows[1].stat_key == "missing"
     with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*b: .*images/b: no such file"):
         check_files(listing)
 

@@ -68,7 +68,7 @@ def test_an_image_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"seed": 7}, {"size": 72}, {"classes": 2}])
-def test_parameters_change_pictures_and_stamps(tmp_path: Path, change: dict[str, int]) -> None:
+def test_parameters_change_pictures_and_stat_keys(tmp_path: Path, change: dict[str, int]) -> None:
     draw_synthetic(synthetic(), tmp_path)
     before, listed = files(tmp_path), list_dataset(synthetic(), tmp_path).rows
     other = synthetic(**change)
@@ -79,10 +79,10 @@ def test_parameters_change_pictures_and_stamps(tmp_path: Path, change: dict[str,
         assert before[name] != after[name]
     draw_synthetic(other, tmp_path / "fresh")
     assert files(tmp_path / "fresh") == {k: v for k, v in after.items() if "fresh" not in k}
-    stamps = {row.stamp for row in listed} | {
-        row.stamp for row in list_dataset(other, tmp_path).rows
+    keys = {row.stat_key for row in listed} | {
+        row.stat_key for row in list_dataset(other, tmp_path).rows
     }
-    assert len(stamps) == 2
+    assert len(keys) == 2
 
 
 def test_splits_and_images_differ() -> None:

@@ -88,8 +88,8 @@ def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
     (root / "SegmentationClass" / "2007_000039.png").unlink()
     (root / "JPEGImages" / "2007_000033.jpg").unlink()
     listing = list_voc(voc(root))
-    assert listing.rows[1].stamp.endswith(";missing")
-    assert listing.rows[2].stamp.startswith("missing;")
+    assert listing.rows[1].stat_key.endswith(";missing")
+    assert listing.rows[2].stat_key.startswith("missing;")
     with pytest.raises(Ws3Error) as error:
         check_files(listing)
     lines = str(error.value).splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ws3.config.dataset import Coco
-from ws3.datasets.files import names_in, row_stat_key
+from ws3.datasets.listing_files import names_in, row_stat_key
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
@@ -60,9 +60,9 @@ def list_coco(config: Coco) -> Listing:
             image = PurePath(file).stem
             image_path = f"{images}/{file}"
             mask = f"{masks}/{image}.png" if f"{image}.png" in drawn else ""
-            stamp = row_stat_key(image_path, mask)
+            stat_key = row_stat_key(image_path, mask)
             names = tuple(classes[index] for index in sorted(labels[image_id]))
-            rows.append(ImageRow(image, split, names, image_path, mask, stamp))
+            rows.append(ImageRow(image, split, names, image_path, mask, stat_key))
     return Listing(classes or (), tuple(rows))
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ws3.config.dataset import Folder
-from ws3.datasets.files import names_in, ordered, read_lines, read_text, row_stat_key
+from ws3.datasets.listing_files import names_in, ordered, read_lines, read_text, row_stat_key
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.errors import Ws3Error
 
@@ -69,7 +69,7 @@ def list_folder(config: Folder) -> Listing:
             labels=in_order(labels),
             path=path,
             mask=mask_path,
-            stamp=row_stat_key(path, mask_path),
+            stat_key=row_stat_key(path, mask_path),
             problem=problem,
         )
 

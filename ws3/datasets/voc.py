@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from xml.parsers import expat
 
 from ws3.config.dataset import Voc
-from ws3.datasets.files import ordered, read_lines, row_stat_key
+from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
 from ws3.datasets.index import ImageRow, Listing
 from ws3.errors import Ws3Error
 

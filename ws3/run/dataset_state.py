@@ -8,7 +8,7 @@ from typing import Any
 
 from ws3.config.dataset import Coco, Dataset, Folder, Synthetic, Voc
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.files import row_stat_key
+from ws3.datasets.listing_files import row_stat_key
 from ws3.datasets.index import ImageRow, Listing, read_index
 from ws3.datasets.voc import TRAINAUG_LISTS
 from ws3.run.folder import Run, read_json
@@ -42,7 +42,7 @@ def known_listing(run: Run, *, look: bool) -> Listing:
 def _stamped(row: ImageRow) -> ImageRow:
     """Return a row as its files are now: the same one, unless they changed."""
     stamp = row_stat_key(row.path, row.mask)
-    return row if stamp == row.stamp else replace(row, stamp=stamp)
+    return row if stamp == row.stat_key else replace(row, stat_key=stamp)
 
 
 def dataset_state(dataset: Dataset, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,7 @@ def _evaluate_split(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, An
                 masks["masks"] = read_pseudo_mask(run, recipe, row)
             if "segmentation" in scores:
                 masks["segmentation"] = read_prediction(run, recipe, row)
-            parts = _known_parts(run, row)
+            parts = read_label_mask(row.parts) if row.parts else None
             for stage, mask in masks.items():
                 scores[stage].update(truth, reference, mask, values, parts)
             progress.advance()
@@ -166,10 +165,3 @@ def _cut(run: Run, recipe: str, maps: NDArray[np.float32], values: list[int]) ->
     background = chosen_background(run.threshold_file(recipe))
     labels = hard_labels(add_background(maps, background))
     return np.array([0, *values], np.uint8)[labels]
-
-
-def _known_parts(run: Run, row: ImageRow) -> Mask | None:
-    """Return the part mask of an image of the built-in dataset, or None."""
-    if run.config.dataset.kind != "synthetic":
-        return None
-    return read_label_mask(str(Path(row.mask).parent.parent / "parts" / Path(row.mask).name))

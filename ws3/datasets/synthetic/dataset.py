@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ws3.config.dataset import Synthetic
-from ws3.datasets.files import names_in
+from ws3.datasets.listing_files import names_in
 from ws3.datasets.index import CLASSES_FILE, ImageRow, Listing
 from ws3.datasets.synthetic.scene import CLASSES, SPLITS, describe
 from ws3.errors import Ws3Error
@@ -44,10 +44,10 @@ def list_synthetic(config: Synthetic, root: Path) -> Listing:
         root: Where it is, or will be drawn.
 
     Returns:
-        Rows whose stamp is a digest of what the drawings depend on, files drawn or not.
+        Rows whose stat key is `drawing_key`, the files drawn or not.
     """
     classes = CLASSES[: config.classes]
-    stamp = drawing_key(config)
+    key = drawing_key(config)
     rows = []
     for split, image, number in _images(config):
         present = {creature.index for creature in describe(config, split, number).creatures}
@@ -58,7 +58,8 @@ def list_synthetic(config: Synthetic, root: Path) -> Listing:
                 labels=tuple(classes[index] for index in sorted(present)),
                 path=str(root / "images" / f"{image}.png"),
                 mask=str(root / "masks" / f"{image}.png"),
-                stamp=stamp,
+                stat_key=key,
+                parts=str(root / "parts" / f"{image}.png"),
             )
         )
     return Listing(classes, tuple(rows))
