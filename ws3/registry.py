@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -70,12 +70,18 @@ class Registry(Generic[Entry]):
             ) from error
         return entry
 
+    def did_you_mean(self, name: object) -> str:
+        """Return "did you mean A or B? ", of the closest names there are; "" if none is close."""
+        close = difflib.get_close_matches(str(name), list(self), n=2)
+        return f"did you mean {' or '.join(close)}? " if close else ""
+
+    def choice(self, name: object) -> str:
+        """Return the names that there are, the closest to this one first, for an error message."""
+        return f"{self.did_you_mean(name)}choose from: {', '.join(self)}"
+
     def unknown(self, name: str) -> Ws3Error:
         """Return the error for a name that there isn't, with the closest names that there are."""
-        names = list(self)
-        close = difflib.get_close_matches(str(name), names, n=2)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        return Ws3Error(f"there is no {self.kind} {name!r}; {hint}choose from: {', '.join(names)}")
+        return Ws3Error(f"there is no {self.kind} {name!r}; {self.choice(name)}")
 
 
 def load_object(path: str) -> Any:
@@ -87,3 +93,18 @@ def load_object(path: str) -> Any:
     """
     module, _, attribute = path.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def deferred(path: str) -> Callable[..., Any]:
+    """Return a function that imports what `module:function` names when it is first called.
+
+    Example:
+        >>> floor = deferred("math:floor")
+        >>> floor(2.5)
+        2
+    """
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return load_object(path)(*arguments, **options)
+
+    return call

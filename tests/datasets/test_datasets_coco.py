@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_files import listing_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle
-from ws3.config.dataset import Coco
 
+from ws3.config.dataset import Coco
 from ws3.datasets import coco, list_dataset
-from ws3.datasets.coco import draw_coco_masks, list_coco
+from ws3.datasets.coco import draw_coco_masks
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
 from ws3.errors import Ws3Error
@@ -106,7 +107,7 @@ def test_drawn_masks_are_used(coco_tree: Tree) -> None:
     count = draw_coco_masks(file, folder, progress=lambda done, total: seen.append((done, total)))
     assert count == 2
     assert seen == [(1, 2), (2, 2)]
-    rows = check_files(list_coco(config(root))).rows
+    rows = check_files(listing_of(config(root))).rows
     assert [r.mask for r in rows] == [str(folder / f"{r.image}.png") for r in rows]
 
 
@@ -179,24 +180,24 @@ def test_malformed_files_are_refused(coco_tree: Tree, text: str) -> None:
     root = coco_tree("train2014", content())
     (root / "annotations" / "instances_train2014.json").write_text(text)
     with pytest.raises(Ws3Error, match=r"instances_train2014\.json: not a COCO instances file"):
-        list_coco(config(root))
+        listing_of(config(root))
 
 
 def test_absent_parts_are_named(coco_tree: Tree) -> None:
     root = coco_tree("train2014", content(instance(1, 1)))
     with pytest.raises(Ws3Error, match="val2014: no such folder"):
-        list_coco(config(root, "val2014"))
+        listing_of(config(root, "val2014"))
     (root / "val2014").mkdir()
     with pytest.raises(Ws3Error, match=r"instances_val2014\.json: No such file"):
-        list_coco(config(root, "val2014"))
+        listing_of(config(root, "val2014"))
     other = content() | {"categories": CATEGORIES[:2]}
     (root / "annotations" / "instances_val2014.json").write_text(json.dumps(other))
     with pytest.raises(Ws3Error, match=r"instances_val2014\.json: its categories"):
-        list_coco(config(root, "val2014"))
+        listing_of(config(root, "val2014"))
 
 
 def test_a_missing_image_is_reported(coco_tree: Tree) -> None:
     root = coco_tree("train2014", content(instance(1, 1), instance(2, 1)))
     (root / "train2014" / "COCO_x_000000000002.jpg").unlink()
     with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*000000000002\.jpg: no such file"):
-        check_files(list_coco(config(root)))
+        check_files(listing_of(config(root)))

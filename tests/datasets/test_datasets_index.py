@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ws3.datasets.listing_files import row_stat_key
 from ws3.datasets.index import (
     ImageRow,
     Index,
@@ -27,6 +26,7 @@ from ws3.datasets.index import (
     rows_fingerprint,
     write_index,
 )
+from ws3.datasets.listing_files import row_stat_key
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 
@@ -68,7 +68,9 @@ def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
 
 
 def test_the_file_is_plain_csv(tmp_path: Path) -> None:
-    row = ImageRow("a", "val", ("cat", "dog"), "p/a.jpg", "", "3-4", 5, 6, "ab", "", "", "p/a_parts.png")
+    row = ImageRow(
+        "a", "val", ("cat", "dog"), "p/a.jpg", "", "3-4", 5, 6, "ab", "", "", "p/a_parts.png"
+    )
     write_index(tmp_path / "index.csv", Index(CLASSES, (row,)))
     assert (tmp_path / "index.csv").read_text() == (
         "image,split,labels,path,mask,stat_key,width,height,sha256,mask_sha256,problem,parts\n"

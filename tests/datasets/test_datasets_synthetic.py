@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_files import listing_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from ws3.config.dataset import Folder, Synthetic
-from ws3.datasets.synthetic.scene import CLASSES, Creature, Scene, describe
 
+from ws3.config.dataset import Folder, Synthetic
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.folder import list_folder
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
 from ws3.datasets.synthetic.dataset import draw_synthetic
 from ws3.datasets.synthetic.drawing import draw
+from ws3.datasets.synthetic.scene import CLASSES, Creature, Scene, describe
 from ws3.errors import Ws3Error
 
 
@@ -128,7 +128,7 @@ def test_it_is_a_folder_dataset_too(drawn: Path) -> None:
         synthetic(train_images=16, val_images=3, classes=8).model_copy(update={"root": str(drawn)}),
         "unused",
     )
-    folder = list_folder(
+    folder = listing_of(
         Folder(
             kind="folder",
             root=str(drawn),
@@ -145,7 +145,7 @@ def test_it_is_a_folder_dataset_too(drawn: Path) -> None:
 
 
 def test_masks_hold_the_labels_and_parts_cover_the_objects(drawn: Path) -> None:
-    listing = list_folder(
+    listing = listing_of(
         Folder(kind="folder", root=str(drawn), masks="masks", classes="classes.txt")
     )
     for row in listing.rows:

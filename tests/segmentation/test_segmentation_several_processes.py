@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from ws3.config.segmentation import Segmentation
 
+from ws3.config.segmentation import Segmentation
 from ws3.segmentation import training
 from ws3.segmentation.data import EpochSampler
 from ws3.segmentation.training import HISTORY, train

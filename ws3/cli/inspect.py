@@ -221,6 +221,7 @@ def demo_data(
     from ws3.config.dataset import Synthetic
     from ws3.datasets.synthetic.dataset import draw_synthetic
     from ws3.errors import Ws3Error
+    from ws3.jobs.progress import progress_callback
 
     try:
         dataset = Synthetic(
@@ -236,7 +237,8 @@ def demo_data(
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise Ws3Error(f"--{option}: {first['msg']}, not {first['input']}") from None
-    draw_synthetic(dataset, folder)
+    with progress_callback("draw") as progress:
+        draw_synthetic(dataset, folder, progress)
     typer.echo(folder)
 
 
@@ -246,7 +248,10 @@ def coco_masks(
 ) -> None:
     """Draw the masks of a COCO split from its annotations, for evaluation."""
     from ws3.datasets.coco import draw_coco_masks
+    from ws3.jobs.progress import progress_callback
 
     target = folder / "masks" / split
-    count = draw_coco_masks(folder / "annotations" / f"instances_{split}.json", target)
+    annotations = folder / "annotations" / f"instances_{split}.json"
+    with progress_callback(f"masks of {split}") as progress:
+        count = draw_coco_masks(annotations, target, progress)
     typer.echo(f"{count} masks: {target}")

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ws3.config.dataset import Coco
-from ws3.datasets.listing_files import names_in, row_stat_key
 from ws3.datasets.index import ImageRow, Listing, check_classes
+from ws3.datasets.listing_files import names_in, row_stat_key
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED, voc_palette
@@ -18,7 +18,7 @@ from ws3.labels import IGNORED, voc_palette
 _CHUNK = 1 << 20
 
 
-def list_coco(config: Coco) -> Listing:
+def list_coco(config: Coco, root: Path) -> Listing:
     """List COCO without opening any image.
 
     The labels of an image are the categories of its instances, crowd regions (`iscrowd`) left
@@ -35,7 +35,6 @@ def list_coco(config: Coco) -> Listing:
         Ws3Error: A folder or annotation file is missing or malformed, or the two splits have
             different categories.
     """
-    root = Path(config.root).expanduser()
     classes: tuple[str, ...] | None = None
     rows: list[ImageRow] = []
     for split, name in (("train", config.train), ("val", config.val)):
@@ -64,6 +63,16 @@ def list_coco(config: Coco) -> Listing:
             names = tuple(classes[index] for index in sorted(labels[image_id]))
             rows.append(ImageRow(image, split, names, image_path, mask, stat_key))
     return Listing(classes or (), tuple(rows))
+
+
+def watched(config: Coco) -> list[str]:
+    """Return the files and folders that tell of a change, relative to the dataset's folder."""
+    return [
+        path
+        for split in (config.train, config.val)
+        if split is not None
+        for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
+    ]
 
 
 def draw_coco_masks(

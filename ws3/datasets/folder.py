@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from ws3.config.dataset import Folder
-from ws3.datasets.listing_files import names_in, ordered, read_lines, read_text, row_stat_key
 from ws3.datasets.index import ImageRow, Listing, check_classes
+from ws3.datasets.listing_files import names_in, ordered, read_lines, read_text, row_stat_key
 from ws3.errors import Ws3Error
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _SHOWN = 5
 
 
-def list_folder(config: Folder) -> Listing:
+def list_folder(config: Folder, root: Path) -> Listing:
     """List a folder dataset without opening any image.
 
     `labels` is a CSV table with the columns `image` (a file's name, with or without its ending)
@@ -35,7 +35,6 @@ def list_folder(config: Folder) -> Listing:
         Ws3Error: A folder, the table, a list or the class file is missing or malformed, or a
             split file names images that the table doesn't have.
     """
-    root = Path(config.root).expanduser()
     images = root / config.images
     files = _by_id(names_in(images, "the image files of dataset.images"))
     table_path = root / config.labels
@@ -81,6 +80,15 @@ def list_folder(config: Folder) -> Listing:
             for image, labels in part
         ),
     )
+
+
+def watched(config: Folder) -> list[str]:
+    """Return the lists and folders that tell of a change, relative to the dataset's folder."""
+    paths = (
+        *(config.labels, config.classes, config.train, config.val),
+        *(config.images, config.masks),
+    )
+    return [path for path in paths if path is not None]
 
 
 _Table = Sequence[tuple[str, tuple[str, ...]]]

@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 from xml.parsers import expat
 
 from ws3.config.dataset import Voc
-from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
 from ws3.datasets.index import ImageRow, Listing
+from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
 from ws3.errors import Ws3Error
 
 CLASSES = (
@@ -45,7 +45,7 @@ TRAINAUG_LISTS = (
 )
 
 
-def list_voc(config: Voc) -> Listing:
+def list_voc(config: Voc, root: Path) -> Listing:
     """List VOC without opening any image.
 
     Labels are the classes of all objects in `Annotations/<id>.xml`, those marked "difficult" or
@@ -59,7 +59,6 @@ def list_voc(config: Voc) -> Listing:
     Raises:
         Ws3Error: A folder or a split list is missing.
     """
-    root = Path(config.root).expanduser()
     for folder in ("JPEGImages", "Annotations", "ImageSets"):
         if not (root / folder).is_dir():
             raise Ws3Error(
@@ -74,6 +73,19 @@ def list_voc(config: Voc) -> Listing:
             masks = _mask_folder(root, name)
             rows += (_row(root, masks, image, split) for image in ids)
     return Listing(CLASSES, tuple(rows))
+
+
+def watched(config: Voc) -> list[str]:
+    """Return the lists and folders that tell of a change, relative to the dataset's folder.
+
+    An annotation that is edited in place changes none of them; `ws3 index` reads them all.
+    """
+    splits = (config.train, config.val)
+    return [
+        *(f"ImageSets/Segmentation/{split}.txt" for split in splits if split is not None),
+        *TRAINAUG_LISTS,
+        *("Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug"),
+    ]
 
 
 def _mask_folder(root: Path, name: str) -> Path:

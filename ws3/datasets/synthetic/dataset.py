@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ws3.config.dataset import Synthetic
-from ws3.datasets.listing_files import names_in
 from ws3.datasets.index import CLASSES_FILE, ImageRow, Listing
+from ws3.datasets.listing_files import names_in
 from ws3.datasets.synthetic.scene import CLASSES, SPLITS, describe
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
