@@ -23,6 +23,7 @@ class Registry(Generic[Entry]):
         kind: What an entry is, for messages, such as "method".
         group: The entry-point group, such as "ws3.methods".
         own: ws3's own entries by name.
+        entry_type: What an installed package's entry must be an instance of; None: anything.
 
     Example:
         >>> colours = Registry("colour", "ws3.doctest", {"red": "#f00", "green": "#0f0"})
@@ -33,8 +34,14 @@ class Registry(Generic[Entry]):
         ws3.errors.Ws3Error: there is no colour 'gren'; did you mean green? choose from: red, green
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, Entry]) -> None:
-        self.kind, self.group, self.own = kind, group, own
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        own: Mapping[str, Entry],
+        entry_type: type[Entry] | None = None,
+    ) -> None:
+        self.kind, self.group, self.own, self.entry_type = kind, group, own, entry_type
 
     def plugins(self) -> dict[str, EntryPoint]:
         """Return the entries that installed packages add, by name, not imported yet."""
@@ -54,7 +61,8 @@ class Registry(Generic[Entry]):
         """Return an entry by name.
 
         Raises:
-            Ws3Error: If there is none, or the package that adds it can't be imported.
+            Ws3Error: If there is none, or the package that adds it can't be imported, or adds
+                something else.
         """
         if name in self.own:
             return self.own[name]
@@ -68,6 +76,11 @@ class Registry(Generic[Entry]):
                 f"the {self.kind} {name} can't be imported from {point.value} ({error}); mend or "
                 "remove the package that adds it"
             ) from error
+        if self.entry_type is not None and not isinstance(entry, self.entry_type):
+            raise Ws3Error(
+                f"the {self.kind} {name}: {point.value} is no {self.entry_type.__name__}; mend or "
+                "remove the package that adds it"
+            )
         return entry
 
     def did_you_mean(self, name: object) -> str:

@@ -133,6 +133,7 @@ KINDS: Registry[DatasetKind] = Registry(
             watched=deferred("ws3.datasets.folder:watched"),
         ),
     },
+    DatasetKind,
 )
 """The kinds of datasets by name."""
 
@@ -173,15 +174,9 @@ def dataset_model(kind: Any) -> type[DatasetConfig]:
             f"kind {kind!r} is unknown; {KINDS.did_you_mean(kind)}allowed: {', '.join(KINDS)}"
         )
     try:
-        found = KINDS[kind]
+        return KINDS[kind].config
     except Ws3Error as error:
         raise ValueError(str(error)) from error
-    if not isinstance(found, DatasetKind):
-        raise ValueError(
-            f"kind {kind!r}: {KINDS.plugins()[kind].value} is no DatasetKind; mend or remove the "
-            "package that adds it"
-        )
-    return found.config
 
 
 Dataset = Annotated[DatasetConfig, _OfAnyKind()]
