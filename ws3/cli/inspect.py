@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from ws3.cli.stages import Recipe, RunFolder
 
@@ -31,7 +32,22 @@ def register(app: typer.Typer) -> None:
         ("demo-data", demo_data),
         ("coco-masks", coco_masks),
     ):
-        app.command(name, rich_help_panel=_PANEL)(command)
+        kind = _ExportCommand if command is export else None
+        app.command(name, cls=kind, rich_help_panel=_PANEL)(command)
+
+
+class _ExportCommand(TyperCommand):
+    """Describes the formats, also those of installed packages, where help is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from ws3.exports.formats import FORMATS
+
+        formats = [f"{name}: {FORMATS[name].summary}" for name in FORMATS]
+        for parameter in self.params:
+            if isinstance(parameter, TyperOption) and parameter.name == "format_name":
+                parameter.help = f"{'; '.join(formats)}."
+        super().format_help(ctx, formatter)
 
 
 def status(
@@ -172,15 +188,13 @@ def export(
     run: RunFolder,
     recipe: Recipe,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that isn't there.")],
-    layout: Annotated[
-        str, typer.Option("--format", "-f", help="voc, coco, or mmseg: VOC with a configuration.")
-    ] = "voc",
+    format_name: Annotated[str, typer.Option("--format", "-f", metavar="NAME")] = "voc",
 ) -> None:
     """Write a recipe's pseudo-masks, and the val split's ground truth, for other programs."""
     from ws3.run.folder import Run
     from ws3.tools.export import export
 
-    counts = export(Run.open(run), recipe, layout, out)
+    counts = export(Run.open(run), recipe, format_name, out)
     images = ", ".join(f"{count} {split} images" for split, count in counts.items())
     typer.echo(f"{out}: {images or 'no images'}")
 

@@ -128,7 +128,7 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         An index beyond the number of images is another crop of image `index % images`.
 
         Raises:
-            Ws3Error: If a file can't be read, sizes differ, or the mask has a class that isn't there.
+            Ws3Error: If a file can't be read, sizes differ, or the mask has an unknown class.
         """
         epoch, index = key
         image_path, mask_path = self.pairs[index % len(self.pairs)]

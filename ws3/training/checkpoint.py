@@ -46,7 +46,8 @@ def resumable(path: Path, identity: str) -> bool:
     Args:
         path: Where it would be.
         identity: Digest of everything that the training's outcome depends on. A checkpoint has it
-            under `identity`: that of a segmentation network at the top, that of a classifier within `ws3`.
+            under `identity`: that of a segmentation network at the top, that of a classifier
+            within `ws3`.
 
     Raises:
         Ws3Error: If the file is damaged.

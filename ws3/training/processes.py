@@ -131,7 +131,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 
 def keep_statistics(network: nn.Module) -> None:
-    """Put batch normalisation into evaluation mode: it uses its statistics without updating them."""
+    """Put batch normalisation into evaluation mode, so that its statistics are not updated."""
     for layer in network.modules():
         # On several GPUs Lightning has put SyncBatchNorm in its place.
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
@@ -167,9 +167,7 @@ class _IsolatedTorchState(Callback):
         _silence_lightning()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if (
-            trainer.world_size > 1 and trainer.is_global_zero
-        ):  # the other processes would log the same
+        if trainer.world_size > 1 and trainer.is_global_zero:  # all would log the same
             logging.basicConfig(level=self._level, format="%(message)s", stream=sys.stderr)
 
     def on_exception(
