@@ -132,33 +132,34 @@ def test_masks_by_hand(coco_tree: Tree, tmp_path: Path, compressed: bool) -> Non
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**63, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+LISTS = ("images", "annotations", "categories")
 
 
 @given(
-    st.dictionaries(st.text(), json_values, max_size=4),
-    st.sampled_from([1, 7, 64]),
+    st.dictionaries(st.sampled_from(LISTS) | st.text(), json_values, max_size=4),
     st.sampled_from([None, 1]),
     st.booleans(),
 )
 def test_stream_gives_what_json_gives(
     tmp_path_factory: pytest.TempPathFactory,
     value: dict[str, Any],
-    chunk: int,
     indent: int | None,
     ascii_only: bool,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "stream.json"
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=ascii_only), "utf-8")
-    expected = [
-        (name, item) for name, items in value.items() if isinstance(items, list) for item in items
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco, "_CHUNK", chunk)
-        assert list(coco._stream(path)) == expected
+    for name in LISTS:
+        items = value.get(name)
+        expected = items if isinstance(items, list) else []
+        assert list(coco._items(path, name)) == expected
 
 
 @pytest.mark.parametrize(
@@ -171,6 +172,8 @@ def test_stream_gives_what_json_gives(
         '{"images": [1 2]}',
         '{"images": [12',
         '{"images": [{}], "annotations": [], "categories": []}',
+        '{"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}',
+        '{"images": [], "annotations": [], "categories": []}',
         '{"images": 3, "annotations": [7], "categories": []}',
         '{"categories": [{"id": 1, "name": "a"}], "annotations": [{"image_id": 1}]}',
         '{"images": [], "annotations": [{"image_id": 1, "category_id": 2}]}',

@@ -120,6 +120,26 @@ def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> N
         check_files(listing_of(voc(root)))
 
 
+@pytest.mark.parametrize("encoding", ["x-made-up", "shift_jis", "utf-16", "rot13", "idna"])
+def test_an_annotation_in_an_unusable_encoding_is_one_line(voc_tree: Tree, encoding: str) -> None:
+    root = voc_tree(SPLITS)
+    text = f'<?xml version="1.0" encoding="{encoding}"?><annotation></annotation>'
+    (root / "Annotations" / "2007_000032.xml").write_text(text)
+    with pytest.raises(Ws3Error) as error:
+        check_files(listing_of(voc(root)))
+    head, line = str(error.value).splitlines()
+    assert head.startswith("1 problem in the dataset")
+    assert "2007_000032.xml: no valid XML (" in line
+
+
+def test_a_name_is_read_whole_past_a_comment(voc_tree: Tree) -> None:
+    root = voc_tree(SPLITS)
+    (root / "Annotations" / "2007_000032.xml").write_text(
+        "<annotation><object><name> do<!-- a comment -->g\n</name></object></annotation>"
+    )
+    assert listing_of(voc(root)).rows[0].labels == ("dog",)
+
+
 def test_overlapping_splits_are_refused(voc_tree: Tree) -> None:
     root = voc_tree({"trainval": SPLITS["train"], "val": {"2007_000032": ["person"]}})
     with pytest.raises(Ws3Error, match="2007_000032: in both train and val"):

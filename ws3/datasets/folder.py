@@ -29,10 +29,10 @@ def list_folder(config: Folder, root: Path) -> Listing:
     Returns:
         The rows, train first, in the order of the split files or, without one, of the table. A
         missing image file, a label outside the class file and the like are left to
-        `ws3.datasets.index.complete`, which reports them all together.
+        `ws3.datasets.index.check_files`, which reports them all together.
 
     Raises:
-        Ws3Error: A folder, the table, a list or the class file is missing or malformed, or a
+        Ws3Error: If a folder, the table, a list or the class file is missing or malformed, or a
             split file names images that the table doesn't have.
     """
     images = root / config.images
@@ -44,7 +44,7 @@ def list_folder(config: Folder, root: Path) -> Listing:
         classes = check_classes(sorted(found), str(table_path))
     else:
         path = root / config.classes
-        classes = check_classes(read_lines(path, "one class name a line"), str(path))
+        classes = check_classes(read_lines(path, "one class name per line"), str(path))
     masks: set[str] = set()
     if config.masks is not None:
         masks = names_in(root / config.masks, "a mask <image>.png for each image that has one")
@@ -148,7 +148,7 @@ def _split(config: Folder, root: Path, table: _Table) -> Mapping[str, _Table]:
 
     def part(name: str) -> _Table:
         path = root / name
-        ids = [_without_suffix(line) for line in read_lines(path, "one image id a line")]
+        ids = [_without_suffix(line) for line in read_lines(path, "one image id per line")]
         absent = [image for image in ids if image not in by_id]
         if absent:
             more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
