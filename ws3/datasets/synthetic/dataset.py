@@ -99,7 +99,7 @@ def draw_synthetic(
     Written are `images/`, `masks/` (class values, VOC palette), `parts/` (1 discriminative, 2
     shared), `labels.csv`, `classes.txt`, `train.txt`, `val.txt` and `dataset.json` with the
     parameters. Each file is written whole or not at all; what is already there from the same
-    parameters is kept, what is from others is drawn anew.
+    parameters is kept, what is from others is drawn again.
 
     Args:
         config: How many images, of which size, of how many classes, from which seed.
