@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +17,7 @@ from ws3.config.presets import PRESETS
 from ws3.config.recipes import Recipe, Samples
 from ws3.config.run import ImagesPerJob
 from ws3.config.schema import schema
-from ws3.config.segmentation import Segmenter
+from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 
 BASE: dict[str, Any] = {
@@ -203,7 +203,7 @@ def test_a_dot_in_a_recipes_name_leaves_errors_readable():
         (
             "segmentation/architecture",
             "unet",
-            "segmentation.architecture: Input should be 'deeplabv3_resnet50'",
+            "segmentation.architecture: 'unet' is unknown; choose from: deeplabv3_resnet50, ",
         ),
         ("evaluation/splits", ["val", "val"], "evaluation.splits: 'val' is listed twice"),
         ("evaluation/splits", ["test"], "evaluation.splits.0: Input should be 'train' or 'val'"),
@@ -319,10 +319,34 @@ def test_a_configuration_cannot_be_changed():
         config.seed = 1
 
 
-def test_segmentation_architectures_are_those_that_can_be_built():
-    from ws3.segmentation.networks import ARCHITECTURES
+@pytest.mark.parametrize("name", NETWORKS.own)
+def test_segmentation_architectures_are_those_that_can_be_built(name):
+    import torch
 
-    assert get_args(Segmenter) == ARCHITECTURES
+    from ws3.segmentation.networks import build
+
+    assert resolve(changed("segmentation/architecture", name)).segmentation.architecture == name
+    with torch.device("meta"):
+        network = build(name, 3, None).eval()
+        assert network(torch.zeros(1, 3, 64, 64))["out"].shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (
+            "segmentation/architecture",
+            "deeplabv3_resnet5",
+            "segmentation.architecture: 'deeplabv3_resnet5' is unknown; did you mean "
+            "deeplabv3_resnet50 or",
+        ),
+        ("dataset/kind", "vock", "dataset: kind 'vock' is unknown; did you mean voc? allowed: syn"),
+        ("dataset/kind", ["x"], f"dataset: kind ['x'] is unknown; {DATASETS}"),
+    ],
+)
+def test_an_unknown_name_is_told_the_closest_ones(path, value, sentence):
+    (line,) = problems(changed(path, value))
+    assert line.startswith(sentence)
 
 
 def test_the_schema_states_bounds_in_its_own_words():

@@ -81,7 +81,7 @@ def test_a_setting_changes_its_stage_and_those_built_on_it(bare_run, config_of, 
         ({"sha256": "0" * 64}, list(STAGES)),
         ({"image": "renamed"}, ["saliency", "maps", "masks"]),
         ({"labels": ("dog",)}, ["saliency", "maps", "masks"]),
-        ({"split": "val", "stamp": "1-1", "mask_sha256": "0"}, []),
+        ({"split": "val", "stat_key": "1-1", "mask_sha256": "0"}, []),
     ],
 )
 def test_an_image_changes_what_is_made_of_it(bare_run, change, stages):

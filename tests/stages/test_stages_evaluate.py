@@ -12,7 +12,6 @@ from made_records import classifier_facts
 
 from ws3.config.load import resolve
 from ws3.datasets.images import read_label_mask
-from ws3.datasets.synthetic.dataset import parts_file
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches
@@ -93,7 +92,7 @@ def test_figures_equal_those_of_the_files(run):
             if (union := ((truth == value) | (mask == value)).sum())
         ]
         assert stages[stage].figures["miou"] == pytest.approx(np.mean(ious))
-        own = np.concatenate([read_label_mask(str(parts_file(row))).ravel() for row in rows]) == 1
+        own = np.concatenate([read_label_mask(row.parts).ravel() for row in rows]) == 1
         recalls = [
             (mask[inside] == value).mean()
             for value in range(1, 4)

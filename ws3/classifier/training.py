@@ -406,7 +406,7 @@ def _identity(
     seed: int,
 ) -> str:
     """Return a digest of everything that the trained weights follow from."""
-    images = [[row.image, row.labels, row.sha256 or row.stamp] for row in (*rows, *val_rows)]
+    images = [[row.image, row.labels, row.sha256 or row.stat_key] for row in (*rows, *val_rows)]
     weights = (
         checkpoints.digest(config.weights)
         if config.weights not in (None, "imagenet")

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ws3.config.dataset import DatasetConfig, dataset_model
 from ws3.config.presets import expand_presets
 from ws3.config.recipes import Recipe
 from ws3.config.run import RunConfig
@@ -177,12 +178,17 @@ def _allowed_keys(path: Sequence[str], data: Mapping[str, Any]) -> str:
 def _models_at(path: Sequence[str], data: Mapping[str, Any]) -> list[type[BaseModel]]:
     """Return the sections that may stand at this path of the configuration."""
     models: list[type[BaseModel]] = [RunConfig]
+    node: Any = data
     for part in path:
+        node = node.get(part) if isinstance(node, Mapping) else None
         annotations = [
             model.model_fields[part].annotation for model in models if part in model.model_fields
         ]
         # A name of the user's own, such as a recipe's, leads to no field: stay where we are.
         models = [model for note in annotations for model in _models_in(note)] or models
+        if models == [DatasetConfig]:
+            # The section of a kind, which an installed package may have added.
+            models = [dataset_model(node.get("kind"))] if isinstance(node, Mapping) else []
     return models
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -85,3 +87,23 @@ class ProgressReport:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+@contextmanager
+def progress_callback(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that takes the images done and the images in all, and reports them.
+
+    For a loop that stands elsewhere, and learns only there how many images it has.
+    """
+    with ExitStack() as stack:
+        report: ProgressReport | None = None
+        known = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal report, known
+            if report is None:
+                report = stack.enter_context(ProgressReport(title, total))
+            report.advance(done - known)
+            known = done
+
+        yield progress

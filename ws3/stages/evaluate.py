@@ -14,7 +14,6 @@ from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
-from ws3.datasets.synthetic.dataset import parts_file
 from ws3.files import atomic_file
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.background import add_background, hard_labels
@@ -140,7 +139,7 @@ def _evaluate_split(
                 truth=truth,
                 reference=cut_maps(reference_maps, values, reference_background),
                 class_values=tuple(values),
-                parts=_known_parts(run, row),
+                parts=read_label_mask(row.parts) if row.parts else None,
             )
             if chosen is not None:
                 is_reference = recipe == reference_recipe
@@ -205,10 +204,3 @@ def cut_maps(
     """
     labels = hard_labels(add_background(maps, background))
     return np.array([0, *class_values], np.uint8)[labels]
-
-
-def _known_parts(run: Run, row: ImageRow) -> Mask | None:
-    """Return the part mask of an image of the built-in dataset, or None."""
-    if run.config.dataset.kind != "synthetic":
-        return None
-    return read_label_mask(str(parts_file(row)))

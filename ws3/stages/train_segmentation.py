@@ -20,7 +20,7 @@ from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts, write_record
 from ws3.run.results import read_pseudo_mask, rows_with_masks
 from ws3.segmentation.model import save_model
-from ws3.segmentation.training import train
+from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, trained_already
 from ws3.torch_setup import device
 
@@ -62,7 +62,7 @@ def _train_unless_done(run: Run, recipe: str) -> None:
         return
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
-    trained = train(
+    trained = train_network(
         [(row.path, _mask_file(run, recipe, row)) for row in rows],
         len(run.index.classes),
         settings,

@@ -16,8 +16,8 @@ from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig
-from ws3.datasets.files import stat_key
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
+from ws3.datasets.listing_files import stat_key
 from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
