@@ -361,7 +361,8 @@ crfs = st.sampled_from(["deeplab", "psa", "irn", "none"]) | st.builds(
     st.floats(0.1, 100),
     st.integers(1, 20),
 )
-any_recipe = st.fixed_dictionaries({"method": texts, "samples": samples})
+methods = st.sampled_from(list(OWN_METHODS))
+any_recipe = st.fixed_dictionaries({"method": methods, "samples": samples})
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 
 
@@ -370,7 +371,7 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
     seed=st.integers(0, 2**32 - 1),
     recipes=st.dictionaries(
         names,
-        st.fixed_dictionaries({"method": texts, "samples": samples}),
+        any_recipe,
         min_size=1,
     ),
     crf=crfs,

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig, Stage
@@ -40,11 +39,6 @@ class Plan:
             Ws3Error: if the configuration is not valid.
         """
         self.config: RunConfig = resolve(data, "config")
-        for name, recipe in self.config.recipes.items():
-            try:
-                check(recipe)
-            except Ws3Error as error:
-                raise Ws3Error(f"config: recipes.{name}: {error}") from None
         self.run = Run.of(self.config)
         self.folder = self.run.folder.as_posix()
         self._look = look
