@@ -127,8 +127,8 @@ def _share(folder: Path) -> dict[str, object]:
     }
     run = Run.of(resolve(config))
     index(run)
-    network = checkpoints.start("resnet50", list(run.index.classes), 224, None)
-    checkpoints.save(run.classifier_file, network)
+    network = checkpoints.new_classifier("resnet50", list(run.index.classes), 224, None)
+    checkpoints.save_classifier(run.classifier_file, network)
     digest = file_sha256(run.classifier_file)
     write_json(run.receipt("classifier"), {"digest": digest, "input_size": 224})
     work = SaliencyStage(run, "crops")

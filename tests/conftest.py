@@ -69,13 +69,14 @@ def small_config(results: Path, **changes: Any) -> dict[str, Any]:
 def untrained_classifier(tmp_path_factory):
     """Return a checkpoint of a classifier with random weights, and its digest."""
     import torch
-    from ws3.datasets.synthetic.scene import CLASSES
 
     from ws3.classifier import checkpoints
+    from ws3.datasets.synthetic.scene import CLASSES
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
-    checkpoints.save(path, checkpoints.start("resnet18", CLASSES[:3], 64, None))
+    classifier = checkpoints.new_classifier("resnet18", CLASSES[:3], 64, None)
+    checkpoints.save_classifier(path, classifier)
     return path
 
 

@@ -50,7 +50,8 @@ def normalise(
         >>> normalise(np.ones((1, 1, 3), np.float32), (0.5, 0.5, 1.0), (0.5, 0.25, 1.0)).tolist()
         [[[1.0, 2.0, 0.0]]]
     """
-    return (pixels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    centred = pixels - np.asarray(mean, np.float32)
+    return np.asarray(centred / np.asarray(std, np.float32), np.float32)
 
 
 def channels_first(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

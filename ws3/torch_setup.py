@@ -37,6 +37,20 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
             switch.fp32_precision = value
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one CPU thread within the block, so that rounding is the same on any machine."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """Return the device of that name; `auto` is a GPU if there is one.
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ws3.config.load import dump, load, read_yaml, resolve
 from ws3.config.masks import CrfParameters
+from ws3.config.methods import OWN_METHODS
 from ws3.config.presets import PRESETS
 from ws3.config.recipes import Recipe, Samples
 from ws3.config.run import ImagesPerJob
