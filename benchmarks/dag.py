@@ -29,10 +29,10 @@ import yaml
 from measuring import entry, report
 
 from ws3.config.load import load
-from ws3.config.run import STAGES
 from ws3.datasets.index import Index, write_index
 from ws3.files import write_json
 from ws3.run.dataset_state import dataset_state
+from ws3.stage_table import FORMAT, STAGES
 from ws3.workflow.plan import Plan
 
 REPOSITORY = Path(__file__).parents[1]
@@ -164,11 +164,14 @@ def _begin(folder: Path, case: Case) -> Path:
 
 def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
     """Put a file in place of every output, and return the receipts of all batches."""
-    plan = Plan(load(config).model_dump(mode="json"), look=True)
+    plan = Plan(load(config).model_dump(mode="json"), check_files=True)
     run = plan.run
     run.folder.mkdir(parents=True)
     write_index(run.index_file, Index(plan.listing.classes, plan.listing.rows))
-    write_json(run.index_facts, {"sources": dataset_state(run.config.dataset, run.folder)})
+    write_json(
+        run.index_facts,
+        {"format": FORMAT, "sources": dataset_state(run.config.dataset, run.folder)},
+    )
     predicts = bool(run.config.segmentation.recipes)
     stages = [stage for stage in STAGES if predicts or stage != "predictions"]
     receipts = [
@@ -177,10 +180,15 @@ def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
         for recipe in RECIPES
         for file in plan.receipts(stage, recipe, ["train"])
     ]
-    others = [run.receipt("index"), run.receipt("classifier"), run.summary_file, run.report_file]
+    others = [
+        run.receipt("index"),
+        run.receipt("train_classifier"),
+        run.summary_file,
+        run.report_file,
+    ]
     for recipe in RECIPES:
         others += [run.threshold_file(recipe), run.evaluation_file(recipe)]
-        others.append(run.receipt("segmentation", recipe))
+        others.append(run.receipt("train_segmentation", recipe))
     for path in (*others, *receipts):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(path))

@@ -22,10 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 from measuring import entry, fastest, fastest_apart, fastest_on_all_cores, report
-from ws3.config.dataset import Synthetic
-from ws3.datasets.synthetic.scene import describe
 
+from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.drawing import draw
+from ws3.datasets.synthetic.scene import describe
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf
 
@@ -137,15 +137,15 @@ def processes(folder: Path) -> dict[int, float]:
     run = Run.of(resolve(config))
     write_config(run)
     index(run)
-    write_json(run.receipt("classifier"), {"digest": "none", "input_size": 224})
-    store = MapStore(run.map_store("cam"))
+    write_json(run.receipt("train_classifier"), {"digest": "none", "input_size": 224})
+    store = MapStore(run.results("maps", "cam"))
     store.create({"kind": "maps", "recipe": "cam"})
     expected = Fingerprints(run, "cam")
     y, x = np.mgrid[:432, :432] / 432
     for number, row in enumerate(run.rows(["train"])):
         middles = np.random.default_rng(number).random((len(row.labels), 2, 1, 1))
         maps = np.exp(-10 * ((y - middles[:, 0]) ** 2 + (x - middles[:, 1]) ** 2))
-        made_from = expected.maps(row)
+        made_from = expected.of("maps", row)
         store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
     threshold(run, "cam")
     best = {1: float("inf"), 2: float("inf")}

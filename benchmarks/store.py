@@ -130,7 +130,7 @@ def _share(folder: Path) -> dict[str, object]:
     network = checkpoints.new_classifier("resnet50", list(run.index.classes), 224, None)
     checkpoints.save_classifier(run.classifier_file, network)
     digest = file_sha256(run.classifier_file)
-    write_json(run.receipt("classifier"), {"digest": digest, "input_size": 224})
+    write_json(run.receipt("train_classifier"), {"digest": digest, "input_size": 224})
     work = SaliencyStage(run, "crops")
     first, *rows = run.rows(["train"])
     work.compute(first, work.fingerprint(first), PhaseTimer())  # loads the network

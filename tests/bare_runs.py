@@ -88,7 +88,7 @@ def classified_run(bare_run):
 
     def begin(**changes):
         run = bare_run(**changes)
-        write_json(run.receipt("classifier"), {"digest": "c0", "input_size": 64})
+        write_json(run.receipt("train_classifier"), {"digest": "c0", "input_size": 64})
         return run
 
     return begin

@@ -94,7 +94,7 @@ def small_run(tmp_path, untrained_classifier):
         index(run)
         run.classifier_file.write_bytes(untrained_classifier.read_bytes())
         write_json(
-            run.receipt("classifier"),
+            run.receipt("train_classifier"),
             {"digest": file_sha256(run.classifier_file), "input_size": 64},
         )
         return run

@@ -300,7 +300,7 @@ def test_an_unknown_batch_or_image_is_named(whole):
 
 def test_arguments_that_contradict_each_other_are_refused(whole):
     both = ("maps", whole, "--recipe", "cam", "--batch", "train-00000", "--image", "a")
-    assert sentence(*both) == "--image goes with neither --batch nor --processes"
+    assert sentence(*both) == "--image does not go with --batch"
     assert sentence("index") == "give either a run's folder or --config FILE"
 
 

@@ -439,3 +439,18 @@ def test_a_loaded_file_is_named_in_its_errors(tmp_path):
         load(path)
     path.write_text(yaml.safe_dump(BASE))
     assert load(path) == resolve(BASE)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "now"),
+    [
+        ("recipes/crops/aggregation/reducer", "max", "this key is called combine_samples now"),
+        ("recipes/crops/aggregation/scale", 99, "this key is called percentile now"),
+        ("recipes/crops/reduction", "l2", "this key is called reduce_channels now"),
+        ("recipes/crops/target", "contrast", "this value is called log_odds now"),
+        ("segmentation/scale", [1, 1], "this key is called scale_range now"),
+        ("segmentation/ceiling", True, "this key is called fully_supervised now"),
+    ],
+)
+def test_a_key_of_an_older_version_names_the_new_one(path, value, now):
+    assert problems(changed(path, value)) == [f"{path.replace('/', '.')}: {now}"]

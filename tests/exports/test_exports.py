@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
-from ws3.config.dataset import Coco
 
 from ws3.cli.app import app
+from ws3.config.dataset import Coco
 from ws3.config.load import resolve
 from ws3.datasets.coco import draw_coco_masks, list_coco
 from ws3.datasets.images import read_label_mask
@@ -20,12 +20,11 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.exports import mmseg
 from ws3.exports.coco import write_coco
 from ws3.exports.item import Item, write_photograph
-from ws3.jobs.runner import run_batches
+from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.results import read_pseudo_mask
 from ws3.stages.threshold import threshold
-from ws3.stages.work import begin
 from ws3.tools.export import export
 
 
@@ -43,7 +42,7 @@ def run(small_run):
             continue
         batches = stage_batches(run.config, run.index, stage)
         names = batches.names(stage_splits(run.config, stage))
-        run_batches(run, begin(run, stage, "cam"), [batches[name] for name in names])
+        run_batches(run, open_stage(run, stage, "cam"), [batches[name] for name in names])
     return run
 
 
@@ -60,7 +59,7 @@ def expected(run):
 def test_only_the_training_images_that_got_masks_are_exported(run, tmp_path):
     data = run.config.model_dump(mode="json")
     fewer = Run(run.folder, resolve({**data, "evaluation": {"train_images": 2}}))
-    run.mask_file("cam", run.index.rows[1].image).unlink()
+    run.result("masks", "cam", run.index.rows[1].image).unlink()
     assert export(fewer, "cam", "voc", tmp_path / "voc") == {"train": 2, "val": 3}
 
 
@@ -226,7 +225,7 @@ def test_what_is_wrong_is_said(run, tmp_path):
     with pytest.raises(Ws3Error, match="something is there already"):
         export(run, "cam", "voc", tmp_path / "full")
     row = run.rows(["train"])[2]
-    run.mask_file("cam", row.image).unlink()
+    run.result("masks", "cam", row.image).unlink()
     with pytest.raises(StaleResultError, match=rf"ws3 masks .* --image {row.image}"):
         export(run, "cam", "voc", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "results"]

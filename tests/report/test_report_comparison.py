@@ -42,7 +42,9 @@ def runs(tmp_path):
         data = {**CONFIG, "seed": seed, "run": f"seed_{seed}", "results": str(tmp_path)}
         run = Run.of(resolve(data))
         write_config(run)
-        write_json(run.receipt("classifier"), {"metrics": {"mean_ap": 0.5 + miou, "split": "val"}})
+        write_json(
+            run.receipt("train_classifier"), {"metrics": {"mean_ap": 0.5 + miou, "split": "val"}}
+        )
         for recipe in run.config.recipes:
             one = {"maps": metrics(miou, None), "masks": metrics(miou + 0.1, 0.2)}
             splits = {"val": one} if recipe != "noisy" or seed < 2 else {}

@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 
 from ws3.config.load import resolve
-from ws3.config.run import STAGES
 from ws3.files import write_json
 from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
+from ws3.stage_table import STAGES
 
 LATER = {"saliency": ["maps", "masks"], "maps": ["masks"]}
 
 
 def described(run):
     """Write down what the stages before have made."""
-    write_json(run.receipt("classifier"), {"digest": "c0", "input_size": 64})
-    write_json(run.receipt("segmentation", "crops"), {"digest": "m0"})
+    write_json(run.receipt("train_classifier"), {"digest": "c0", "input_size": 64})
+    write_json(run.receipt("train_segmentation", "crops"), {"digest": "m0"})
     background = {"kind": "constant", "score": 0.3}
     write_json(run.threshold_file("crops"), {"background": background})
     return run
@@ -92,8 +92,8 @@ def test_an_image_changes_what_is_made_of_it(bare_run, change, stages):
 @pytest.mark.parametrize(
     ("file", "content", "stages"),
     [
-        ("receipts/classifier.json", {"digest": "c1"}, ["saliency", "maps", "masks"]),
-        ("receipts/segmentation/crops.json", {"digest": "m1"}, ["predictions"]),
+        ("receipts/train_classifier.json", {"digest": "c1"}, ["saliency", "maps", "masks"]),
+        ("receipts/train_segmentation/crops.json", {"digest": "m1"}, ["predictions"]),
         ("thresholds/crops.json", {"background": {"kind": "power", "alpha": 2}}, ["masks"]),
     ],
 )
@@ -109,7 +109,7 @@ def test_two_recipes_of_the_same_settings_draw_other_samples(bare_run, config_of
     run = described(bare_run(recipes__twin=config_of()["recipes"]["crops"]))
     row = run.index.rows[0]
     assert run.recipe("twin") == run.recipe("crops")
-    twin, crops = (Fingerprints(run, name).saliency(row) for name in ("twin", "crops"))
+    twin, crops = (Fingerprints(run, name).of("saliency", row) for name in ("twin", "crops"))
     assert twin != crops
 
 

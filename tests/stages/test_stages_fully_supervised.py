@@ -16,7 +16,7 @@ from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import Index, write_index
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
-from ws3.jobs.runner import run_batches
+from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
 from ws3.metrics.confusion import Confusion
 from ws3.report.model import best, scores_of
@@ -27,7 +27,6 @@ from ws3.stages.evaluate import evaluate, summarise_run
 from ws3.stages.report import report
 from ws3.stages.threshold import threshold
 from ws3.stages.train_segmentation import train_segmentation
-from ws3.stages.work import begin
 
 CEILING = "ground_truth"
 
@@ -43,9 +42,9 @@ def run(small_run):
         masks__background={"kind": "tuned", "split": "val"},
         masks__crf="none",
     )
-    described = read_json(run.receipt("classifier"))
+    described = read_json(run.receipt("train_classifier"))
     facts = {"architecture": "resnet18", "epochs": 0, "metrics": METRICS}
-    run.receipt("classifier").write_text(json.dumps({**described, **facts}))
+    run.receipt("train_classifier").write_text(json.dumps({**described, **facts}))
     for stage in ("saliency", "maps"):
         work(run, stage, "cam")
     threshold(run, "cam")
@@ -59,7 +58,7 @@ METRICS = {"split": "val", "mean_ap": None, "per_class_ap": {}}
 def work(run, stage, recipe):
     batches = stage_batches(run.config, run.index, stage)
     names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, begin(run, stage, recipe), [batches[name] for name in names])
+    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
 
 
 def train_and_predict(run, name):
@@ -80,7 +79,7 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
     ]
     by_hand = Confusion(3)
     for row in run.rows(["val"]):
-        predicted = read_mask(run.prediction_file(CEILING, row.image))
+        predicted = read_mask(run.result("predictions", CEILING, row.image))
         by_hand.update(read_label_mask(row.mask), predicted)
     assert float(rows[-1][2]) == by_hand.miou()
     assert {(entry.stage, entry.recipe) for entry in run_status(run) if entry.missing == 0} == {
@@ -101,7 +100,7 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
 def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run):
     train_segmentation(run, CEILING)
     train_segmentation(run, "cam")
-    first = {name: run.receipt("segmentation", name).read_text() for name in ("cam", CEILING)}
+    first = {name: run.receipt("train_segmentation", name).read_text() for name in ("cam", CEILING)}
     assert json.loads(first[CEILING])["digest"] != json.loads(first["cam"])["digest"]
 
     row, *others = run.index.rows
@@ -112,8 +111,8 @@ def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run
     again = Run.open(run.folder)
     for name in first:
         train_segmentation(again, name)
-    assert again.receipt("segmentation", "cam").read_text() == first["cam"]
-    changed = json.loads(again.receipt("segmentation", CEILING).read_text())
+    assert again.receipt("train_segmentation", "cam").read_text() == first["cam"]
+    changed = json.loads(again.receipt("train_segmentation", CEILING).read_text())
     assert changed["digest"] != json.loads(first[CEILING])["digest"]
 
 

@@ -7,10 +7,9 @@ import pytest
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
-from ws3.jobs.runner import run_batches, run_images
+from ws3.jobs.runner import open_stage, run_batches, run_images
 from ws3.run.batches import stage_batches, stage_recipes, stage_splits
 from ws3.run.results import read_maps
-from ws3.stages.work import begin
 from ws3.store.saliency import SaliencyStore
 from ws3.workflow.plan import Plan
 
@@ -34,7 +33,7 @@ def configured(given):
 def run_stage(run, stage, recipe):
     batches = stage_batches(run.config, run.index, stage)
     names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, begin(run, stage, recipe), [batches[name] for name in names])
+    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
 
 
 def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
@@ -45,7 +44,7 @@ def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
         run_stage(run, "maps", recipe)
     assert run.journal_file("saliency").read_text() == computed
     row = run.index.rows[0]
-    store = SaliencyStore(run.saliency_store(CROPS))
+    store = SaliencyStore(run.results("saliency", CROPS))
     chunks = [store.read(row.image, name) for name in ("0", "1", "2")]
     sums = sum(chunk.sums for chunk in chunks)
     weights = sum(chunk.weights.astype(np.float32) for chunk in chunks)
@@ -59,9 +58,9 @@ def test_kept_samples_may_be_weighted_anew(small_run):
     weighted = {"aggregation": {"weight": "probability", "normalise_samples": "max"}}
     run = small_run(recipes=recipes(RAW, weighted=weighted), segmentation__recipes=[])
     row = run.index.rows[0]
-    run_images(run, begin(run, "saliency", CROPS), [row])
+    run_images(run, open_stage(run, "saliency", CROPS), [row])
     for recipe in (CROPS, "weighted"):
-        run_images(run, begin(run, "maps", recipe), [row])
+        run_images(run, open_stage(run, "maps", recipe), [row])
     assert not np.array_equal(read_maps(run, "weighted", row), read_maps(run, CROPS, row))
 
 
@@ -74,15 +73,15 @@ def test_shared_samples_are_made_once_and_by_their_owner(small_run):
     assert f"/saliency/{CROPS}/" in of_first[0]
     assert stage_recipes(run.config, "saliency") == ["cam", CROPS]
     with pytest.raises(Ws3Error, match=f"first takes its samples from {CROPS}; make those with"):
-        begin(run, "saliency", "first")
+        open_stage(run, "saliency", "first")
 
 
 def test_too_few_samples_to_cover_the_image_are_named(small_run):
     run = small_run(recipes=recipes(first={"samples": {"count": 5}}), segmentation__recipes=[])
     row = run.index.rows[0]
-    run_images(run, begin(run, "saliency", CROPS), [row])
+    run_images(run, open_stage(run, "saliency", CROPS), [row])
     with pytest.raises(Ws3Error, match="don't cover it; ask for 9 or more"):
-        run_images(run, begin(run, "maps", "first"), [row])
+        run_images(run, open_stage(run, "maps", "first"), [row])
 
 
 def test_another_number_of_shared_samples_reruns_only_the_maps(small_run):

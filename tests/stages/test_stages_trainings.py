@@ -15,7 +15,7 @@ def test_a_second_training_waits_for_the_first_and_keeps_its_network(
     small_run, untrained_classifier
 ):
     run = small_run(classifier__checkpoint=str(untrained_classifier))
-    receipt = run.receipt("classifier")
+    receipt = run.receipt("train_classifier")
     receipt.unlink()
     job = [sys.executable, "-m", "ws3", "train-classifier", str(run.folder)]
     with Lease(receipt.with_suffix(".lease")):

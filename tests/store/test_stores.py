@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 import zarr
-from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 
+from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import (
     NoSpaceError,
@@ -22,7 +22,8 @@ from ws3.files import (
     temporary_beside,
     write_json,
 )
-from ws3.store.groups import FORMAT, Store
+from ws3.stage_table import FORMAT
+from ws3.store.groups import Store
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import remove, verify

@@ -113,7 +113,7 @@ def test_every_image_has_its_maps_and_its_mask(finished):
             assert maps.shape == (len(row.labels), 64, 64)
             assert maps.min() >= 0
             assert maps.max() <= 1
-            mask = read_mask(finished / run.mask_file(recipe, row.image))
+            mask = read_mask(finished / run.result("masks", recipe, row.image))
             assert set(np.unique(mask)) <= {0, *run.class_values(row)}
 
 
@@ -161,7 +161,7 @@ def test_what_a_repair_removed_is_made_again(copied, config, stage):
 
 def test_one_missing_mask_is_made_again_and_no_other(copied, config):
     run = Run.open(copied / "results/tiny")
-    mask = copied / run.mask_file("cam", "train_0001")
+    mask = copied / run.result("masks", "cam", "train_0001")
     good = mask.read_bytes()
     mask.unlink()
     (copied / "results/tiny/receipts/masks/cam/train-00000.json").unlink()

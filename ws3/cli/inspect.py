@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ws3.cli.stages import Recipe, RunFolder
+from ws3.cli.stages import RecipeName, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,7 +172,7 @@ def verify(
 
 def export(
     run: RunFolder,
-    recipe: Recipe,
+    recipe: RecipeName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that isn't there.")],
     layout: Annotated[
         str, typer.Option("--format", "-f", help="voc, coco, or mmseg: VOC with a configuration.")

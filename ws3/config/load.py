@@ -16,6 +16,15 @@ from ws3.config.recipes import Recipe
 from ws3.config.run import RunConfig
 from ws3.errors import Ws3Error
 
+_RENAMED = {
+    ("aggregation", "reducer"): "combine_samples",
+    ("aggregation", "scale"): "percentile",
+    ("segmentation", "scale"): "scale_range",
+    ("segmentation", "ceiling"): "fully_supervised",
+    ("recipes", "reduction"): "reduce_channels",
+}
+"""Keys of ws3 0.1 by section, and what they are called now; of `recipes`, each recipe's own."""
+
 
 def resolve(data: Mapping[str, Any], source: str = "the configuration") -> RunConfig:
     """Validate a plain dict and fill in its defaults.
@@ -169,10 +178,16 @@ def _path(loc: Sequence[int | str], data: Mapping[str, Any], kind: str) -> list[
 def _message(detail: Any, path: Sequence[str], data: Mapping[str, Any]) -> str:
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
+        section = "recipes" if path[:1] == ["recipes"] and len(path) == 3 else path[-2:-1]
+        renamed = _RENAMED.get(("".join(section), path[-1]))
+        if renamed is not None:
+            return f"this key is called {renamed} now"
         allowed = _allowed_keys(path[:-1], data)
         return "this key is unknown" + (f"; the keys here are: {allowed}" if allowed else "")
     if kind == "missing":
         return "this key is required"
+    if kind == "literal_error" and path[-1] == "target" and value == "contrast":
+        return "this value is called log_odds now"
     if kind == "union_tag_not_found":
         return f"the key 'kind' is required; allowed: {_kinds(path, data)}"
     if kind == "union_tag_invalid":

@@ -12,17 +12,18 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ws3 import __version__
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError, remove_leftovers, write_json
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
+from ws3.registry import load_object
 from ws3.run import journal
 from ws3.run.batches import Batch, Batches
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer, since_start
-from ws3.run.skips import DEPENDS_ON, skip_reason
+from ws3.run.skips import skip_reason
+from ws3.stage_table import STAGES, stages_before
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class ImageResult:
 class ImageStage(Protocol):
     """One stage of one recipe."""
 
-    stage: Stage
+    stage: str
     recipe: str
 
     def fingerprint(self, row: ImageRow) -> str:
@@ -53,6 +54,16 @@ class ImageStage(Protocol):
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Make and commit an image's result; a Ws3Error concerns this image alone."""
+
+
+def open_stage(run: Run, stage: str, recipe: str) -> ImageStage:
+    """Return a per-image stage of a recipe, ready to compute; only what it needs is imported.
+
+    Raises:
+        Ws3Error: If the run has no such recipe, or an earlier stage has not begun.
+    """
+    worker: ImageStage = load_object(STAGES[stage].worker)(run, recipe)
+    return worker
 
 
 @dataclass
@@ -148,7 +159,7 @@ def _raise_failures(work: ImageStage, failed: Mapping[str, str]) -> None:
 def _do_image(
     run: Run, work: ImageStage, row: ImageRow, tally: BatchSummary, timer: PhaseTimer
 ) -> None:
-    reason = skip_reason(run, work.recipe, row, DEPENDS_ON[work.stage])
+    reason = skip_reason(run, work.recipe, row, stages_before(work.stage))
     if reason:
         tally.skipped[row.image] = reason
         return

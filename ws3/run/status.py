@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ws3.config.run import STAGES, Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.run import journal
-from ws3.run.batches import stage_recipes, stage_splits
+from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run, read_json
+from ws3.stage_table import STAGES
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class StageStatus:
         bytes: on disk.
     """
 
-    stage: Stage
+    stage: str
     recipe: str
     done: int
     expected: int
@@ -56,7 +56,7 @@ def run_status(run: Run) -> Iterator[StageStatus]:
     for stage in STAGES:
         rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
         seconds = seconds_of(run, stage)
-        for recipe in stage_recipes(run.config, stage):
+        for recipe in STAGES[stage].recipes(run.config):
             found = receipts_of(run, stage, recipe)
             made = {image: made for receipt in found for image, made in receipt["images"].items()}
             done = _current(
@@ -81,7 +81,7 @@ def run_status(run: Run) -> Iterator[StageStatus]:
 
 
 def _current(
-    run: Run, stage: Stage, recipe: str, rows: Sequence[ImageRow], made: Mapping[str, str]
+    run: Run, stage: str, recipe: str, rows: Sequence[ImageRow], made: Mapping[str, str]
 ) -> set[str]:
     """Return the images whose result bears the fingerprint that the run now expects."""
     expected = Fingerprints(run, recipe)
@@ -91,7 +91,7 @@ def _current(
         return set()  # what they would be made from isn't there yet
 
 
-def seconds_of(run: Run, stage: Stage) -> dict[str, float]:
+def seconds_of(run: Run, stage: str) -> dict[str, float]:
     """Return the seconds spent on a stage, by recipe."""
     seconds: dict[str, float] = {}
     for entry in journal.entries(run, stage):
@@ -99,7 +99,7 @@ def seconds_of(run: Run, stage: Stage) -> dict[str, float]:
     return seconds
 
 
-def receipts_of(run: Run, stage: Stage, recipe: str) -> list[dict[str, Any]]:
+def receipts_of(run: Run, stage: str, recipe: str) -> list[dict[str, Any]]:
     """Return all receipts of a stage and recipe, by name; damaged ones are left out."""
     found = []
     for path in sorted(run.receipt(stage, recipe, "any").parent.glob("*.json")):
@@ -110,7 +110,7 @@ def receipts_of(run: Run, stage: Stage, recipe: str) -> list[dict[str, Any]]:
     return found
 
 
-def failures_of(run: Run, stage: Stage, recipe: str) -> dict[str, str]:
+def failures_of(run: Run, stage: str, recipe: str) -> dict[str, str]:
     """Return the reason per image that failed in a stage."""
     folder = run.failure_file(stage, recipe, "any").parent
     return {path.stem: read_json(path)["reason"] for path in sorted(folder.glob("*.json"))}

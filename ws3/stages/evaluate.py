@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.config.run import GROUND_TRUTH, STAGES
+from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.files import atomic_file, write_json
@@ -23,7 +23,8 @@ from ws3.metrics.summary import summarise
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run, read_json
 from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
-from ws3.run.skips import DEPENDS_ON, skip_reason
+from ws3.run.skips import skip_reason
+from ws3.stage_table import STAGES, stages_before
 from ws3.stages.threshold import chosen_background
 
 Mask = NDArray[np.uint8]
@@ -73,7 +74,7 @@ def evaluate(run: Run, recipe: str) -> None:
             for row in run.mapped_rows([split])
             if row.mask
             and not skip_reason(run, recipe, row, STAGES)
-            and not skip_reason(run, run.config.reference_recipe, row, DEPENDS_ON["masks"])
+            and not skip_reason(run, run.config.reference_recipe, row, stages_before("masks"))
         ]
         if rows:
             splits[split] = _evaluate_split(run, recipe, rows)

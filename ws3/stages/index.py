@@ -14,6 +14,7 @@ from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import ProgressReport
 from ws3.run.dataset_state import dataset_state
 from ws3.run.folder import Run, read_json
+from ws3.stage_table import FORMAT
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def index(run: Run) -> None:
     write_json(
         run.index_facts,
         {
+            "format": FORMAT,
             "sources": sources,
             "classes": list(completed.classes),
             "images": {

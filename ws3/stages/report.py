@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ws3 import __version__
-from ws3.config.run import STAGES
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.report.gallery import write_gallery_entry
@@ -27,6 +26,7 @@ from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
 from ws3.run.samples import load_image
 from ws3.run.skips import skip_reason
 from ws3.run.status import folder_bytes, receipts_of, seconds_of
+from ws3.stage_table import STAGES
 
 _GALLERY = 8
 _PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")

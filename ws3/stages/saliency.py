@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.chunks import RawChunk, SampleChunk
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import remove_leftovers
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 class SaliencyStage:
     """Draws an image's samples, attributes each, and stores their partial sums."""
 
-    stage: Stage = "saliency"
+    stage: str = "saliency"
 
     def __init__(self, run: Run, recipe: str) -> None:
         self.recipe = recipe
@@ -42,7 +41,7 @@ class SaliencyStage:
         self._fingerprints = Fingerprints(run, recipe)
         command = f"ws3 train-classifier {run.folder}"
         check_model(run.classifier_file, run.classifier, command)
-        self._store = SaliencyStore(run.saliency_store(recipe))
+        self._store = SaliencyStore(run.results("saliency", recipe))
         self._store.create({"kind": "saliency", "recipe": recipe})
 
     @cached_property
@@ -57,7 +56,7 @@ class SaliencyStage:
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's sample chunks are made from."""
-        return self._fingerprints.saliency(row)
+        return self._fingerprints.of("saliency", row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether all chunks are there, with this fingerprint and intact."""

@@ -14,7 +14,8 @@ from ws3.jobs.progress import ProgressReport
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run, read_json
 from ws3.run.results import read_maps
-from ws3.run.skips import DEPENDS_ON, skip_reason
+from ws3.run.skips import skip_reason
+from ws3.stage_table import stages_before
 
 
 def threshold(run: Run, recipe: str) -> None:
@@ -60,7 +61,7 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> dict[str, Any]
     rows = [
         row
         for row in tuning_rows(run, background)
-        if row.mask and not skip_reason(run, recipe, row, DEPENDS_ON["masks"])
+        if row.mask and not skip_reason(run, recipe, row, stages_before("masks"))
     ]
     if not rows:
         raise Ws3Error(

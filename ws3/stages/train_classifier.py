@@ -32,14 +32,14 @@ def train_classifier(run: Run) -> None:
         Ws3Error: if a checkpoint doesn't fit, an image can't be read, or training diverges.
     """
     # A restarted Snakemake begins anew what the job of a killed one may still be at.
-    with Lease(run.receipt("classifier").with_suffix(".lease")):
+    with Lease(run.receipt("train_classifier").with_suffix(".lease")):
         remove_leftovers([run.classifier_file])
         _train_unless_done(run)
 
 
 def _train_unless_done(run: Run) -> None:
     config, path = run.config.classifier, run.classifier_file
-    made_from, receipt = _fingerprint(run), run.receipt("classifier")
+    made_from, receipt = _fingerprint(run), run.receipt("train_classifier")
     if trained_already(path, made_from, receipt, "images"):
         return
     torch.set_num_threads(run.config.threads)

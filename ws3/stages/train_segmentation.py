@@ -40,7 +40,7 @@ def train_segmentation(run: Run, recipe: str) -> None:
     """
     run.check_segmentation_name(recipe)
     # A restarted Snakemake begins anew what the job of a killed one may still be at.
-    with Lease(run.receipt("segmentation", recipe).with_suffix(".lease")):
+    with Lease(run.receipt("train_segmentation", recipe).with_suffix(".lease")):
         remove_leftovers([run.model_file(recipe)])
         _train_unless_done(run, recipe)
 
@@ -56,7 +56,7 @@ def _train_unless_done(run: Run, recipe: str) -> None:
         classes=list(run.index.classes),
         seed=run.config.seed,
     )
-    receipt, model = run.receipt("segmentation", recipe), run.model_file(recipe)
+    receipt, model = run.receipt("train_segmentation", recipe), run.model_file(recipe)
     if trained_already(model, made_from, receipt, "masks"):
         return
     torch.set_num_threads(run.config.threads)
@@ -96,7 +96,7 @@ def _mask_identities(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, A
     if recipe == GROUND_TRUTH:
         return {row.image: [row.sha256, row.mask_sha256] for row in rows}
     expected = Fingerprints(run, recipe)
-    return {row.image: expected.masks(row) for row in rows}
+    return {row.image: expected.of("masks", row) for row in rows}
 
 
 def _mask_file(run: Run, recipe: str, row: ImageRow) -> Path:
@@ -108,4 +108,4 @@ def _mask_file(run: Run, recipe: str, row: ImageRow) -> Path:
     if recipe == GROUND_TRUTH:
         return Path(row.mask)
     read_pseudo_mask(run, recipe, row)
-    return run.mask_file(recipe, row.image)
+    return run.result("masks", recipe, row.image)
