@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -51,12 +51,17 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def device(name: torch.device | str) -> torch.device:
     """Return the device of that name; `auto` is a GPU if there is one.
+
+    Args:
+        name: `auto`, `cpu`, `cuda`, or a device of torch's, which is returned as it is.
 
     Raises:
         Ws3Error: If `cuda` is asked for and torch finds no GPU.
     """
+    if isinstance(name, torch.device) or name not in ("auto", "cpu", "cuda"):
+        return torch.device(name)
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise Ws3Error(
