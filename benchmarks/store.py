@@ -128,8 +128,8 @@ def _share(folder: Path) -> dict[str, object]:
     }
     run = Run.of(resolve(config))
     index(run)
-    network = checkpoints.start("resnet50", list(run.index.classes), 224, None)
-    checkpoints.save(run.classifier_file, network)
+    network = checkpoints.new_classifier("resnet50", list(run.index.classes), 224, None)
+    checkpoints.save_classifier(run.classifier_file, network)
     facts = ClassifierFacts(
         architecture="resnet50",
         classes=run.index.classes,

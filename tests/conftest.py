@@ -76,7 +76,8 @@ def untrained_classifier(tmp_path_factory):
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
-    checkpoints.save(path, checkpoints.start("resnet18", CLASSES[:3], 64, None))
+    classifier = checkpoints.new_classifier("resnet18", CLASSES[:3], 64, None)
+    checkpoints.save_classifier(path, classifier)
     return path
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from ws3.aggregation.chunks import SampleChunk
 
+from ws3.aggregation.chunks import SampleChunk
 from ws3.aggregation.combine import combine
 from ws3.aggregation.random_walk import principal_axes, random_walk, transition
 from ws3.config.recipes import Aggregation, RandomWalk, Samples

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from ws3.config.classifier import ClassifierConfig as Config
 
 from ws3.classifier import checkpoints, training
+from ws3.config.classifier import ClassifierConfig as Config
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 
@@ -128,7 +128,7 @@ def test_a_frozen_backbone_and_pretrained_statistics_stay(  # type: ignore[no-un
     toy, tmp_path: Path
 ) -> None:
     torch.manual_seed(5)
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     path = tmp_path / "weights.pth"
     torch.save(weights.state_dict(), path)
     before = weights.state_dict()
@@ -148,7 +148,7 @@ def test_a_frozen_backbone_and_pretrained_statistics_stay(  # type: ignore[no-un
 
 
 def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     with torch.no_grad():
         weights.conv1.weight.fill_(float("nan"))
     path = tmp_path / "weights.pth"

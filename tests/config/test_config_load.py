@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ws3.config.load import dump, load, read_yaml, resolve
 from ws3.config.masks import CrfParameters
+from ws3.config.methods import OWN_METHODS
 from ws3.config.presets import PRESETS
 from ws3.config.recipes import Recipe, Samples
 from ws3.config.run import ImagesPerJob
@@ -385,7 +386,8 @@ crfs = st.sampled_from(["deeplab", "psa", "irn", "none"]) | st.builds(
     st.floats(0.1, 100),
     st.integers(1, 20),
 )
-any_recipe = st.fixed_dictionaries({"method": texts, "samples": samples})
+methods = st.sampled_from(list(OWN_METHODS))
+any_recipe = st.fixed_dictionaries({"method": methods, "samples": samples})
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 
 
@@ -394,7 +396,7 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
     seed=st.integers(0, 2**32 - 1),
     recipes=st.dictionaries(
         names,
-        st.fixed_dictionaries({"method": texts, "samples": samples}),
+        any_recipe,
         min_size=1,
     ),
     crf=crfs,

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from ws3.aggregation.accumulate import AttributedSample
 from ws3.aggregation.combine import scale, smooth
 from ws3.aggregation.random_walk import random_walk
-from ws3.classifier import checkpoints, networks
+from ws3.attribution.engine import Attributor, network_batches
+from ws3.classifier import checkpoints
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.runner import open_stage, run_batches, run_images
@@ -22,7 +24,6 @@ from ws3.run.phases import PhaseTimer
 from ws3.run.results import read_maps
 from ws3.run.samples import load_image
 from ws3.stages.index import write_config
-from ws3.stages.saliency import SaliencyStage, network_batches
 from ws3.store.saliency import SaliencyStore
 
 CROPS = "saliency_crops"
@@ -99,14 +100,14 @@ def test_samples_added_later_give_the_bytes_of_all_at_once(small_run, samples, w
 
 def features_of(run, image):
     """The last spatial features, by the network itself, unfolded."""
-    classifier = checkpoints.load(run.classifier_file)
+    classifier = checkpoints.load_classifier(run.classifier_file)
     factor = classifier.input_size / min(image.shape[:2])
     size = round(image.shape[0] * factor), round(image.shape[1] * factor)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     inputs = torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (classifier.mean, classifier.std))
     with torch.no_grad():
-        return networks.trunk(classifier.network.eval())((inputs - mean) / std)[0].numpy()
+        return classifier.backbone.eval()((inputs - mean) / std)[0].numpy()
 
 
 @pytest.mark.parametrize("walk", [{"steps": 9}, {"steps": 9, "features": 0.2}])
@@ -139,13 +140,13 @@ def test_only_the_missing_samples_are_drawn(small_run, monkeypatch):
     run = small_run()
     run_stage(run, "saliency")
     drawn = []
-    original = SaliencyStage._attribute
+    original = Attributor.attribute
 
-    def note(self, image, row, numbers, attributor):
+    def note(self, image, plan, classes, numbers):
         drawn.extend(numbers)
-        return original(self, image, row, numbers, attributor)
+        return original(self, image, plan, classes, numbers)
 
-    monkeypatch.setattr(SaliencyStage, "_attribute", note)
+    monkeypatch.setattr(Attributor, "attribute", note)
     more = reconfigured(run, **{f"recipes__{CROPS}__samples__count": 14})
     batch = Batch("one", 0, (run.index.rows[0],))
     run_batches(more, open_stage(more, "saliency", CROPS), [batch])
@@ -212,10 +213,8 @@ def test_missing_samples_are_named_with_the_command_that_makes_them(small_run):
 
 
 def test_a_samples_value_does_not_depend_on_its_neighbours(small_run):
-    from ws3.stages.attributor import Attributor
-
     run = small_run()
-    attributor = Attributor(run, run.recipe(CROPS))
+    attributor = open_stage(run, "saliency", CROPS)._attributor
     rng = np.random.default_rng(0)
     batch = rng.standard_normal((16, 3, 64, 64), np.float32)
     scores, probabilities = attributor(batch, [0, 2])
@@ -247,13 +246,14 @@ def test_a_score_that_is_not_a_number_fails_its_image_alone(small_run, monkeypat
     run = small_run()
     work = open_stage(run, "saliency", CROPS)
     bad = run.index.rows[2].image
-    original = SaliencyStage._attribute
+    original = Attributor.attribute
 
-    def poison(self, image, row, numbers, attributor):
-        for sample, scores, weights in original(self, image, row, numbers, attributor):
-            yield sample, scores * np.float32(np.nan if row.image == bad else 1), weights
+    def poison(self, image, plan, classes, numbers):
+        for sample, scores, weights in original(self, image, plan, classes, numbers):
+            factor = np.float32(np.nan if plan.image == bad else 1)
+            yield AttributedSample(sample, scores * factor, weights)
 
-    monkeypatch.setattr(SaliencyStage, "_attribute", poison)
+    monkeypatch.setattr(Attributor, "attribute", poison)
     rows = run.rows(["train", "val"])
     with pytest.raises(Ws3Error, match=rf"(?s)1 image failed.*{bad}: the attribution is not a"):
         run_images(run, work, rows)

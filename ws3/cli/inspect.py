@@ -11,10 +11,12 @@ from typer.core import TyperCommand, TyperOption
 from ws3.cli.stages import RecipeName, RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
+    from ws3.config.methods import MethodEntry
+    from ws3.config.presets import Preset
     from ws3.run.folder import Run
 
 _PANEL = "Looking at things, handing them on"
@@ -208,14 +210,14 @@ def recipes(
     from rich.console import Console
     from rich.table import Table
 
-    from ws3.attribution.catalogue import METHODS, plugins
+    from ws3.config.methods import METHODS, OWN_METHODS
     from ws3.config.presets import PRESETS
 
     table = Table("name", "what it is", "source")
-    entries = METHODS if methods else PRESETS
+    entries: Mapping[str, MethodEntry | Preset] = OWN_METHODS if methods else PRESETS
     for name, entry in entries.items():
         table.add_row(name, entry.summary, entry.source)
-    for name, point in plugins().items() if methods else ():
+    for name, point in METHODS.plugins().items() if methods else ():
         package = point.dist.name if point.dist else "an installed package"
         table.add_row(name, f"added by {package}", point.value)
     Console().print(table)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ws3.classifier.networks import IMAGENET_MEAN, IMAGENET_STD
+from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.errors import Ws3Error
 from ws3.labels import IGNORED

@@ -7,8 +7,9 @@ import sys
 
 import torch
 
-from ws3.classifier.checkpoints import Classifier, adopt, save
+from ws3.classifier.checkpoints import load_external, save_classifier
 from ws3.classifier.evaluation import average_precision
+from ws3.classifier.model import Classifier
 from ws3.classifier.training import train
 from ws3.files import file_sha256, remove_leftovers
 from ws3.jobs.lease import Lease
@@ -45,7 +46,7 @@ def _train_unless_done(run: Run) -> None:
     place = device(run.config.device)
     epochs = None
     if config.checkpoint is not None:
-        classifier = adopt(
+        classifier = load_external(
             config.checkpoint, config.architecture, run.index.classes, config.input_size
         )
     else:
@@ -61,7 +62,7 @@ def _train_unless_done(run: Run) -> None:
             processes=processes_on(place, config.batch_size),
         )
         classifier, epochs = trained.classifier, len(trained.epochs)
-    save(path, classifier)
+    save_classifier(path, classifier)
     facts = ClassifierFacts(
         architecture=classifier.architecture,
         classes=tuple(classifier.classes),

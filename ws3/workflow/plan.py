@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig
@@ -39,11 +38,6 @@ class Plan:
             Ws3Error: If the configuration is not valid, or the run's folder is of an older ws3.
         """
         self.config: RunConfig = resolve(data, "config")
-        for name, recipe in self.config.recipes.items():
-            try:
-                check(recipe)
-            except Ws3Error as error:
-                raise Ws3Error(f"config: recipes.{name}: {error}") from None
         self.run = Run.of(self.config)
         self.run.check_format()
         self.folder = self.run.folder.as_posix()
