@@ -41,7 +41,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
     scene = next(one for one in scenes if len({made.index for made in one.creatures}) == 2)
     image, mask, _ = (drawn[:HEIGHT] for drawn in draw(scene, WIDTH))
     objects = np.stack([mask == value for value in np.unique(mask) if value]).astype(np.float32)
-    maps = [cv2.GaussianBlur(one, None, 25) for one in objects]
+    maps = [cv2.GaussianBlur(one, (0, 0), 25) for one in objects]
     return np.ascontiguousarray(image), np.stack([one / one.max() for one in maps])
 
 

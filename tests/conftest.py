@@ -100,3 +100,9 @@ def small_run(tmp_path, untrained_classifier):
         return run
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Return the small run's configuration, for tests that run Snakemake on it."""
+    return copy.deepcopy(SMALL)

@@ -129,7 +129,7 @@ def test_an_installed_package_adds_a_method(monkeypatch: pytest.MonkeyPatch) -> 
         ("sum", "positive", 3.0),
     ],
 )
-def test_channels_by_hand(reduction, sign, expected) -> None:  # type: ignore[no-untyped-def]
+def test_channels_by_hand(reduction, sign, expected) -> None:
     values = torch.tensor([3.0, -4.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)
     found = reduce_channels(values, reduction, sign)
     assert found.shape == (1, 1, 1)
@@ -141,8 +141,8 @@ def test_arithmetic_is_set_and_put_back() -> None:
     def state() -> tuple[object, ...]:
         return (
             torch.backends.cuda.matmul.fp32_precision,
-            torch.backends.cudnn.conv.fp32_precision,
-            torch.backends.cudnn.rnn.fp32_precision,
+            torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+            torch.backends.cudnn.rnn.fp32_precision,  # type: ignore[attr-defined]
         )
 
     before = state()

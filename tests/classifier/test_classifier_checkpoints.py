@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,13 +133,14 @@ def test_damaged_and_foreign_files(classifier: Classifier, tmp_path: Path) -> No
         checkpoints.sha256(tmp_path / "none.pt")
     with pytest.raises(Ws3Error, match=r"can't be read"):
         checkpoints.load_classifier(tmp_path)
-    for content, message in (
+    broken: tuple[tuple[Any, str], ...] = (
         ([torch.ones(1)], "no dict of named tensors"),
         ({"format": 2}, "format 2, but this ws3 reads format 1"),
         ({"format": 1, "classes": ["a"]}, "incomplete classifier"),
         ({"epoch": 3}, "'epoch' is no tensor"),
-    ):
-        torch.save(content, path)
+    )
+    for saved, message in broken:
+        torch.save(saved, path)
         with pytest.raises(Ws3Error, match=message):
             checkpoints.load_external(path, "resnet18", CLASSES, 64)
 
@@ -156,7 +158,10 @@ def test_a_torchvision_state_dict_starts_a_backbone(architecture: str, tmp_path:
     assert torch.equal(features, reference)
     assert started(images).shape == (1, 3)
     if architecture == "mobilenet_v3_small":  # the hidden layer of the head fits, and is taken
-        assert torch.equal(started.classifier[0].weight, theirs.classifier[0].weight)
+        assert torch.equal(
+            started.get_parameter("classifier.0.weight"),
+            theirs.get_parameter("classifier.0.weight"),
+        )
     with pytest.raises(Ws3Error, match="doesn't fit"):
         checkpoints.new_classifier("densenet121", CLASSES, 64, str(path))
 

@@ -37,6 +37,8 @@ def _with_lively_norms(network: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             size = module.running_mean.shape
             module.running_mean.copy_(0.1 * torch.randn(size, generator=generator))
             module.running_var.copy_(0.5 + torch.rand(size, generator=generator))

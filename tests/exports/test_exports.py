@@ -76,8 +76,9 @@ def test_voc_tree(run, tmp_path):
     for name, mask in expected(run).items():
         with Image.open(out / "SegmentationClass" / f"{name}.png") as image:
             assert image.mode == "P"
-            assert image.getpalette()[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
-            assert image.getpalette()[-3:] == [224, 224, 192]
+            palette = image.getpalette() or []
+            assert palette[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+            assert palette[-3:] == [224, 224, 192]
             assert np.array_equal(np.array(image), mask)
         with Image.open(out / "JPEGImages" / f"{name}.jpg") as image:
             assert (image.format, image.size) == ("JPEG", mask.shape[::-1])
@@ -164,12 +165,14 @@ def assignments(text):
     for statement in ast.parse(text).body:
         assert isinstance(statement, ast.Assign)
         for target in statement.targets:
+            assert isinstance(target, ast.Name)
             found[target.id] = statement.value
     return found
 
 
 def keywords(call):
     assert isinstance(call, ast.Call)
+    assert isinstance(call.func, ast.Name)
     assert call.func.id == "dict"
     return {keyword.arg: keyword.value for keyword in call.keywords}
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pipes import pipe
 from types import SimpleNamespace
 
 import pytest
@@ -38,7 +39,7 @@ def process(tmp_path) -> Iterator[Callable[..., tuple]]:
             text=True,
         )
         started.append(child)
-        return child, int(child.stdout.readline())
+        return child, int(pipe(child.stdout).readline())
 
     yield start
     for child in started:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from pipes import pipe
 
 import pytest
 
@@ -80,21 +81,21 @@ def path(tmp_path):
 
 def test_a_second_process_waits_for_the_first(path):
     with start(HOLD, path) as first:
-        assert first.stdout.readline() == "held\n"
+        assert pipe(first.stdout).readline() == "held\n"
         with start(HOLD, path) as second:
-            said = second.stderr.readline()
+            said = pipe(second.stderr).readline()
             assert said.startswith(f"waiting: process {first.pid} on ")
             assert owner(path)["pid"] == first.pid
-            first.stdin.close()
-            assert second.stdout.readline() == "held\n"
+            pipe(first.stdin).close()
+            assert pipe(second.stdout).readline() == "held\n"
             assert owner(path)["pid"] == second.pid
-            second.stdin.close()
+            pipe(second.stdin).close()
     assert list(path.parent.iterdir()) == []
 
 
 def test_the_lease_of_a_killed_process_of_this_host_is_taken_at_once(path):
     with start(HOLD, path) as first:
-        assert first.stdout.readline() == "held\n"
+        assert pipe(first.stdout).readline() == "held\n"
         first.send_signal(signal.SIGKILL)
         first.wait()
     assert path.exists()
@@ -105,11 +106,11 @@ def test_the_lease_of_a_killed_process_of_this_host_is_taken_at_once(path):
 
 def test_a_living_owner_is_not_robbed(path):
     with start(HOLD, path) as first:
-        assert first.stdout.readline() == "held\n"
+        assert pipe(first.stdout).readline() == "held\n"
         with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.01, give_up=give_up):
             pass
         assert owner(path)["pid"] == first.pid
-        first.stdin.close()
+        pipe(first.stdin).close()
 
 
 def test_an_owner_on_another_host_counts_as_dead_once_it_is_silent(path):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from pipes import pipe
 
 import pytest
 from fake_stage import FakeStage, all_batches
@@ -164,7 +165,7 @@ def started(run):
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    assert process.stdout.readline() == "t0\n"
+    assert pipe(process.stdout).readline() == "t0\n"
     return process
 
 
@@ -200,7 +201,7 @@ def test_a_single_image_waits_for_the_job_that_holds_its_batch(bare_run):
         single = subprocess.Popen(
             [*command(run), "t1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        assert single.stderr.readline().startswith(f"waiting: process {batch.pid} on ")
+        assert pipe(single.stderr).readline().startswith(f"waiting: process {batch.pid} on ")
         (run.folder / "go").touch()
         assert (batch.wait(60), single.wait(60)) == (0, 0)
     assert journal(run) == [(image, "computed") for image in IMAGES]

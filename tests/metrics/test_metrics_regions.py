@@ -25,7 +25,7 @@ def profile_of(*images):
 
 def by_definition(images, value):
     """The four shares, pixel by pixel."""
-    marked = {name: [] for name in REGIONS}
+    marked: dict[str, list[bool]] = {name: [] for name in REGIONS}
     for truth, reference, prediction, values in images:
         if value not in values:
             continue

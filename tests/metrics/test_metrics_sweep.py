@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ truths = arrays(np.uint8, SHAPE, elements=st.sampled_from([0, 1, 2, 3, 4, 255]))
 def images(draw):
     values = draw(st.lists(st.integers(1, CLASSES), unique=True, max_size=3))
     dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    width = {np.float16: 16, np.float32: 32, np.float64: 64}[dtype]
+    width: Any = {np.float16: 16, np.float32: 32, np.float64: 64}[dtype]
     score = st.one_of(st.floats(0, 1, width=width), st.integers(0, 16).map(lambda k: k / 16))
     maps = draw(arrays(dtype, (len(values), *SHAPE), elements=score))
     return draw(truths), maps, values

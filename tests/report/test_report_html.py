@@ -35,7 +35,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         if tag in ("td", "th"):
-            self.rows[-1].append(" ".join("".join(self._cell).split()))
+            self.rows[-1].append(" ".join("".join(self._cell or []).split()))
             self._cell = None
 
     def handle_data(self, data):

@@ -38,6 +38,8 @@ def _randomise_statistics(network: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
             layer.running_mean.normal_(0, 0.1, generator=generator)
             layer.running_var.uniform_(0.5, 2, generator=generator)
 

@@ -87,7 +87,9 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
     )
     assert scores[-1].provenance == "none: trained on ground truth of train"
     assert not scores[-1].chosen_on_reported_split
-    assert best(scores, "val", "segmentation").recipe == "cam"
+    winner = best(scores, "val", "segmentation")
+    assert winner is not None
+    assert winner.recipe == "cam"
     assert [score.chosen_on_reported_split for score in scores[:-1]] == [True] * 3
     page = report(run).read_text()
     assert "ground truth (fully supervised)" in page

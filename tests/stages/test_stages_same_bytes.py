@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,8 +128,12 @@ def test_a_random_walk_changes_the_maps_and_no_sample(small_run, walk):
     assert walked.keys() == plain.keys()
     assert journal(walking, "maps") == 16
     settings = walking.recipe(CROPS).aggregation.random_walk
-    sums = [SaliencyStore(run.results("saliency", CROPS)).read(row.image, name) for name in "012"]
-    means = sum(chunk.sums for chunk in sums) / sum(chunk.weights.astype(int) for chunk in sums)
+    sums: list[Any] = [
+        SaliencyStore(run.results("saliency", CROPS)).read(row.image, name) for name in "012"
+    ]
+    means: Any = sum(chunk.sums for chunk in sums) / sum(
+        chunk.weights.astype(int) for chunk in sums
+    )
     smoothed = smooth(means.astype(np.float32), 0.02)
     image = load_image(row)
     features = features_of(run, image) if "features" in walk else None

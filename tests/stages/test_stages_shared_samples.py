@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -46,9 +48,9 @@ def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
     assert run.journal_file("saliency").read_text() == computed
     row = run.index.rows[0]
     store = SaliencyStore(run.results("saliency", CROPS))
-    chunks = [store.read(row.image, name) for name in ("0", "1", "2")]
-    sums = sum(chunk.sums for chunk in chunks)
-    weights = sum(chunk.weights.astype(np.float32) for chunk in chunks)
+    chunks: list[Any] = [store.read(row.image, name) for name in ("0", "1", "2")]
+    sums: Any = sum(chunk.sums for chunk in chunks)
+    weights: Any = sum(chunk.weights.astype(np.float32) for chunk in chunks)
     expected = sums / weights
     expected /= expected.max(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(read_maps(run, "first", row), expected, atol=1e-3)
@@ -67,10 +69,10 @@ def test_kept_samples_may_be_weighted_anew(small_run):
 
 def test_shared_samples_are_made_once_and_by_their_owner(small_run):
     run = small_run(recipes=recipes(first={"samples": {"count": 15}}), segmentation__recipes=[])
-    plan = Plan(run.config.model_dump(mode="json"), look=False)
+    plan = Plan(run.config.model_dump(mode="json"), check_files=False)
     batch = plan.batches("maps").names(["train"])[0]
-    of_first = plan.upstream("maps", "first", batch, "saliency")
-    assert of_first == plan.upstream("maps", CROPS, batch, "saliency")
+    of_first = plan.input_receipts("maps", "first", batch, "saliency")
+    assert of_first == plan.input_receipts("maps", CROPS, batch, "saliency")
     assert f"/saliency/{CROPS}/" in of_first[0]
     assert STAGES["saliency"].recipes(run.config) == ["cam", CROPS]
     with pytest.raises(Ws3Error, match=f"first takes its samples from {CROPS}; make those with"):
@@ -89,13 +91,13 @@ def test_another_number_of_shared_samples_reruns_only_the_maps(small_run):
     one, other = (
         Plan(
             configured(recipes(first={"samples": {"count": count}})),
-            look=False,
+            check_files=False,
         )
         for count in (10, 15)
     )
-    assert one.maps_params("first") != other.maps_params("first")
-    assert one.maps_params(CROPS) == other.maps_params(CROPS)
-    assert one.saliency_params(CROPS) == other.saliency_params(CROPS)
+    assert one.settings("maps", "first") != other.settings("maps", "first")
+    assert one.settings("maps", CROPS) == other.settings("maps", CROPS)
+    assert one.settings("saliency", CROPS) == other.settings("saliency", CROPS)
 
 
 @pytest.mark.parametrize(
@@ -130,5 +132,5 @@ def test_maps_of_only_some_training_images(small_run, limit, kept):
     batches = stage_batches(run.config, run.index, "maps")
     worked = [row for name in batches.names(["train", "val"]) for row in batches[name].rows]
     assert worked == run.mapped_rows(["train", "val"])
-    plan = Plan(run.config.model_dump(mode="json"), look=False)
+    plan = Plan(run.config.model_dump(mode="json"), check_files=False)
     assert len(plan.batches("masks").names(["train"])) == -(-len(kept) // 2)

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_it_ends_with_a_report_and_a_row_per_recipe_and_stage(finished):
 def test_every_image_has_its_maps_and_its_mask(finished):
     run = Run.open(finished / "results/tiny")
     for recipe in run.config.recipes:
-        store = zarr.open(finished / "results/tiny/maps" / f"{recipe}.zarr", mode="r")
+        store: Any = zarr.open(finished / "results/tiny/maps" / f"{recipe}.zarr", mode="r")
         for row in run.index.rows:
             maps = store[f"{row.image}/map"][...]
             assert maps.shape == (len(row.labels), 64, 64)
@@ -118,7 +119,7 @@ def test_every_image_has_its_maps_and_its_mask(finished):
 
 
 def test_samples_per_chunk_is_honoured(finished):
-    store = zarr.open(finished / "results/tiny/saliency/crops.zarr", mode="r")
+    store: Any = zarr.open(finished / "results/tiny/saliency/crops.zarr", mode="r")
     image = store["train_0000"]
     assert sorted(image.group_keys()) == ["0", "1", "2"]
     assert [image[name].attrs["samples"] for name in "012"] == [
@@ -218,7 +219,8 @@ def test_more_samples_are_added_to_those_that_are_there(copied, config):
     done = snakemake(copied, config=more)
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    assert sorted(zarr.open(store, mode="r")["val_0000"].group_keys()) == ["0", "1", "2", "3", "4"]
+    opened: Any = zarr.open(store, mode="r")
+    assert sorted(opened["val_0000"].group_keys()) == ["0", "1", "2", "3", "4"]
 
 
 def test_batches_of_another_size_reuse_all_results(copied, config):
