@@ -29,15 +29,15 @@ import numpy as np
 import torch
 from measuring import entry, report
 from torch import Tensor, nn
+from ws3.stages.attributor import Attributor
 
 from ws3.aggregation.combine import combine
 from ws3.datasets.images import read_label_mask
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
 from ws3.run.records import Threshold, read_record
-from ws3.run.results import read_maps
+from ws3.run.results import RecipeResults
 from ws3.run.samples import expected_chunks, load_image, sample_plan
-from ws3.stages.attributor import Attributor
 from ws3.stages.saliency import SaliencyStage
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     distances: dict[str, list[float]] = {name: [] for name in arguments.precisions}
     for number, row in enumerate(rows):
         image, truth, values = load_image(row), read_label_mask(row.mask), run.class_values(row)
-        exact = read_maps(run, recipe, row)
+        exact = RecipeResults(run, recipe).maps(row)
         sweeps["fp32"].update(truth, exact, values)
         plan = sample_plan(run, recipe, row)
         layout = expected_chunks(plan, run.recipe(recipe).samples.per_chunk)

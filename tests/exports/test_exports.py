@@ -24,7 +24,7 @@ from ws3.exports.item import Item, write_photograph
 from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
-from ws3.run.results import read_pseudo_mask
+from ws3.run.results import RecipeResults
 from ws3.stages.threshold import threshold
 from ws3.tools.export import export
 
@@ -50,7 +50,7 @@ def run(small_run):
 def expected(run):
     """The mask that an export has to hold, of each image."""
     return {
-        row.image: read_pseudo_mask(run, "cam", row)
+        row.image: RecipeResults(run, "cam").mask(row)
         if row.split == "train"
         else read_label_mask(row.mask)
         for row in run.index.rows

@@ -19,7 +19,7 @@ from ws3.masks.png import read_mask
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation, read_record, write_record
-from ws3.run.results import read_maps
+from ws3.run.results import RecipeResults
 from ws3.stages.evaluate import evaluate, summarise_run
 from ws3.stages.index import index, write_config
 from ws3.stages.threshold import threshold
@@ -82,7 +82,9 @@ def test_figures_equal_those_of_the_files(run):
     rows = run.rows(["val"])
     truths = [read_label_mask(row.mask) for row in rows]
     for stage, masks in {
-        "maps": [cut(read_maps(run, "flipped", row), run.class_values(row)) for row in rows],
+        "maps": [
+            cut(RecipeResults(run, "flipped").maps(row), run.class_values(row)) for row in rows
+        ],
         "masks": [read_mask(run.result("masks", "flipped", row.image)) for row in rows],
     }.items():
         truth, mask = (np.concatenate([a.ravel() for a in some]) for some in (truths, masks))

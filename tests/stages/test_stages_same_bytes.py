@@ -22,7 +22,7 @@ from ws3.jobs.runner import open_stage, run_batches, run_images
 from ws3.run.batches import Batch, stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
-from ws3.run.results import read_maps
+from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 from ws3.stages.index import write_config
 from ws3.store.saliency import SaliencyStore
@@ -120,7 +120,7 @@ def test_a_random_walk_changes_the_maps_and_no_sample(small_run, walk):
     walking = reconfigured(run, **{f"recipes__{CROPS}__aggregation__random_walk": walk})
     row = run.index.rows[0]
     with pytest.raises(StaleResultError, match="made from other inputs"):
-        read_maps(walking, CROPS, row)
+        RecipeResults(walking, CROPS).maps(row)
     run_stage(walking, "maps")
     assert contents(walking.results("saliency", CROPS)) == samples
     assert journal(walking, "saliency") == 8
@@ -138,7 +138,7 @@ def test_a_random_walk_changes_the_maps_and_no_sample(small_run, walk):
     image = load_image(row)
     features = features_of(run, image) if "features" in walk else None
     expected = scale(random_walk(image, smoothed, settings, features), 99.0)
-    np.testing.assert_allclose(read_maps(walking, CROPS, row), expected, atol=2e-3)
+    np.testing.assert_allclose(RecipeResults(walking, CROPS).maps(row), expected, atol=2e-3)
 
 
 def test_only_the_missing_samples_are_drawn(small_run, monkeypatch):

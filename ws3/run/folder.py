@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ws3.config.load import load
 from ws3.config.recipes import Recipe
@@ -222,22 +221,3 @@ class Run:
     def journal_file(self, stage: str) -> Path:
         """What was done in a stage, a line an image, only ever appended to."""
         return self.folder / "journal" / f"{stage}.jsonl"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that ws3 wrote.
-
-    Raises:
-        Ws3Error: if it is missing or broken.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StaleResultError(f"{path}: this file is missing; run snakemake again.") from None
-    except (OSError, ValueError) as error:
-        raise Ws3Error(
-            f"{path}: this file is damaged ({error}); remove it and run snakemake again."
-        ) from None
-    if not isinstance(data, dict):
-        raise Ws3Error(f"{path}: a JSON object is expected; remove it and run snakemake again.")
-    return data

@@ -121,18 +121,3 @@ def current_mask(path: Path, fingerprint: str) -> NDArray[np.uint8] | None:
         return read_mask(path) if read_text(path).get(FINGERPRINT) == fingerprint else None
     except Ws3Error:
         return None
-
-
-def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:
-    """Temporary."""
-    return RecipeResults(run, recipe).maps(row)
-
-
-def read_pseudo_mask(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
-    """Temporary."""
-    return RecipeResults(run, recipe).mask(row)
-
-
-def read_prediction(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
-    """Temporary."""
-    return RecipeResults(run, recipe).prediction(row)

@@ -31,12 +31,14 @@ from ws3.run.records import (
     read_record,
     write_record,
 )
-from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.results import RecipeResults
 from ws3.run.skips import skip_reason
-from ws3.stage_table import STAGES, stages_before
-from ws3.stages.threshold import chosen_background
+from ws3.stage_table import stages_before
 
 Mask = NDArray[np.uint8]
+
+EVALUATED_FROM = (*stages_before("masks"), "masks", "predictions")
+"""The per-image stages that figures come from: an image that one of them skipped counts nowhere."""
 
 _FIRST_COLUMNS = (
     *("miou", "pxap", "precision", "recall", "dr_recall", "ndr_recall"),
@@ -60,7 +62,7 @@ def evaluate(run: Run, recipe: str) -> None:
             row
             for row in run.mapped_rows([split])
             if row.mask
-            and not skip_reason(run, recipe, row, STAGES)
+            and not skip_reason(run, recipe, row, EVALUATED_FROM)
             and not skip_reason(run, run.config.reference_recipe, row, stages_before("masks"))
         ]
         if rows:
@@ -126,14 +128,15 @@ def _evaluate_split(
     measured = {stage: Measurement(classes, metrics) for stage in stages}
     sweep = ThresholdSweep(classes)
     reference_recipe = run.config.reference_recipe
-    reference_background = chosen_background(run.threshold_file(reference_recipe))
+    results, reference = RecipeResults(run, recipe), RecipeResults(run, reference_recipe)
+    reference_background = run.threshold(reference_recipe).background
     chosen = None
     if "maps" in measured:
-        chosen = read_record(run.threshold_file(recipe), Threshold)
+        chosen = run.threshold(recipe)
     with ProgressReport(f"evaluate {recipe}", len(rows)) as progress:
         for row in rows:
             truth, values = read_label_mask(row.mask), run.class_values(row)
-            reference_maps = read_maps(run, reference_recipe, row)
+            reference_maps = reference.maps(row)
             image = partial(
                 EvaluatedImage,
                 truth=truth,
@@ -143,13 +146,13 @@ def _evaluate_split(
             )
             if chosen is not None:
                 is_reference = recipe == reference_recipe
-                maps = reference_maps if is_reference else read_maps(run, recipe, row)
+                maps = reference_maps if is_reference else results.maps(row)
                 sweep.update(truth, maps, values)
                 cut = cut_maps(maps, values, chosen.background)
                 measured["maps"].add(image(mask=cut, maps=maps))
-                measured["masks"].add(image(mask=read_pseudo_mask(run, recipe, row)))
+                measured["masks"].add(image(mask=results.mask(row)))
             if "segmentation" in measured:
-                measured["segmentation"].add(image(mask=read_prediction(run, recipe, row)))
+                measured["segmentation"].add(image(mask=results.prediction(row)))
             progress.advance()
     curve = tuple((point, None if math.isnan(miou) else miou) for point, miou in sweep.curve())
     return {

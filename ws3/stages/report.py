@@ -22,11 +22,12 @@ from ws3.report.model import (
 )
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation, read_record
-from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 from ws3.run.skips import skip_reason
 from ws3.run.status import folder_bytes, receipts_of, seconds_of
 from ws3.stage_table import STAGES
+from ws3.stages.evaluate import EVALUATED_FROM
 
 _GALLERY = 8
 _PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
@@ -65,7 +66,7 @@ def _dataset(run: Run) -> DatasetFacts:
         SkippedImage(row.image, row.split, f"{recipe}, {reason}")
         for row in good
         for recipe in run.config.evaluated
-        if (reason := skip_reason(run, recipe, row, STAGES))
+        if (reason := skip_reason(run, recipe, row, EVALUATED_FROM))
     ]
     return DatasetFacts(
         name=run.config.dataset.kind,
@@ -86,8 +87,9 @@ def _gallery(run: Run) -> Iterator[GalleryEntry]:
     rows = [
         row
         for row in run.mapped_rows([run.config.evaluation.splits[0]])
-        if not any(skip_reason(run, recipe, row, STAGES) for recipe in run.config.evaluated)
+        if not any(skip_reason(run, name, row, EVALUATED_FROM) for name in run.config.evaluated)
     ]
+    readers = {name: RecipeResults(run, name) for name in run.config.evaluated}
     for row in _spread(rows, _GALLERY):
         yield write_gallery_entry(
             run.report_file.parent,
@@ -96,12 +98,11 @@ def _gallery(run: Run) -> Iterator[GalleryEntry]:
             load_image(row),
             row.labels,
             [value - 1 for value in run.class_values(row)],
-            {recipe: read_maps(run, recipe, row) for recipe in run.config.recipes},
-            {recipe: read_pseudo_mask(run, recipe, row) for recipe in run.config.recipes},
+            {recipe: readers[recipe].maps(row) for recipe in run.config.recipes},
+            {recipe: readers[recipe].mask(row) for recipe in run.config.recipes},
             truth=read_label_mask(row.mask) if row.mask else None,
             predictions={
-                recipe: read_prediction(run, recipe, row)
-                for recipe in run.config.segmentation_names
+                recipe: readers[recipe].prediction(row) for recipe in run.config.segmentation_names
             },
         )
 

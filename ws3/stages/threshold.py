@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ws3.config.masks import ConstantBackground, PowerBackground, TunedBackground
+from ws3.config.masks import ConstantBackground, TunedBackground
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
-from ws3.run.records import Threshold, read_record, write_record
-from ws3.run.results import read_maps
+from ws3.run.records import Threshold, write_record
+from ws3.run.results import RecipeResults
 from ws3.run.skips import skip_reason
 from ws3.stage_table import stages_before
 
@@ -35,16 +33,6 @@ def threshold(run: Run, recipe: str) -> None:
     write_record(run.threshold_file(recipe), chosen)
 
 
-def chosen_background(path: Path) -> ConstantBackground | PowerBackground:
-    """Return the background that `threshold` wrote down.
-
-    Raises:
-        StaleResultError: If there is none yet.
-        Ws3Error: If the file is damaged.
-    """
-    return read_record(path, Threshold).background
-
-
 def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
     """Return the images that a threshold is tuned on."""
     return run.mapped_rows([background.split])[: background.images]
@@ -61,11 +49,12 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
             f"masks.background: there is no ground truth in the {background.split} split to tune "
             "the threshold on; set masks.background: {kind: constant, score: 0.3}"
         )
+    results = RecipeResults(run, recipe)
     sweep = ThresholdSweep(len(run.index.classes))
     with ProgressReport(f"threshold {recipe}", len(rows)) as progress:
         for row in rows:
             truth = read_label_mask(row.mask)
-            sweep.update(truth, read_maps(run, recipe, row), run.class_values(row))
+            sweep.update(truth, results.maps(row), run.class_values(row))
             progress.advance()
     score, miou = sweep.best()
     return Threshold(

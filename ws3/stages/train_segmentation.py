@@ -18,7 +18,7 @@ from ws3.jobs.lease import Lease
 from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts, write_record
-from ws3.run.results import read_pseudo_mask, rows_with_masks
+from ws3.run.results import RecipeResults, rows_with_masks
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, trained_already
@@ -52,7 +52,7 @@ def _train_unless_done(run: Run, recipe: str) -> None:
     if not rows:
         raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
     made_from = fingerprint(
-        masks=_mask_identities(run, recipe, rows),
+        masks=_mask_sources(run, recipe, rows),
         settings=settings.training(),
         classes=list(run.index.classes),
         seed=run.config.seed,
@@ -63,7 +63,7 @@ def _train_unless_done(run: Run, recipe: str) -> None:
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
     trained = train_network(
-        [(row.path, _mask_file(run, recipe, row)) for row in rows],
+        _mask_files(run, recipe, rows),
         len(run.index.classes),
         settings,
         run.config.seed,
@@ -92,21 +92,23 @@ def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
     return [row for row in rows if row.mask] if recipe == GROUND_TRUTH else rows
 
 
-def _mask_identities(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
-    """Return what each image and its mask are, as plain data."""
+def _mask_sources(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
+    """Return what each image and its mask are made from, as plain data."""
     if recipe == GROUND_TRUTH:
         return {row.image: [row.sha256, row.mask_sha256] for row in rows}
     expected = Fingerprints(run, recipe)
     return {row.image: expected.of("masks", row) for row in rows}
 
 
-def _mask_file(run: Run, recipe: str, row: ImageRow) -> Path:
-    """Return the file of an image's mask.
+def _mask_files(run: Run, recipe: str, rows: list[ImageRow]) -> list[tuple[str, Path]]:
+    """Return the files of each image and its mask.
 
     Raises:
-        StaleResultError: If it is a pseudo-mask that is damaged or made from other inputs.
+        StaleResultError: If a pseudo-mask is damaged or made from other inputs.
     """
     if recipe == GROUND_TRUTH:
-        return Path(row.mask)
-    read_pseudo_mask(run, recipe, row)
-    return run.result("masks", recipe, row.image)
+        return [(row.path, Path(row.mask)) for row in rows]
+    results = RecipeResults(run, recipe)
+    for row in rows:
+        results.mask(row)
+    return [(row.path, run.result("masks", recipe, row.image)) for row in rows]
