@@ -2,7 +2,8 @@
 
 Three situations: a dry run from nothing, the dry run after all is done, and the dry run after one
 in a hundred receipts vanished. `python benchmarks/dag.py` takes an hour and more, most of it to let
-Snakemake write its records; `python benchmarks/dag.py VOC COCO` only the cases of these names. The
+Snakemake write its records; `python benchmarks/dag.py VOC COCO` only the cases of these names.
+`--against FOLDER` runs another checkout's dry run from nothing in turn with this one's. The
 indices are of empty files: a dry run opens no image. The finished state has files in place of all
 results, and Snakemake's own records of them. Seconds are those of the process, as a dry run waits
 for nothing, and of the fastest of three.
@@ -13,8 +14,10 @@ loop is timed before and after each dry run; its seconds say how fast the machin
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
+import os
 import re
 import shutil
 import statistics
@@ -22,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -92,23 +95,29 @@ class DryRun:
         seconds: of the processor.
         megabytes: at most.
         loop: seconds of the processor that the fixed loop took beside it.
+        other: seconds of the processor that another checkout took; None without one.
     """
 
     jobs: int
     seconds: float
     megabytes: float
     loop: float
+    other: float | None = None
 
 
 def main() -> None:
     """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="CASE", help="Only the cases of these names.")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="Another checkout.")
+    options = parser.parse_args()
     entries = []
     for case in CASES:
-        if sys.argv[1:] and case.name not in sys.argv[1:]:
+        if options.names and case.name not in options.names:
             continue
         folder = Path(tempfile.mkdtemp())
         try:
-            for situation, found in _measure(folder, case).items():
+            for situation, found in _measure(folder, case, options.against).items():
                 stages = "four" if case.predictions else "three"
                 batches = "default batches" if case.batch is None else f"batches of {case.batch}"
                 title = (
@@ -122,14 +131,18 @@ def main() -> None:
                 ):
                     entries.append(entry(title, value, limit, value / limit, None, unit))
                 entries.append(entry(f"fixed loop, {title}", found.loop, None, 1, None, "s"))
+                if found.other is not None:
+                    ratio, peer = found.seconds / found.other, found.other
+                    name = f"{title}, against another checkout"
+                    entries.append(entry(name, found.seconds, peer, ratio, None, "s"))
         finally:
             shutil.rmtree(folder)
     report("dag", entries)
 
 
-def _measure(folder: Path, case: Case) -> dict[str, DryRun]:
+def _measure(folder: Path, case: Case, against: Path | None) -> dict[str, DryRun]:
     config = _begin(folder, case)
-    measured = {"dry run": _dry_run(folder)}
+    measured = {"dry run": _dry_run(folder, against)}
     # Results lie relative to the folder.
     with contextlib.chdir(folder):
         receipts = _pretend_to_finish(folder, config)
@@ -196,17 +209,20 @@ def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
     return receipts
 
 
-def _dry_run(folder: Path) -> DryRun:
+def _dry_run(folder: Path, against: Path | None = None) -> DryRun:
     """Return the fastest of some dry runs, as all benchmarks do."""
-    rounds = []
+    rounds, others = [], []
     for _ in range(ROUNDS):
         before = _loop()
         seconds, megabytes, said = _snakemake(folder, "--dry-run")
         total = _TOTAL.search(said)
         jobs = int(total.group(1)) if total else 0
         rounds.append(DryRun(jobs, seconds, megabytes, (before + _loop()) / 2))
+        if against is not None:
+            others.append(_snakemake(folder, "--dry-run", repository=against)[0])
     print("rounds:", *(f"{run.seconds:.2f} s" for run in rounds), flush=True)
-    return min(rounds, key=lambda run: run.seconds)
+    fastest = min(rounds, key=lambda run: run.seconds)
+    return replace(fastest, other=min(others)) if others else fastest
 
 
 def _loop() -> float:
@@ -221,14 +237,20 @@ def _loop() -> float:
     return statistics.median(times)
 
 
-def _snakemake(folder: Path, *arguments: str) -> tuple[float, float, str]:
+def _snakemake(
+    folder: Path, *arguments: str, repository: Path = REPOSITORY
+) -> tuple[float, float, str]:
     """Return processor seconds, peak megabytes, and all that Snakemake says."""
     line = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
-    line += ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
+    line += ["--snakefile", str(repository / "Snakefile"), "--directory", str(folder)]
     line += ["--configfile", str(folder / "config.yaml")]
     said = folder / "said.txt"
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, str(said), *line], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROBE, str(said), *line],
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     returned, seconds, megabytes = json.loads(done.stdout)
     text = said.read_text()

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ws3.config.dataset import DatasetConfig
+from ws3.datasets import list_dataset
+from ws3.datasets.index import Listing
 from ws3.labels import voc_palette
 
 WIDTH, HEIGHT = 24, 16
@@ -27,3 +30,8 @@ def write_mask(path: Path, *values: int, size: tuple[int, int] = (WIDTH, HEIGHT)
     mask = Image.fromarray(pixels)
     mask.putpalette(voc_palette())
     mask.save(path)
+
+
+def listing_of(config: DatasetConfig) -> Listing:
+    """List a dataset that has a root of its own."""
+    return list_dataset(config, "the run's folder is not used")

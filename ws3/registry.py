@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,7 @@ class Registry(Generic[Entry]):
         kind: What an entry is, for messages, such as "method".
         group: The entry-point group, such as "ws3.methods".
         own: ws3's own entries by name.
+        entry_type: What an installed package's entry must be an instance of; None: anything.
 
     Example:
         >>> colours = Registry("colour", "ws3.doctest", {"red": "#f00", "green": "#0f0"})
@@ -33,8 +34,14 @@ class Registry(Generic[Entry]):
         ws3.errors.Ws3Error: there is no colour 'gren'; did you mean green? choose from: red, green
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, Entry]) -> None:
-        self.kind, self.group, self.own = kind, group, own
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        own: Mapping[str, Entry],
+        entry_type: type[Entry] | None = None,
+    ) -> None:
+        self.kind, self.group, self.own, self.entry_type = kind, group, own, entry_type
 
     def plugins(self) -> dict[str, EntryPoint]:
         """Return the entries that installed packages add, by name, not imported yet."""
@@ -54,7 +61,8 @@ class Registry(Generic[Entry]):
         """Return an entry by name.
 
         Raises:
-            Ws3Error: If there is none, or the package that adds it can't be imported.
+            Ws3Error: If there is none, or the package that adds it can't be imported, or adds
+                something else.
         """
         if name in self.own:
             return self.own[name]
@@ -68,14 +76,25 @@ class Registry(Generic[Entry]):
                 f"the {self.kind} {name} can't be imported from {point.value} ({error}); mend or "
                 "remove the package that adds it"
             ) from error
+        if self.entry_type is not None and not isinstance(entry, self.entry_type):
+            raise Ws3Error(
+                f"the {self.kind} {name}: {point.value} is no {self.entry_type.__name__}; mend or "
+                "remove the package that adds it"
+            )
         return entry
+
+    def did_you_mean(self, name: object) -> str:
+        """Return "did you mean A or B? ", of the closest names there are; "" if none is close."""
+        close = difflib.get_close_matches(str(name), list(self), n=2)
+        return f"did you mean {' or '.join(close)}? " if close else ""
+
+    def choice(self, name: object) -> str:
+        """Return the names that there are, the closest to this one first, for an error message."""
+        return f"{self.did_you_mean(name)}choose from: {', '.join(self)}"
 
     def unknown(self, name: str) -> Ws3Error:
         """Return the error for a name that there isn't, with the closest names that there are."""
-        names = list(self)
-        close = difflib.get_close_matches(str(name), names, n=2)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        return Ws3Error(f"there is no {self.kind} {name!r}; {hint}choose from: {', '.join(names)}")
+        return Ws3Error(f"there is no {self.kind} {name!r}; {self.choice(name)}")
 
 
 def load_object(path: str) -> Any:
@@ -87,3 +106,18 @@ def load_object(path: str) -> Any:
     """
     module, _, attribute = path.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def deferred(path: str) -> Callable[..., Any]:
+    """Return a function that imports what `module:function` names when it is first called.
+
+    Example:
+        >>> floor = deferred("math:floor")
+        >>> floor(2.5)
+        2
+    """
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return load_object(path)(*arguments, **options)
+
+    return call

@@ -146,7 +146,7 @@ STAGES: Mapping[str, StageSpec] = {
             worker="ws3.stages.saliency:SaliencyStage",
             settings=_saliency_settings,
             amount=lambda config, recipe: {"count": config.recipes[recipe].samples.total},
-            shared=lambda run, recipe: {"classifier": run.classifier["digest"]},
+            shared=lambda run, recipe: {"classifier": run.classifier.sha256},
             of_image=_saliency_image,
             results="saliency/{recipe}.zarr",
             # An image takes seconds to minutes here, and a tenth of a second or two in the stages
@@ -176,7 +176,9 @@ STAGES: Mapping[str, StageSpec] = {
             worker="ws3.stages.masks:MasksStage",
             built_on=("maps",),
             settings=_masks_settings,
-            shared=lambda run, recipe: {"background": run.threshold(recipe)["background"]},
+            shared=lambda run, recipe: {
+                "background": run.threshold(recipe).background.model_dump()
+            },
             results="masks/{recipe}",
             memory_mb=2000,
             minutes=60,
@@ -186,7 +188,7 @@ STAGES: Mapping[str, StageSpec] = {
             summary="Predict masks with the segmentation network of a recipe.",
             worker="ws3.stages.predictions:PredictionsStage",
             settings=_predictions_settings,
-            shared=lambda run, recipe: {"model": run.segmentation(recipe)["digest"]},
+            shared=lambda run, recipe: {"model": run.segmentation(recipe).sha256},
             of_image=lambda run, row: {"image": row.sha256},
             results="predictions/{recipe}",
             splits="reported",

@@ -46,7 +46,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("toy")
     rows = [_draw(folder, number) for number in range(24)]
     torch.manual_seed(5)
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     torch.save(weights.state_dict(), folder / "weights.pth")
     config = Config(
         architecture="resnet18",

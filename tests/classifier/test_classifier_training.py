@@ -128,7 +128,7 @@ def test_another_config_or_a_damaged_file_does_not_resume(toy, tmp_path: Path) -
 
 def test_a_frozen_backbone_and_pretrained_statistics_stay(toy, tmp_path: Path) -> None:
     torch.manual_seed(5)
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     path = tmp_path / "weights.pth"
     torch.save(weights.state_dict(), path)
     before = weights.state_dict()
@@ -147,8 +147,8 @@ def test_a_frozen_backbone_and_pretrained_statistics_stay(toy, tmp_path: Path) -
     assert not {n for n in changed if "running" in n or "num_batches" in n}
 
 
-def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     with torch.no_grad():
         weights.conv1.weight.fill_(float("nan"))
     path = tmp_path / "weights.pth"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from ws3.config.load import dump, load, read_yaml, resolve
 from ws3.config.masks import CrfParameters
+from ws3.config.methods import OWN_METHODS
 from ws3.config.presets import PRESETS
 from ws3.config.recipes import Recipe, Samples
 from ws3.config.run import ImagesPerJob
 from ws3.config.schema import schema
-from ws3.config.segmentation import Segmenter
+from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 
 BASE: dict[str, Any] = {
@@ -203,7 +204,7 @@ def test_a_dot_in_a_recipes_name_leaves_errors_readable():
         (
             "segmentation/architecture",
             "unet",
-            "segmentation.architecture: Input should be 'deeplabv3_resnet50'",
+            "segmentation.architecture: 'unet' is unknown; choose from: deeplabv3_resnet50, ",
         ),
         ("evaluation/splits", ["val", "val"], "evaluation.splits: 'val' is listed twice"),
         ("evaluation/splits", ["test"], "evaluation.splits.0: Input should be 'train' or 'val'"),
@@ -319,10 +320,34 @@ def test_a_configuration_cannot_be_changed():
         config.seed = 1  # type: ignore[misc]
 
 
-def test_segmentation_architectures_are_those_that_can_be_built():
-    from ws3.segmentation.networks import ARCHITECTURES
+@pytest.mark.parametrize("name", NETWORKS.own)
+def test_segmentation_architectures_are_those_that_can_be_built(name):
+    import torch
 
-    assert get_args(Segmenter) == ARCHITECTURES
+    from ws3.segmentation.networks import build
+
+    assert resolve(changed("segmentation/architecture", name)).segmentation.architecture == name
+    with torch.device("meta"):
+        network = build(name, 3, None).eval()
+        assert network(torch.zeros(1, 3, 64, 64))["out"].shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (
+            "segmentation/architecture",
+            "deeplabv3_resnet5",
+            "segmentation.architecture: 'deeplabv3_resnet5' is unknown; did you mean "
+            "deeplabv3_resnet50 or",
+        ),
+        ("dataset/kind", "vock", "dataset: kind 'vock' is unknown; did you mean voc? allowed: syn"),
+        ("dataset/kind", ["x"], f"dataset: kind ['x'] is unknown; {DATASETS}"),
+    ],
+)
+def test_an_unknown_name_is_told_the_closest_ones(path, value, sentence):
+    (line,) = problems(changed(path, value))
+    assert line.startswith(sentence)
 
 
 def test_the_schema_states_bounds_in_its_own_words():
@@ -361,7 +386,8 @@ crfs = st.sampled_from(["deeplab", "psa", "irn", "none"]) | st.builds(
     st.floats(0.1, 100),
     st.integers(1, 20),
 )
-any_recipe = st.fixed_dictionaries({"method": texts, "samples": samples})
+methods = st.sampled_from(list(OWN_METHODS))
+any_recipe = st.fixed_dictionaries({"method": methods, "samples": samples})
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 
 
@@ -370,7 +396,7 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
     seed=st.integers(0, 2**32 - 1),
     recipes=st.dictionaries(
         names,
-        st.fixed_dictionaries({"method": texts, "samples": samples}),
+        any_recipe,
         min_size=1,
     ),
     crf=crfs,

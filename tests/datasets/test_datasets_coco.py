@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_files import listing_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle
 
 from ws3.config.dataset import Coco
 from ws3.datasets import coco, list_dataset
-from ws3.datasets.coco import draw_coco_masks, list_coco
+from ws3.datasets.coco import draw_coco_masks
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
 from ws3.errors import Ws3Error
@@ -106,7 +107,7 @@ def test_drawn_masks_are_used(coco_tree: Tree) -> None:
     count = draw_coco_masks(file, folder, progress=lambda done, total: seen.append((done, total)))
     assert count == 2
     assert seen == [(1, 2), (2, 2)]
-    rows = check_files(list_coco(config(root))).rows
+    rows = check_files(listing_of(config(root))).rows
     assert [r.mask for r in rows] == [str(folder / f"{r.image}.png") for r in rows]
 
 
@@ -131,33 +132,34 @@ def test_masks_by_hand(coco_tree: Tree, tmp_path: Path, compressed: bool) -> Non
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**63, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+LISTS = ("images", "annotations", "categories")
 
 
 @given(
-    st.dictionaries(st.text(), json_values, max_size=4),
-    st.sampled_from([1, 7, 64]),
+    st.dictionaries(st.sampled_from(LISTS) | st.text(), json_values, max_size=4),
     st.sampled_from([None, 1]),
     st.booleans(),
 )
 def test_stream_gives_what_json_gives(
     tmp_path_factory: pytest.TempPathFactory,
     value: dict[str, Any],
-    chunk: int,
     indent: int | None,
     ascii_only: bool,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "stream.json"
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=ascii_only), "utf-8")
-    expected = [
-        (name, item) for name, items in value.items() if isinstance(items, list) for item in items
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco, "_CHUNK", chunk)
-        assert list(coco._stream(path)) == expected
+    for name in LISTS:
+        items = value.get(name)
+        expected = items if isinstance(items, list) else []
+        assert list(coco._items(path, name)) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,8 @@ def test_stream_gives_what_json_gives(
         '{"images": [1 2]}',
         '{"images": [12',
         '{"images": [{}], "annotations": [], "categories": []}',
+        '{"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}',
+        '{"images": [], "annotations": [], "categories": []}',
         '{"images": 3, "annotations": [7], "categories": []}',
         '{"categories": [{"id": 1, "name": "a"}], "annotations": [{"image_id": 1}]}',
         '{"images": [], "annotations": [{"image_id": 1, "category_id": 2}]}',
@@ -179,24 +183,24 @@ def test_malformed_files_are_refused(coco_tree: Tree, text: str) -> None:
     root = coco_tree("train2014", content())
     (root / "annotations" / "instances_train2014.json").write_text(text)
     with pytest.raises(Ws3Error, match=r"instances_train2014\.json: not a COCO instances file"):
-        list_coco(config(root))
+        listing_of(config(root))
 
 
 def test_absent_parts_are_named(coco_tree: Tree) -> None:
     root = coco_tree("train2014", content(instance(1, 1)))
     with pytest.raises(Ws3Error, match="val2014: no such folder"):
-        list_coco(config(root, "val2014"))
+        listing_of(config(root, "val2014"))
     (root / "val2014").mkdir()
     with pytest.raises(Ws3Error, match=r"instances_val2014\.json: No such file"):
-        list_coco(config(root, "val2014"))
+        listing_of(config(root, "val2014"))
     other = content() | {"categories": CATEGORIES[:2]}
     (root / "annotations" / "instances_val2014.json").write_text(json.dumps(other))
     with pytest.raises(Ws3Error, match=r"instances_val2014\.json: its categories"):
-        list_coco(config(root, "val2014"))
+        listing_of(config(root, "val2014"))
 
 
 def test_a_missing_image_is_reported(coco_tree: Tree) -> None:
     root = coco_tree("train2014", content(instance(1, 1), instance(2, 1)))
     (root / "train2014" / "COCO_x_000000000002.jpg").unlink()
     with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*000000000002\.jpg: no such file"):
-        check_files(list_coco(config(root)))
+        check_files(listing_of(config(root)))

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset_files import write_image
+from dataset_files import listing_of, write_image
 
 from ws3.config.dataset import Folder
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.folder import SUFFIXES, list_folder
+from ws3.datasets.folder import SUFFIXES
 from ws3.datasets.index import check_files
 from ws3.errors import Ws3Error
 
@@ -35,30 +35,34 @@ def test_listing_and_index(folder_tree: Tree, tmp_path: Path) -> None:
     image, mask = root / "images" / "a.jpg", root / "masks" / "a.png"
     assert (listing.rows[0].path, listing.rows[0].mask) == (str(image), str(mask))
     facts = [f"{p.stat().st_size}-{p.stat().st_mtime_ns}" for p in (image, mask)]
-    assert listing.rows[0].stamp == ";".join(facts)
+    assert listing.rows[0].stat_key == ";".join(facts)
     assert all(row.problem == "" for row in check_files(listing).rows)
     assert dataset_root(folder(root), "run") == root
 
 
-def test_stamp_follows_the_file(folder_tree: Tree) -> None:
+def test_the_stat_key_follows_the_file(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
-    before = list_folder(folder(root)).rows
+    before = listing_of(folder(root)).rows
     os.utime(root / "images" / "b.jpg", ns=(1, 1))
-    after = list_folder(folder(root)).rows
-    assert [x.stamp == y.stamp for x, y in zip(before, after, strict=True)] == [True, False, True]
+    after = listing_of(folder(root)).rows
+    assert [x.stat_key == y.stat_key for x, y in zip(before, after, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".JPG", ".Jpeg"])
 def test_every_ending(folder_tree: Tree, suffix: str) -> None:
     root = folder_tree({"a.b": "cat"}, suffix)
-    assert list_folder(folder(root)).rows[0].path == str(root / "images" / f"a.b{suffix}")
+    assert listing_of(folder(root)).rows[0].path == str(root / "images" / f"a.b{suffix}")
 
 
 def test_ids_with_ending(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "labels.csv").write_text("image,labels\na.jpg,dog\nb.JPG,cat\n")
     (root / "val.txt").write_text("b.jpg\n")
-    rows = list_folder(folder(root, val="val.txt")).rows
+    rows = listing_of(folder(root, val="val.txt")).rows
     assert [(r.image, r.split, Path(r.path).name) for r in rows] == [
         ("a", "train", "a.jpg"),
         ("b", "val", "b.jpg"),
@@ -69,7 +73,7 @@ def test_excel_and_blanks(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     text = "image , labels\r\n a , dog ; cat;dog; \r\n\r\n,\r\nb,Éléphant\r\n"
     (root / "labels.csv").write_bytes(text.encode("utf-8-sig"))
-    listing = list_folder(folder(root))
+    listing = listing_of(folder(root))
     assert listing.classes == ("cat", "dog", "Éléphant")
     assert [r.labels for r in listing.rows] == [("cat", "dog"), ("Éléphant",)]
 
@@ -77,7 +81,7 @@ def test_excel_and_blanks(folder_tree: Tree) -> None:
 def test_class_file_gives_the_order(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "classes.txt").write_text("dog\n\n horse \ncat\n")
-    listing = list_folder(folder(root, classes="classes.txt"))
+    listing = listing_of(folder(root, classes="classes.txt"))
     assert listing.classes == ("dog", "horse", "cat")
     assert listing.rows[1].labels == ("dog", "cat")
 
@@ -86,26 +90,26 @@ def test_splits(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "train.txt").write_text("c\na\n")
     (root / "val.txt").write_text("b\n")
-    rows = list_folder(folder(root, train="train.txt", val="val.txt")).rows
+    rows = listing_of(folder(root, train="train.txt", val="val.txt")).rows
     assert [(r.image, r.split) for r in rows] == [("c", "train"), ("a", "train"), ("b", "val")]
-    rows = list_folder(folder(root, val="val.txt")).rows
+    rows = listing_of(folder(root, val="val.txt")).rows
     assert [(r.image, r.split) for r in rows] == [("a", "train"), ("c", "train"), ("b", "val")]
 
 
 def test_masks_are_optional_per_image(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "masks" / "b.png").unlink()
-    rows = list_folder(folder(root, masks="masks")).rows
+    rows = listing_of(folder(root, masks="masks")).rows
     assert [bool(r.mask) for r in rows] == [True, False, True]
-    assert [";" in r.stamp for r in rows] == [True, False, True]
-    assert all(r.mask == "" for r in list_folder(folder(root)).rows)
+    assert [";" in r.stat_key for r in rows] == [True, False, True]
+    assert all(r.mask == "" for r in listing_of(folder(root)).rows)
 
 
 def test_a_missing_image_is_kept_and_reported(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "images" / "b.jpg").unlink()
-    listing = list_folder(folder(root))
-    assert listing.rows[1].stamp == "missing"
+    listing = listing_of(folder(root))
+    assert listing.rows[1].stat_key == "missing"
     with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*b: .*images/b: no such file"):
         check_files(listing)
 
@@ -114,13 +118,13 @@ def test_two_files_of_one_name(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     write_image(root / "images" / "a.png")
     with pytest.raises(Ws3Error, match=r"a: several files bear this name: a\.jpg, a\.png"):
-        check_files(list_folder(folder(root)))
+        check_files(listing_of(folder(root)))
 
 
 def test_labels_outside_the_class_file_are_reported(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "classes.txt").write_text("dog\nCat\n")
-    listing = list_folder(folder(root, classes="classes.txt"))
+    listing = listing_of(folder(root, classes="classes.txt"))
     assert listing.rows[1].labels == ("dog", "cat")
     with pytest.raises(Ws3Error, match=r"2 problems(.|\n)*b: label 'cat'(.|\n)*c: label 'cat'"):
         check_files(listing)
@@ -133,14 +137,14 @@ def test_an_image_listed_twice_is_reported(folder_tree: Tree) -> None:
     (root / "train.txt").write_text("a\nb\n")
     for keys in ({}, {"train": "train.txt"}):
         with pytest.raises(Ws3Error, match="a: 2 times in train"):
-            check_files(list_folder(folder(root, **keys)))
+            check_files(listing_of(folder(root, **keys)))
 
 
 def test_split_ids_without_labels(folder_tree: Tree) -> None:
     root = folder_tree(LABELS)
     (root / "val.txt").write_text("b\n" + "".join(f"x{k}\n" for k in range(7)))
     with pytest.raises(Ws3Error, match=r"val\.txt: .*x0, x1, x2, x3, x4 and 2 more"):
-        list_folder(folder(root, val="val.txt"))
+        listing_of(folder(root, val="val.txt"))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,7 @@ def test_malformed_tables(folder_tree: Tree, content: bytes, words: str) -> None
     root = folder_tree(LABELS)
     (root / "labels.csv").write_bytes(content)
     with pytest.raises(Ws3Error, match=rf"labels\.csv: .*{words}"):
-        list_folder(folder(root))
+        listing_of(folder(root))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_malformed_class_files(folder_tree: Tree, content: str, words: str) -> N
     root = folder_tree(LABELS)
     (root / "classes.txt").write_text(content)
     with pytest.raises(Ws3Error, match=rf"classes\.txt: .*{words}"):
-        list_folder(folder(root, classes="classes.txt"))
+        listing_of(folder(root, classes="classes.txt"))
 
 
 @pytest.mark.parametrize(
@@ -195,12 +199,12 @@ def test_malformed_class_files(folder_tree: Tree, content: str, words: str) -> N
 )
 def test_missing_parts_are_named(folder_tree: Tree, keys: dict[str, str]) -> None:
     with pytest.raises(Ws3Error, match="gone: No such file or directory; expected here"):
-        list_folder(folder(folder_tree(LABELS), **keys))
+        listing_of(folder(folder_tree(LABELS), **keys))
 
 
 def test_missing_root(tmp_path: Path) -> None:
     with pytest.raises(Ws3Error, match="nowhere"):
-        list_folder(folder(tmp_path / "nowhere"))
+        listing_of(folder(tmp_path / "nowhere"))
 
 
 @pytest.mark.real_data
@@ -216,7 +220,7 @@ def test_photographs_in_voc_layout() -> None:
         train="ImageSets/Segmentation/train.txt",
         val="ImageSets/Segmentation/val.txt",
     )
-    listing = list_folder(config)
+    listing = listing_of(config)
     assert [sum(r.split == s for r in listing.rows) for s in ("train", "val")] == [560, 133]
     assert len(listing.classes) == 20
     index = check_files(listing)

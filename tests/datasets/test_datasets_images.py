@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from ws3.datasets import images
 from ws3.errors import Ws3Error
+from ws3.exports.item import Item, write_photograph
 from ws3.labels import voc_palette
 
 
@@ -79,7 +82,6 @@ def test_orientation_is_not_applied() -> None:
     exif[274] = 6
     data = encode(Image.fromarray(pixels(4, 6, 3)), "JPEG", exif=exif)
     assert images.decode_rgb(data, "a.jpg").shape == (4, 6, 3)
-    assert images.image_size(data) == (6, 4)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,36 @@ def test_every_truncation_is_refused(kind: str) -> None:
 def test_text_is_no_image() -> None:
     with pytest.raises(Ws3Error, match=r"bad\.jpg: truncated or not an image"):
         images.decode_rgb(b"<html>404</html>", "bad.jpg")
-    with pytest.raises(Ws3Error, match=r"bad\.jpg: truncated or not an image"):
-        images.image_size(b"<html>404</html>", "bad.jpg")
+
+
+def test_postscript_is_refused_and_starts_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"a program was started: {arguments}")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    monkeypatch.setattr(os, "posix_spawn", fail)
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", fail)
+    data = encode(Image.fromarray(pixels(8, 8, 3)), "EPS")
+    assert data.startswith(b"%!PS")
+    with pytest.raises(AssertionError, match="a program was started"):
+        Image.open(io.BytesIO(data)).load()
+    (tmp_path / "b.jpg").write_bytes(data)
+    with pytest.raises(Ws3Error, match=r"b\.jpg: truncated or not an image \(none of JPEG, PNG, "):
+        images.decode_rgb(data, tmp_path / "b.jpg")
+    with pytest.raises(Ws3Error, match=r"b\.jpg: truncated or not an image"):
+        images.read_label_mask(tmp_path / "b.jpg")
+    item = Item("b", "train", (), tmp_path / "b.jpg", np.zeros((8, 8), np.uint8))
+    with pytest.raises(Ws3Error, match=r"b\.jpg: truncated or not an image"):
+        write_photograph(item, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_every_format_is_read_by_its_content(kind: str) -> None:
+    found = images.decode_rgb(encode(Image.new("RGB", (6, 4), (255, 0, 0)), kind), "a.jpg")
+    assert found.shape == (4, 6, 3)
+    assert np.abs(found.astype(int) - [255, 0, 0]).max() <= 3
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

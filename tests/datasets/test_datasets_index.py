@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ws3.datasets.files import row_stat_key
 from ws3.datasets.index import (
     ImageRow,
     Index,
@@ -28,11 +27,12 @@ from ws3.datasets.index import (
     rows_fingerprint,
     write_index,
 )
+from ws3.datasets.listing_files import row_stat_key
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 
 CLASSES = ("cat", "dog", "tree frog")
-LISTED = ("image", "split", "labels", "path", "mask", "stamp")
+LISTED = ("image", "split", "labels", "path", "mask", "stat_key")
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 names = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=6)
@@ -43,12 +43,13 @@ rows = st.builds(
     labels=st.lists(names, max_size=3).map(tuple),
     path=text,
     mask=text,
-    stamp=text,
+    stat_key=text,
     width=st.integers(0, 10**6),
     height=st.integers(0, 10**6),
     sha256=text,
     mask_sha256=text,
     problem=text,
+    parts=text,
 )
 
 
@@ -68,11 +69,13 @@ def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
 
 
 def test_the_file_is_plain_csv(tmp_path: Path) -> None:
-    row = ImageRow("a", "val", ("cat", "dog"), "p/a.jpg", "", "3-4", 5, 6, "ab", "", "")
+    row = ImageRow(
+        "a", "val", ("cat", "dog"), "p/a.jpg", "", "3-4", 5, 6, "ab", "", "", "p/a_parts.png"
+    )
     write_index(tmp_path / "index.csv", Index(CLASSES, (row,)))
     assert (tmp_path / "index.csv").read_text() == (
-        "image,split,labels,path,mask,stamp,width,height,sha256,mask_sha256,problem\n"
-        "a,val,cat;dog,p/a.jpg,,3-4,5,6,ab,,\n"
+        "image,split,labels,path,mask,stat_key,width,height,sha256,mask_sha256,problem,parts\n"
+        "a,val,cat;dog,p/a.jpg,,3-4,5,6,ab,,,p/a_parts.png\n"
     )
     assert (tmp_path / "classes.txt").read_text() == "cat\ndog\ntree frog\n"
     assert {path.name for path in tmp_path.iterdir()} == {"index.csv", "classes.txt"}
@@ -84,9 +87,9 @@ def test_the_file_is_plain_csv(tmp_path: Path) -> None:
         (b"", "columns should be"),
         (b"image,labels\n", "columns should be"),
         (b"HEAD\na,train,cat,p\n", "malformed"),
-        (b"HEAD\na,train,cat,p,,s,1,2,h,,,more\n", "malformed"),
-        (b"HEAD\na,train,cat,p,,s,wide,2,h,,\n", "malformed"),
-        (b"HEAD\na,test,cat,p,,s,1,2,h,,\n", "'test' is neither train nor val"),
+        (b"HEAD\na,train,cat,p,,s,1,2,h,,,,more\n", "malformed"),
+        (b"HEAD\na,train,cat,p,,s,wide,2,h,,,\n", "malformed"),
+        (b"HEAD\na,test,cat,p,,s,1,2,h,,,\n", "'test' is neither train nor val"),
     ],
 )
 def test_malformed_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
@@ -305,7 +308,7 @@ def test_changed_rows_are_opened_again(
         "labels": ("dog",),
         "path": str(tmp_path / "other.png"),
         "mask": str(tmp_path / "other_mask.png"),
-        "stamp": "1-1",
+        "stat_key": "1-1",
     }
     new = dataclasses.replace(old, **{field: changes[field]})
     rows = (row("train"), new)

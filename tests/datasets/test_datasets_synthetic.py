@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_files import listing_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from ws3.config.dataset import Folder, Synthetic
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.folder import list_folder
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
 from ws3.datasets.synthetic.dataset import draw_synthetic
@@ -68,7 +68,7 @@ def test_an_image_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"seed": 7}, {"size": 72}, {"classes": 2}])
-def test_parameters_change_pictures_and_stamps(tmp_path: Path, change: dict[str, int]) -> None:
+def test_parameters_change_pictures_and_stat_keys(tmp_path: Path, change: dict[str, int]) -> None:
     draw_synthetic(synthetic(), tmp_path)
     before, listed = files(tmp_path), list_dataset(synthetic(), tmp_path).rows
     other = synthetic(**change)
@@ -79,10 +79,10 @@ def test_parameters_change_pictures_and_stamps(tmp_path: Path, change: dict[str,
         assert before[name] != after[name]
     draw_synthetic(other, tmp_path / "fresh")
     assert files(tmp_path / "fresh") == {k: v for k, v in after.items() if "fresh" not in k}
-    stamps = {row.stamp for row in listed} | {
-        row.stamp for row in list_dataset(other, tmp_path).rows
+    keys = {row.stat_key for row in listed} | {
+        row.stat_key for row in list_dataset(other, tmp_path).rows
     }
-    assert len(stamps) == 2
+    assert len(keys) == 2
 
 
 def test_splits_and_images_differ() -> None:
@@ -128,7 +128,7 @@ def test_it_is_a_folder_dataset_too(drawn: Path) -> None:
         synthetic(train_images=16, val_images=3, classes=8).model_copy(update={"root": str(drawn)}),
         "unused",
     )
-    folder = list_folder(
+    folder = listing_of(
         Folder(
             kind="folder",
             root=str(drawn),
@@ -145,7 +145,7 @@ def test_it_is_a_folder_dataset_too(drawn: Path) -> None:
 
 
 def test_masks_hold_the_labels_and_parts_cover_the_objects(drawn: Path) -> None:
-    listing = list_folder(
+    listing = listing_of(
         Folder(kind="folder", root=str(drawn), masks="masks", classes="classes.txt")
     )
     for row in listing.rows:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dataset_files import listing_of
 
 from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
 from ws3.datasets.index import check_files
-from ws3.datasets.voc import CLASSES, list_voc
+from ws3.datasets.voc import CLASSES
 from ws3.errors import Ws3Error
 
 Tree = Callable[..., Path]
@@ -41,7 +42,7 @@ def test_listing_and_index(voc_tree: Tree, tmp_path: Path) -> None:
 
 
 def test_without_validation(voc_tree: Tree) -> None:
-    assert {r.split for r in list_voc(voc(voc_tree(SPLITS), val=None)).rows} == {"train"}
+    assert {r.split for r in listing_of(voc(voc_tree(SPLITS), val=None)).rows} == {"train"}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_augmented_list(voc_tree: Tree, place: str) -> None:
     sets = root / "ImageSets"
     (sets / "SegmentationAug").mkdir()
     (sets / "Segmentation" / "trainaug.txt").rename(sets / f"{place}.txt")
-    rows = list_voc(voc(root, "trainaug")).rows
+    rows = listing_of(voc(root, "trainaug")).rows
     assert [r.image for r in rows] == ["2008_000002", "2007_000032", "2007_000033"]
     assert [Path(r.mask).parent.name for r in rows] == [
         "SegmentationClassAug",
@@ -66,20 +67,20 @@ def test_augmented_list_of_paths(voc_tree: Tree) -> None:
     (root / "ImageSets" / "Segmentation" / "trainaug.txt").write_text(
         "/JPEGImages/2008_000002.jpg /SegmentationClassAug/2008_000002.png\n"
     )
-    assert [r.image for r in list_voc(voc(root, "trainaug", None)).rows] == ["2008_000002"]
+    assert [r.image for r in listing_of(voc(root, "trainaug", None)).rows] == ["2008_000002"]
 
 
 def test_absent_lists_and_folders_are_named(voc_tree: Tree) -> None:
     root = voc_tree({"train": SPLITS["train"]})
     with pytest.raises(Ws3Error, match=r"augmented training list is in none of .*trainaug\.txt"):
-        list_voc(voc(root, "trainaug", None))
+        listing_of(voc(root, "trainaug", None))
     with pytest.raises(Ws3Error, match=r"val\.txt: No such file"):
-        list_voc(voc(root))
+        listing_of(voc(root))
     (root / "ImageSets" / "Segmentation" / "trainaug.txt").write_text("2007_000032\n")
     with pytest.raises(Ws3Error, match="SegmentationClassAug: no such folder"):
-        list_voc(voc(root, "trainaug", None))
+        listing_of(voc(root, "trainaug", None))
     with pytest.raises(Ws3Error, match=r"no folder JPEGImages.*VOCdevkit/VOC2012"):
-        list_voc(voc(root.parent))
+        listing_of(voc(root.parent))
 
 
 def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
@@ -87,9 +88,9 @@ def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
     (root / "Annotations" / "2007_000032.xml").unlink()
     (root / "SegmentationClass" / "2007_000039.png").unlink()
     (root / "JPEGImages" / "2007_000033.jpg").unlink()
-    listing = list_voc(voc(root))
-    assert listing.rows[1].stamp.endswith(";missing")
-    assert listing.rows[2].stamp.startswith("missing;")
+    listing = listing_of(voc(root))
+    assert listing.rows[1].stat_key.endswith(";missing")
+    assert listing.rows[2].stat_key.startswith("missing;")
     with pytest.raises(Ws3Error) as error:
         check_files(listing)
     lines = str(error.value).splitlines()
@@ -116,10 +117,30 @@ def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> N
     root = voc_tree(SPLITS)
     (root / "Annotations" / "2007_000032.xml").write_text(xml)
     with pytest.raises(Ws3Error, match=rf"1 problem in(.|\n)*2007_000032: .*{words}"):
-        check_files(list_voc(voc(root)))
+        check_files(listing_of(voc(root)))
+
+
+@pytest.mark.parametrize("encoding", ["x-made-up", "shift_jis", "utf-16", "rot13", "idna"])
+def test_an_annotation_in_an_unusable_encoding_is_one_line(voc_tree: Tree, encoding: str) -> None:
+    root = voc_tree(SPLITS)
+    text = f'<?xml version="1.0" encoding="{encoding}"?><annotation></annotation>'
+    (root / "Annotations" / "2007_000032.xml").write_text(text)
+    with pytest.raises(Ws3Error) as error:
+        check_files(listing_of(voc(root)))
+    head, line = str(error.value).splitlines()
+    assert head.startswith("1 problem in the dataset")
+    assert "2007_000032.xml: no valid XML (" in line
+
+
+def test_a_name_is_read_whole_past_a_comment(voc_tree: Tree) -> None:
+    root = voc_tree(SPLITS)
+    (root / "Annotations" / "2007_000032.xml").write_text(
+        "<annotation><object><name> do<!-- a comment -->g\n</name></object></annotation>"
+    )
+    assert listing_of(voc(root)).rows[0].labels == ("dog",)
 
 
 def test_overlapping_splits_are_refused(voc_tree: Tree) -> None:
     root = voc_tree({"trainval": SPLITS["train"], "val": {"2007_000032": ["person"]}})
     with pytest.raises(Ws3Error, match="2007_000032: in both train and val"):
-        check_files(list_voc(voc(root, "trainval")))
+        check_files(listing_of(voc(root, "trainval")))

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from dataset_files import listing_of
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from ws3.cli.app import app
 from ws3.config.dataset import Coco
 from ws3.config.load import resolve
-from ws3.datasets.coco import draw_coco_masks, list_coco
+from ws3.datasets.coco import draw_coco_masks
 from ws3.datasets.images import read_label_mask
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.exports import mmseg
@@ -23,7 +24,7 @@ from ws3.exports.item import Item, write_photograph
 from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
-from ws3.run.results import read_pseudo_mask
+from ws3.run.results import RecipeResults
 from ws3.stages.threshold import threshold
 from ws3.tools.export import export
 
@@ -49,7 +50,7 @@ def run(small_run):
 def expected(run):
     """The mask that an export has to hold, of each image."""
     return {
-        row.image: read_pseudo_mask(run, "cam", row)
+        row.image: RecipeResults(run, "cam").mask(row)
         if row.split == "train"
         else read_label_mask(row.mask)
         for row in run.index.rows
@@ -120,14 +121,16 @@ def test_ignored_pixels_come_back_from_coco(tmp_path):
     mask = np.zeros((6, 8), np.uint8)
     mask[1:3, 1:4], mask[3:5, 2:7], mask[0] = 1, 2, 255
     items = [item(tmp_path, mask), item(tmp_path, mask, "val")]
-    assert write_coco(tmp_path / "out", items, ["cat", "dog"]) == ["train", "val"]
+    write_coco(tmp_path / "out", items, ["cat", "dog"])
+    found = sorted(path.name for path in (tmp_path / "out" / "annotations").iterdir())
+    assert found == ["instances_train.json", "instances_val.json"]
     path = tmp_path / "out" / "annotations" / "instances_train.json"
     crowds = [entry for entry in json.loads(path.read_text())["annotations"] if entry["iscrowd"]]
     assert [(entry["category_id"], entry["area"]) for entry in crowds] == [(2, 8)]
     draw_coco_masks(path, tmp_path / "out" / "masks" / "train")
     assert np.array_equal(read_label_mask(tmp_path / "out/masks/train/photo.png"), mask)
     config = Coco(kind="coco", root=str(tmp_path / "out"), train="train", val="val")
-    listing = list_coco(config)
+    listing = listing_of(config)
     assert listing.classes == ("cat", "dog")
     assert [(row.image, row.split, row.labels) for row in listing.rows] == [
         ("photo", "train", ("cat", "dog")),

@@ -16,7 +16,6 @@ from fake_stage import FakeStage, all_batches
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError, temporary_beside
 from ws3.jobs.runner import run_batches, run_images
-from ws3.run.folder import read_json
 from ws3.run.journal import entries
 
 IMAGES = ["t0", "t1", "t2", "t3", "t4", "v0", "v1", "v2"]
@@ -33,7 +32,7 @@ def journal(run, stage="saliency"):
 
 def receipts(run, stage="saliency"):
     folder = run.receipt(stage, "crops", "any").parent
-    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
 def test_a_receipt_says_what_was_made_from_what(bare_run):
@@ -90,7 +89,7 @@ def test_a_failing_image_fails_alone_and_only_it_is_retried(bare_run):
     assert work.tried == IMAGES
     assert list(receipts(run)) == ["train-00001", "train-00002", "val-00001"]
     failure = run.failure_file("saliency", "crops", "t1")
-    assert read_json(failure) == {"reason": f"{paths['t1']} is bad"}
+    assert json.loads(failure.read_text()) == {"reason": f"{paths['t1']} is bad"}
     assert ("t1", "failed") in journal(run)
 
     mended = FakeStage(run)

@@ -57,15 +57,6 @@ def test_every_threshold_equals_direct_thresholding(images):
         assert miou == pytest.approx(direct.miou(), nan_ok=True)
 
 
-@given(st.lists(images(), max_size=3), st.integers(0, 3))
-def test_merging_equals_one_pass(images, cut):
-    one, parts = sweep_of(*images), sweep_of(*images[:cut])
-    parts.merge(sweep_of(*images[cut:]))
-    for threshold in (0, 0.25, 1):
-        assert np.array_equal(parts.confusion(threshold).matrix, one.confusion(threshold).matrix)
-    assert parts.confusion(0).ignored == one.confusion(0).ignored
-
-
 def test_the_best_threshold_is_the_lowest_of_equals():
     truth = np.array([[0, 0, 1, 1]], np.uint8)
     maps = np.array([[[0.1, 0.24, 0.51, 1.0]]], np.float32)
@@ -123,9 +114,7 @@ def test_bad_images_are_refused(truth, maps, values, words):
         ThresholdSweep(3).update(truth, maps, values)
 
 
-def test_bad_bins_and_merges_are_refused():
+def test_bad_bins_are_refused():
     for bins in (0, 100, 65536):
         with pytest.raises(ValueError, match="power of two"):
             ThresholdSweep(3, bins)
-    with pytest.raises(ValueError, match="merge"):
-        ThresholdSweep(3).merge(ThresholdSweep(3, 128))

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import numpy as np
 import pytest
+from made_records import evaluation_of
 from matplotlib.patches import Rectangle
 
 from ws3.errors import Ws3Error
@@ -32,9 +33,7 @@ def scores(*levels, **changes):
             "sweep": [[0.0, 0.1], [0.3, level], [1.0, 0.0]],
             **changes,
         }
-        found.append(
-            {"recipe": f"r{number}", "splits": {"val": {"maps": metrics, "masks": metrics}}}
-        )
+        found.append(evaluation_of(f"r{number}", {"val": {"maps": metrics, "masks": metrics}}))
     return scores_of(found)
 
 
@@ -82,10 +81,7 @@ def test_region_drawing_names_the_four_regions(tmp_path):
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "$\\frac{$", "x" * 100, "a & b"])
 def test_names_are_words_and_never_markup_or_formulas(tmp_path, name):
     renamed = [
-        {
-            "recipe": name,
-            "splits": {"val": {"maps": {"miou": 0.4, "sweep": [[0.0, 0.1], [1.0, 0.2]]}}},
-        }
+        evaluation_of(name, {"val": {"maps": {"miou": 0.4, "sweep": [[0.0, 0.1], [1.0, 0.2]]}}})
     ]
     for number, figure in enumerate(
         (miou_chart(scores_of(renamed), name), sweep_chart(scores_of(renamed)))

@@ -76,7 +76,7 @@ def test_larger_batches_are_numbered_within_their_split():
     "change",
     [
         {"labels": ("dog",)},
-        {"stamp": "1-3"},
+        {"stat_key": "1-3"},
         {"path": "/x/other.jpg"},
         {"mask": "/x/mask.png"},
         {"image": "renamed"},

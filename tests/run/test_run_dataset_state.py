@@ -62,7 +62,7 @@ def test_a_touched_file_is_noticed_in_its_own_row(bare_run, dataset, listed, fil
     listing = known_listing(run, look=True)
     assert listed == []
     pairs = zip(listing.rows, run.index.rows, strict=True)
-    assert [new.image for new, old in pairs if new.stamp != old.stamp] == ["t2"]
+    assert [new.image for new, old in pairs if new.stat_key != old.stat_key] == ["t2"]
 
 
 def test_an_added_image_is_noticed(bare_run, dataset, listed):

@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_records import classifier_facts
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
-from ws3.files import file_sha256, write_json
+from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
+from ws3.run.records import write_record
 from ws3.run.verify import check_run, check_store
 from ws3.stages.index import index, write_config
 from ws3.stages.threshold import threshold
@@ -53,8 +55,8 @@ def original(tmp_path_factory, untrained_classifier):
     write_config(run)
     index(run)
     shutil.copy(untrained_classifier, run.classifier_file)
-    digest = file_sha256(run.classifier_file)
-    write_json(run.receipt("train_classifier"), {"digest": digest, "input_size": 64})
+    facts = classifier_facts(file_sha256(run.classifier_file))
+    write_record(run.receipt("train_classifier"), facts)
     for stage in ("saliency", "maps"):
         run_stage(run, stage)
     threshold(run, CROPS)

@@ -9,15 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from ws3.classifier.networks import IMAGENET_MEAN, IMAGENET_STD
 from ws3.errors import Ws3Error
 from ws3.masks.png import write_mask
 from ws3.segmentation import data
-from ws3.segmentation.data import MEAN, STD, EpochSampler, PseudoMaskDataset, augment, normalise
+from ws3.segmentation.data import EpochSampler, PseudoMaskDataset, augment, normalise
 
 
 def _colours(crop: np.ndarray) -> np.ndarray:
     """Undo the normalisation: (3, H, W) to RGB in [0, 1], (H, W, 3)."""
-    return crop.transpose(1, 2, 0) * np.array(STD) + np.array(MEAN)
+    return crop.transpose(1, 2, 0) * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
 
 
 def _blob(height: int, width: int) -> np.ndarray:

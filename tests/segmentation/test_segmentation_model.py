@@ -66,7 +66,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
 def test_foreign_file(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(content)
-    with pytest.raises(Ws3Error, match=r"model.pt is damaged .* train the network anew"):
+    with pytest.raises(Ws3Error, match=r"model.pt is damaged .* train the network again"):
         load_model(path)
 
 

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torchvision.models import get_model, mobilenet_v2
 
-from ws3.classifier.checkpoints import save, start
+from ws3.classifier.checkpoints import new_classifier, save_classifier
+from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 from ws3.segmentation import networks
-from ws3.segmentation.networks import ARCHITECTURES, MobileNetV2Stages, backbone_name, build
+from ws3.segmentation.networks import MobileNetV2Stages, build
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS.own)
 def test_logits_have_the_images_size(architecture: str) -> None:
     network = build(architecture, 4, None).eval()
     with torch.inference_mode():
@@ -70,7 +71,7 @@ def test_dilated_mobilenet_v2_agrees_with_the_strided_one_on_every_second_pixel(
 def test_backbone_takes_a_classifiers_weights(
     architecture: str, prefix: str, tmp_path: Path
 ) -> None:
-    classifier = get_model(backbone_name(architecture), weights=None, num_classes=7)
+    classifier = get_model(NETWORKS[architecture].backbone, weights=None, num_classes=7)
     _randomise_statistics(classifier)
     torch.save(classifier.state_dict(), tmp_path / "weights.pth")
     network = build(architecture, 3, str(tmp_path / "weights.pth"))
@@ -80,8 +81,8 @@ def test_backbone_takes_a_classifiers_weights(
 
 
 def test_backbone_takes_the_weights_of_ws3s_classifier(tmp_path: Path) -> None:
-    classifier = start("mobilenet_v2", ("cat", "dog"), 64, None)
-    save(tmp_path / "classifier.pt", classifier)
+    classifier = new_classifier("mobilenet_v2", ("cat", "dog"), 64, None)
+    save_classifier(tmp_path / "classifier.pt", classifier)
     network = build("lraspp_mobilenet_v2", 3, str(tmp_path / "classifier.pt"))
     given = classifier.network.state_dict()
     for key, value in network.get_submodule("backbone").state_dict().items():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ws3.config.segmentation import Segmentation
 from ws3.segmentation import training
 from ws3.segmentation.data import EpochSampler
-from ws3.segmentation.training import HISTORY, train
+from ws3.segmentation.training import HISTORY, train_network
 
 
 class Plain(nn.Module):
@@ -51,7 +51,9 @@ def test_two_processes_train_as_one_does(
 
     def trained(processes: int):
         folder = tmp_path / str(processes)
-        return train(pairs, 2, config, 0, folder, "cpu", progress=False, processes=processes)
+        return train_network(
+            pairs, 2, config, 0, folder, "cpu", progress=False, processes=processes
+        )
 
     one, two = trained(1), trained(2)
     assert len(two.epochs) == 3

@@ -19,8 +19,13 @@ from torchvision.models import mobilenet_v2
 from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
 from ws3.segmentation.networks import build
-from ws3.segmentation.training import HISTORY, SegmentationTask, pixel_loss, train
-from ws3.training.checkpoint import CHECKPOINT
+from ws3.segmentation.training import (
+    CHECKPOINT,
+    HISTORY,
+    SegmentationTask,
+    pixel_loss,
+    train_network,
+)
 
 Pairs = list[tuple[Path, Path]]
 DrawDiscs = Callable[..., Pairs]
@@ -46,7 +51,7 @@ def _config(**changes: Any) -> Segmentation:
 
 
 def _train(pairs: Pairs, config: Segmentation, folder: Path, seed: int = 0, **more: Any) -> Any:
-    return train(pairs, 2, config, seed, folder, "cpu", progress=False, **more)
+    return train_network(pairs, 2, config, seed, folder, "cpu", progress=False, **more)
 
 
 def _assert_same_weights(first: nn.Module, second: nn.Module) -> None:
@@ -141,11 +146,11 @@ import json, sys
 from pathlib import Path
 import torch
 from ws3.config.segmentation import Segmentation
-from ws3.segmentation.training import train
+from ws3.segmentation.training import train_network
 
 pairs, config, folder = json.loads(sys.argv[1])
 torch.set_num_threads(1)
-trained = train(pairs, 2, Segmentation(**config), 0, Path(folder), "cpu", progress=False)
+trained = train_network(pairs, 2, Segmentation(**config), 0, Path(folder), "cpu", progress=False)
 torch.save(trained.network.state_dict(), Path(folder) / "trained.pt")
 """
 
@@ -429,9 +434,9 @@ def test_bad_mask_reaches_the_user_as_one_sentence(
 ) -> None:
     pairs = draw_discs(2)
     with pytest.raises(Ws3Error) as raised:
-        train(pairs, 1, _config(), 0, tmp_path, "cpu", progress=False, workers=workers)
+        train_network(pairs, 1, _config(), 0, tmp_path, "cpu", progress=False, workers=workers)
     assert str(raised.value) == (
-        f"{pairs[1][1]} holds the value 2, but there are 1 classes; make the masks anew"
+        f"{pairs[1][1]} holds the value 2, but there are 1 classes; make the masks again"
     )
 
 
@@ -459,7 +464,7 @@ def test_each_epoch_logs_a_line(
 def test_progress_bar_is_shown_when_asked_for(
     draw_discs: DrawDiscs, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    train(draw_discs(2), 2, _config(), 0, tmp_path / "bar", "cpu", progress=True)
+    train_network(draw_discs(2), 2, _config(), 0, tmp_path / "bar", "cpu", progress=True)
     shown = capfd.readouterr()
     assert "Epoch 0" in shown.out + shown.err
     _train(draw_discs(2), _config(), tmp_path / "plain")

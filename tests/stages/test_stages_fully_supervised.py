@@ -6,7 +6,6 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +21,15 @@ from ws3.masks.png import read_mask
 from ws3.metrics.confusion import Confusion
 from ws3.report.model import best, scores_of
 from ws3.run.batches import stage_batches, stage_splits
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record
 from ws3.run.status import run_status
 from ws3.stages.evaluate import evaluate, summarise_run
 from ws3.stages.report import report
 from ws3.stages.threshold import threshold
 from ws3.stages.train_segmentation import train_segmentation
 
-CEILING = "ground_truth"
+FULLY_SUPERVISED = "ground_truth"
 
 
 @pytest.fixture
@@ -43,17 +43,11 @@ def run(small_run):
         masks__background={"kind": "tuned", "split": "val"},
         masks__crf="none",
     )
-    described = read_json(run.receipt("train_classifier"))
-    facts = {"architecture": "resnet18", "epochs": 0, "metrics": METRICS}
-    run.receipt("train_classifier").write_text(json.dumps({**described, **facts}))
     for stage in ("saliency", "maps"):
         work(run, stage, "cam")
     threshold(run, "cam")
     work(run, "masks", "cam")
     return run
-
-
-METRICS: dict[str, Any] = {"split": "val", "mean_ap": None, "per_class_ap": {}}
 
 
 def work(run, stage, recipe):
@@ -68,7 +62,7 @@ def train_and_predict(run, name):
 
 
 def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
-    for name in ("cam", CEILING):
+    for name in ("cam", FULLY_SUPERVISED):
         train_and_predict(run, name)
         evaluate(run, name)
     summarise_run(run)
@@ -76,19 +70,21 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
         rows = [(row["recipe"], row["stage"], row["miou"]) for row in csv.DictReader(file)]
     assert [row[:2] for row in rows] == [
         *(("cam", stage) for stage in ("maps", "masks", "segmentation")),
-        (CEILING, "segmentation"),
+        (FULLY_SUPERVISED, "segmentation"),
     ]
     by_hand = Confusion(3)
     for row in run.rows(["val"]):
-        predicted = read_mask(run.result("predictions", CEILING, row.image))
+        predicted = read_mask(run.result("predictions", FULLY_SUPERVISED, row.image))
         by_hand.update(read_label_mask(row.mask), predicted)
     assert float(rows[-1][2]) == by_hand.miou()
     assert {(entry.stage, entry.recipe) for entry in run_status(run) if entry.missing == 0} == {
         *((stage, "cam") for stage in ("saliency", "maps", "masks", "predictions")),
-        ("predictions", CEILING),
+        ("predictions", FULLY_SUPERVISED),
     }
 
-    scores = scores_of([read_json(run.evaluation_file(name)) for name in run.config.evaluated])
+    scores = scores_of(
+        [read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated]
+    )
     assert scores[-1].provenance == "none: trained on ground truth of train"
     assert not scores[-1].chosen_on_reported_split
     winner = best(scores, "val", "segmentation")
@@ -101,10 +97,13 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
 
 
 def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run):
-    train_segmentation(run, CEILING)
+    train_segmentation(run, FULLY_SUPERVISED)
     train_segmentation(run, "cam")
-    first = {name: run.receipt("train_segmentation", name).read_text() for name in ("cam", CEILING)}
-    assert json.loads(first[CEILING])["digest"] != json.loads(first["cam"])["digest"]
+    first = {
+        name: run.receipt("train_segmentation", name).read_text()
+        for name in ("cam", FULLY_SUPERVISED)
+    }
+    assert json.loads(first[FULLY_SUPERVISED])["sha256"] != json.loads(first["cam"])["sha256"]
 
     row, *others = run.index.rows
     mask = read_label_mask(row.mask)
@@ -115,8 +114,8 @@ def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run
     for name in first:
         train_segmentation(again, name)
     assert again.receipt("train_segmentation", "cam").read_text() == first["cam"]
-    changed = json.loads(again.receipt("train_segmentation", CEILING).read_text())
-    assert changed["digest"] != json.loads(first[CEILING])["digest"]
+    changed = json.loads(again.receipt("train_segmentation", FULLY_SUPERVISED).read_text())
+    assert changed["sha256"] != json.loads(first[FULLY_SUPERVISED])["sha256"]
 
 
 def test_without_ground_truth_it_says_so(small_run, tmp_path):
@@ -131,13 +130,15 @@ def test_without_ground_truth_it_says_so(small_run, tmp_path):
         segmentation__fully_supervised=True,
     )
     with pytest.raises(Ws3Error, match="ground_truth has no mask of the train split"):
-        train_segmentation(run, CEILING)
+        train_segmentation(run, FULLY_SUPERVISED)
 
 
 def test_no_recipe_may_take_its_name(small_run):
     data = small_run().config.model_dump(mode="json")
-    data["recipes"][CEILING] = {"preset": "cam"}
-    with pytest.raises(Ws3Error, match=r"recipes: ground_truth is what the network of segm"):
+    data["recipes"][FULLY_SUPERVISED] = {"preset": "cam"}
+    with pytest.raises(
+        Ws3Error, match=r"recipes: ground_truth is the name of the fully supervised network"
+    ):
         resolve(data)
 
 

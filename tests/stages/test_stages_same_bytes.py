@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+from ws3.aggregation.accumulate import AttributedSample
 from ws3.aggregation.combine import scale, smooth
 from ws3.aggregation.random_walk import random_walk
-from ws3.classifier import checkpoints, networks
+from ws3.attribution.engine import Attributor, network_batches
+from ws3.classifier import checkpoints
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.runner import open_stage, run_batches, run_images
 from ws3.run.batches import Batch, stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
-from ws3.run.results import read_maps
+from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 from ws3.stages.index import write_config
-from ws3.stages.saliency import SaliencyStage, network_batches
 from ws3.store.saliency import SaliencyStore
 
 CROPS = "saliency_crops"
@@ -100,14 +101,14 @@ def test_samples_added_later_give_the_bytes_of_all_at_once(small_run, samples, w
 
 def features_of(run, image):
     """The last spatial features, by the network itself, unfolded."""
-    classifier = checkpoints.load(run.classifier_file)
+    classifier = checkpoints.load_classifier(run.classifier_file)
     factor = classifier.input_size / min(image.shape[:2])
     size = round(image.shape[0] * factor), round(image.shape[1] * factor)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     inputs = torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (classifier.mean, classifier.std))
     with torch.no_grad():
-        return networks.trunk(classifier.network.eval())((inputs - mean) / std)[0].numpy()
+        return classifier.backbone.eval()((inputs - mean) / std)[0].numpy()
 
 
 @pytest.mark.parametrize("walk", [{"steps": 9}, {"steps": 9, "features": 0.2}])
@@ -119,7 +120,7 @@ def test_a_random_walk_changes_the_maps_and_no_sample(small_run, walk):
     walking = reconfigured(run, **{f"recipes__{CROPS}__aggregation__random_walk": walk})
     row = run.index.rows[0]
     with pytest.raises(StaleResultError, match="made from other inputs"):
-        read_maps(walking, CROPS, row)
+        RecipeResults(walking, CROPS).maps(row)
     run_stage(walking, "maps")
     assert contents(walking.results("saliency", CROPS)) == samples
     assert journal(walking, "saliency") == 8
@@ -137,20 +138,20 @@ def test_a_random_walk_changes_the_maps_and_no_sample(small_run, walk):
     image = load_image(row)
     features = features_of(run, image) if "features" in walk else None
     expected = scale(random_walk(image, smoothed, settings, features), 99.0)
-    np.testing.assert_allclose(read_maps(walking, CROPS, row), expected, atol=2e-3)
+    np.testing.assert_allclose(RecipeResults(walking, CROPS).maps(row), expected, atol=2e-3)
 
 
 def test_only_the_missing_samples_are_drawn(small_run, monkeypatch):
     run = small_run()
     run_stage(run, "saliency")
     drawn = []
-    original = SaliencyStage._attribute
+    original = Attributor.attribute
 
-    def note(self, image, row, numbers, attributor):
+    def note(self, image, plan, classes, numbers):
         drawn.extend(numbers)
-        return original(self, image, row, numbers, attributor)
+        return original(self, image, plan, classes, numbers)
 
-    monkeypatch.setattr(SaliencyStage, "_attribute", note)
+    monkeypatch.setattr(Attributor, "attribute", note)
     more = reconfigured(run, **{f"recipes__{CROPS}__samples__count": 14})
     batch = Batch("one", 0, (run.index.rows[0],))
     run_batches(more, open_stage(more, "saliency", CROPS), [batch])
@@ -217,10 +218,8 @@ def test_missing_samples_are_named_with_the_command_that_makes_them(small_run):
 
 
 def test_a_samples_value_does_not_depend_on_its_neighbours(small_run):
-    from ws3.stages.attributor import Attributor
-
     run = small_run()
-    attributor = Attributor(run, run.recipe(CROPS))
+    attributor = open_stage(run, "saliency", CROPS)._attributor
     rng = np.random.default_rng(0)
     batch = rng.standard_normal((16, 3, 64, 64), np.float32)
     scores, probabilities = attributor(batch, [0, 2])
@@ -252,13 +251,14 @@ def test_a_score_that_is_not_a_number_fails_its_image_alone(small_run, monkeypat
     run = small_run()
     work = open_stage(run, "saliency", CROPS)
     bad = run.index.rows[2].image
-    original = SaliencyStage._attribute
+    original = Attributor.attribute
 
-    def poison(self, image, row, numbers, attributor):
-        for sample, scores, weights in original(self, image, row, numbers, attributor):
-            yield sample, scores * np.float32(np.nan if row.image == bad else 1), weights
+    def poison(self, image, plan, classes, numbers):
+        for sample, scores, weights in original(self, image, plan, classes, numbers):
+            factor = np.float32(np.nan if plan.image == bad else 1)
+            yield AttributedSample(sample, scores * factor, weights)
 
-    monkeypatch.setattr(SaliencyStage, "_attribute", poison)
+    monkeypatch.setattr(Attributor, "attribute", poison)
     rows = run.rows(["train", "val"])
     with pytest.raises(Ws3Error, match=rf"(?s)1 image failed.*{bad}: the attribution is not a"):
         run_images(run, work, rows)

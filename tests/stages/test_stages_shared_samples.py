@@ -11,7 +11,7 @@ from ws3.config.load import resolve
 from ws3.errors import Ws3Error
 from ws3.jobs.runner import open_stage, run_batches, run_images
 from ws3.run.batches import stage_batches, stage_splits
-from ws3.run.results import read_maps
+from ws3.run.results import RecipeResults
 from ws3.stage_table import STAGES
 from ws3.store.saliency import SaliencyStore
 from ws3.workflow.plan import Plan
@@ -53,8 +53,10 @@ def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
     weights: Any = sum(chunk.weights.astype(np.float32) for chunk in chunks)
     expected = sums / weights
     expected /= expected.max(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(read_maps(run, "first", row), expected, atol=1e-3)
-    assert not np.array_equal(read_maps(run, "first", row), read_maps(run, CROPS, row))
+    np.testing.assert_allclose(RecipeResults(run, "first").maps(row), expected, atol=1e-3)
+    assert not np.array_equal(
+        RecipeResults(run, "first").maps(row), RecipeResults(run, CROPS).maps(row)
+    )
 
 
 def test_kept_samples_may_be_weighted_anew(small_run):
@@ -64,7 +66,9 @@ def test_kept_samples_may_be_weighted_anew(small_run):
     run_images(run, open_stage(run, "saliency", CROPS), [row])
     for recipe in (CROPS, "weighted"):
         run_images(run, open_stage(run, "maps", recipe), [row])
-    assert not np.array_equal(read_maps(run, "weighted", row), read_maps(run, CROPS, row))
+    assert not np.array_equal(
+        RecipeResults(run, "weighted").maps(row), RecipeResults(run, CROPS).maps(row)
+    )
 
 
 def test_shared_samples_are_made_once_and_by_their_owner(small_run):

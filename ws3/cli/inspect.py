@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from ws3.cli.stages import RecipeName, RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
+    from ws3.config.methods import MethodEntry
+    from ws3.config.presets import Preset
     from ws3.run.folder import Run
 
 _PANEL = "Looking at things, handing them on"
@@ -31,7 +34,22 @@ def register(app: typer.Typer) -> None:
         ("demo-data", demo_data),
         ("coco-masks", coco_masks),
     ):
-        app.command(name, rich_help_panel=_PANEL)(command)
+        kind = _ExportCommand if command is export else None
+        app.command(name, cls=kind, rich_help_panel=_PANEL)(command)
+
+
+class _ExportCommand(TyperCommand):
+    """Describes the formats, also those of installed packages, where help is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from ws3.exports.formats import FORMATS
+
+        formats = [f"{name}: {FORMATS[name].summary}" for name in FORMATS]
+        for parameter in self.params:
+            if isinstance(parameter, TyperOption) and parameter.name == "format_name":
+                parameter.help = f"{'; '.join(formats)}."
+        super().format_help(ctx, formatter)
 
 
 def status(
@@ -172,15 +190,13 @@ def export(
     run: RunFolder,
     recipe: RecipeName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that isn't there.")],
-    layout: Annotated[
-        str, typer.Option("--format", "-f", help="voc, coco, or mmseg: VOC with a configuration.")
-    ] = "voc",
+    format_name: Annotated[str, typer.Option("--format", "-f", metavar="NAME")] = "voc",
 ) -> None:
     """Write a recipe's pseudo-masks, and the val split's ground truth, for other programs."""
     from ws3.run.folder import Run
     from ws3.tools.export import export
 
-    counts = export(Run.open(run), recipe, layout, out)
+    counts = export(Run.open(run), recipe, format_name, out)
     images = ", ".join(f"{count} {split} images" for split, count in counts.items())
     typer.echo(f"{out}: {images or 'no images'}")
 
@@ -194,14 +210,14 @@ def recipes(
     from rich.console import Console
     from rich.table import Table
 
-    from ws3.attribution.catalogue import METHODS, plugins
+    from ws3.config.methods import METHODS, OWN_METHODS
     from ws3.config.presets import PRESETS
 
     table = Table("name", "what it is", "source")
-    entries = METHODS if methods else PRESETS
+    entries: Mapping[str, MethodEntry | Preset] = OWN_METHODS if methods else PRESETS
     for name, entry in entries.items():
         table.add_row(name, entry.summary, entry.source)
-    for name, point in plugins().items() if methods else ():
+    for name, point in METHODS.plugins().items() if methods else ():
         package = point.dist.name if point.dist else "an installed package"
         table.add_row(name, f"added by {package}", point.value)
     Console().print(table)
@@ -221,6 +237,7 @@ def demo_data(
     from ws3.config.dataset import Synthetic
     from ws3.datasets.synthetic.dataset import draw_synthetic
     from ws3.errors import Ws3Error
+    from ws3.jobs.progress import progress_callback
 
     try:
         dataset = Synthetic(
@@ -236,7 +253,8 @@ def demo_data(
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise Ws3Error(f"--{option}: {first['msg']}, not {first['input']}") from None
-    draw_synthetic(dataset, folder)
+    with progress_callback("draw") as progress:
+        draw_synthetic(dataset, folder, progress)
     typer.echo(folder)
 
 
@@ -246,7 +264,10 @@ def coco_masks(
 ) -> None:
     """Draw the masks of a COCO split from its annotations, for evaluation."""
     from ws3.datasets.coco import draw_coco_masks
+    from ws3.jobs.progress import progress_callback
 
     target = folder / "masks" / split
-    count = draw_coco_masks(folder / "annotations" / f"instances_{split}.json", target)
+    annotations = folder / "annotations" / f"instances_{split}.json"
+    with progress_callback(f"masks of {split}") as progress:
+        count = draw_coco_masks(annotations, target, progress)
     typer.echo(f"{count} masks: {target}")

@@ -91,14 +91,15 @@ def train_classifier(run: RunFolder) -> None:
 
 def threshold(run: RunFolder, recipe: RecipeName) -> None:
     """Choose the background threshold of a recipe."""
-    from ws3.run.folder import Run, read_json
+    from ws3.run.folder import Run
+    from ws3.run.records import Threshold, read_record
     from ws3.stages.threshold import threshold
 
     opened = Run.open(run)
     threshold(opened, recipe)
-    chosen = read_json(opened.threshold_file(recipe))
-    where = f" on {chosen['images']} images of {chosen['split']}" if chosen["split"] else ""
-    typer.echo(f"{recipe}: {chosen['background']}, {chosen['kind']}{where}")
+    chosen = read_record(opened.threshold_file(recipe), Threshold)
+    where = f" on {chosen.images} images of {chosen.split}" if chosen.split else ""
+    typer.echo(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.kind}{where}")
 
 
 def train_segmentation(run: RunFolder, recipe: RecipeName) -> None:

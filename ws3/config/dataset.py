@@ -1,15 +1,41 @@
-"""The `dataset` section: what images there are."""
+"""The `dataset` section: what images there are, and the kinds of datasets that ws3 can list.
+
+A kind is a model of its section and a few functions. ws3's own stand in `KINDS`, and an installed
+package adds others through the entry-point group `ws3.datasets`; docs/extending/dataset.md shows
+one. Nothing that lists or draws is imported before it is needed.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic_core import CoreSchema, core_schema
 
 from ws3.config.model import Int, Section
+from ws3.errors import Ws3Error
+from ws3.registry import Registry, deferred
+
+if TYPE_CHECKING:
+    from ws3.datasets.index import Listing
 
 
-class Synthetic(Section):
+class DatasetConfig(Section):
+    """What the section of every kind holds; a kind's own model adds its keys.
+
+    Attributes:
+        kind: The kind's name, as a `Literal` of that one string.
+        root: The dataset's folder; None is the folder `data` of the run, for a kind that draws.
+    """
+
+    kind: str
+    root: str | None
+
+
+class Synthetic(DatasetConfig):
     """The built-in drawn dataset; see `ws3.datasets.synthetic.dataset`."""
 
     kind: Literal["synthetic"]
@@ -21,7 +47,7 @@ class Synthetic(Section):
     seed: Annotated[Int, Field(ge=0)] = 0
 
 
-class Voc(Section):
+class Voc(DatasetConfig):
     """Pascal VOC in its own layout (VOCdevkit/VOC2012)."""
 
     kind: Literal["voc"]
@@ -30,7 +56,7 @@ class Voc(Section):
     val: Literal["train", "val", "trainval"] | None = "val"
 
 
-class Coco(Section):
+class Coco(DatasetConfig):
     """MS COCO 2014 or 2017 in its own layout."""
 
     kind: Literal["coco"]
@@ -39,7 +65,7 @@ class Coco(Section):
     val: str | None = Field("val2014", description="annotations/instances_<val>.json.")
 
 
-class Folder(Section):
+class Folder(DatasetConfig):
     """Your own photographs: images/ and labels.csv, optional masks/ and split files."""
 
     kind: Literal["folder"]
@@ -48,7 +74,7 @@ class Folder(Section):
     labels: str = Field("labels.csv", description="Columns image,labels; labels joined by ';'.")
     masks: str | None = Field(None, description="Folder of <image>.png masks, for evaluation.")
     classes: str | None = Field(
-        None, description="File with one class a line, in mask order; null: sorted from labels."
+        None, description="File with one class per line, in mask order; null: sorted from labels."
     )
     train: str | None = Field(
         None, description="File of training ids; null: all images that `val` doesn't name."
@@ -56,4 +82,101 @@ class Folder(Section):
     val: str | None = Field(None, description="File of validation ids.")
 
 
-Dataset = Annotated[Synthetic | Voc | Coco | Folder, Field(discriminator="kind")]
+@dataclass(frozen=True)
+class DatasetKind:
+    """One kind of dataset. Each function is given the section, an instance of `config`.
+
+    Attributes:
+        config: The model of the `dataset` section.
+        list: From the section and the dataset's folder to the images with their labels and files,
+            without opening any image. Raises `Ws3Error` if the dataset is missing or malformed.
+        watched: From the section to the lists and folders, relative to the dataset's folder, whose
+            size or modification time tells that the listing may have changed.
+        prepare: From the section, the dataset's folder and a function that is told the images done
+            and the images in all: makes the dataset's files where they are missing. None: the
+            files are the user's.
+        drawing_key: From the section to a digest of all that the prepared files depend on. It is
+            the `stat_key` of every row; the files' own sizes and times then don't count.
+    """
+
+    config: type[DatasetConfig]
+    list: Callable[[Any, Path], Listing]
+    watched: Callable[[Any], Sequence[str]]
+    prepare: Callable[[Any, Path, Callable[[int, int], None]], None] | None = None
+    drawing_key: Callable[[Any], str] | None = None
+
+
+KINDS: Registry[DatasetKind] = Registry(
+    "kind of dataset",
+    "ws3.datasets",
+    {
+        "synthetic": DatasetKind(
+            Synthetic,
+            list=deferred("ws3.datasets.synthetic.dataset:list_synthetic"),
+            watched=lambda config: (),
+            prepare=deferred("ws3.datasets.synthetic.dataset:draw_synthetic"),
+            drawing_key=deferred("ws3.datasets.synthetic.dataset:drawing_key"),
+        ),
+        "voc": DatasetKind(
+            Voc,
+            list=deferred("ws3.datasets.voc:list_voc"),
+            watched=deferred("ws3.datasets.voc:watched"),
+        ),
+        "coco": DatasetKind(
+            Coco,
+            list=deferred("ws3.datasets.coco:list_coco"),
+            watched=deferred("ws3.datasets.coco:watched"),
+        ),
+        "folder": DatasetKind(
+            Folder,
+            list=deferred("ws3.datasets.folder:list_folder"),
+            watched=deferred("ws3.datasets.folder:watched"),
+        ),
+    },
+    DatasetKind,
+)
+"""The kinds of datasets by name."""
+
+
+class _OfAnyKind:
+    """Validates a section by the model of its kind; the JSON schema describes ws3's own kinds."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        models = tuple(kind.config for kind in KINDS.own.values())
+        own = Annotated[Union[models], Field(discriminator="kind")]  # type: ignore[valid-type]  # noqa: UP007
+        return core_schema.no_info_wrap_validator_function(
+            _validated,
+            handler.generate_schema(own),
+            serialization=core_schema.simple_ser_schema("any"),
+        )
+
+
+def _validated(value: Any, own: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, DatasetConfig) or not isinstance(value, Mapping):
+        return value if isinstance(value, DatasetConfig) else own(value)
+    if "kind" not in value:
+        raise ValueError(f"the key 'kind' is required; allowed: {', '.join(KINDS)}")
+    model = dataset_model(value["kind"])
+    # The errors of a nested model keep their own paths.
+    return own(value) if value["kind"] in KINDS.own else model.model_validate(value)
+
+
+def dataset_model(kind: Any) -> type[DatasetConfig]:
+    """Return the model of a kind's section.
+
+    Raises:
+        ValueError: If there is no such kind, or the package that adds it can't be used.
+    """
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(
+            f"kind {kind!r} is unknown; {KINDS.did_you_mean(kind)}allowed: {', '.join(KINDS)}"
+        )
+    try:
+        return KINDS[kind].config
+    except Ws3Error as error:
+        raise ValueError(str(error)) from error
+
+
+Dataset = Annotated[DatasetConfig, _OfAnyKind()]

@@ -10,6 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ws3.config.dataset import DatasetConfig, dataset_model
+from ws3.config.methods import check_method
 from ws3.config.presets import expand_presets
 from ws3.config.recipes import Recipe
 from ws3.config.run import RunConfig
@@ -39,10 +41,58 @@ def resolve(data: Mapping[str, Any], source: str = "the configuration") -> RunCo
         raise Ws3Error(f"{source} is not a mapping of keys to values.")
     expanded = expand_presets(data, source)
     try:
-        return RunConfig.model_validate(expanded)
+        config = RunConfig.model_validate(expanded)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_lines(error, expanded)))
-        raise Ws3Error("\n".join(f"{source}: {line}" for line in lines)) from None
+        raise _explained(error, expanded, source) from None
+    for name, recipe in config.recipes.items():
+        _check_method(name, recipe, source)
+    return config
+
+
+def resolve_recipe(
+    recipe: Recipe | Mapping[str, Any] | str, source: str = "the configuration"
+) -> Recipe:
+    """Return a recipe that is given by a preset's name, as a plain dict, or ready.
+
+    Args:
+        recipe: The name of a preset, what a configuration holds under a recipe's name (it may
+            start from a preset), or a recipe.
+        source: What to call it in an error.
+
+    Raises:
+        Ws3Error: If there is no such preset or method, or a key or value is wrong.
+
+    Example:
+        >>> resolve_recipe("cam").method
+        'cam'
+        >>> resolve_recipe({"preset": "gradient_crops", "samples": {"count": 60}}).samples.total
+        60
+    """
+    name = recipe if isinstance(recipe, str) else "recipe"
+    if not isinstance(recipe, Recipe):
+        given = {"preset": recipe} if isinstance(recipe, str) else recipe
+        expanded = expand_presets({"recipes": {name: given}}, source)
+        try:
+            recipe = Recipe.model_validate(expanded["recipes"][name])
+        except ValidationError as error:
+            raise _explained(error, expanded, source, "recipes", name) from None
+    _check_method(name, recipe, source)
+    return recipe
+
+
+def _check_method(name: str, recipe: Recipe, source: str) -> None:
+    try:
+        check_method(recipe)
+    except Ws3Error as error:
+        raise Ws3Error(f"{source}: recipes.{name}: {error}") from None
+
+
+def _explained(
+    error: ValidationError, data: Mapping[str, Any], source: str, *section: str
+) -> Ws3Error:
+    """Return pydantic's errors about a section of the data, one line per wrong key."""
+    lines = list(dict.fromkeys(_lines(error, data, section)))
+    return Ws3Error("\n".join(f"{source}: {line}" for line in lines))
 
 
 def load(path: Path) -> RunConfig:
@@ -79,8 +129,12 @@ def dump(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _lines(error: ValidationError, data: Mapping[str, Any]) -> Iterable[str]:
+def _lines(
+    error: ValidationError, data: Mapping[str, Any], section: tuple[str, ...]
+) -> Iterable[str]:
     details = error.errors(include_url=False, include_context=True)
+    for detail in details:
+        detail["loc"] = (*section, *detail["loc"])
     tried = [detail for detail in details if not _is_untried_branch(detail, data, details)]
     for detail in tried:
         parts = _path(detail["loc"], data, detail["type"])
@@ -177,12 +231,17 @@ def _allowed_keys(path: Sequence[str], data: Mapping[str, Any]) -> str:
 def _models_at(path: Sequence[str], data: Mapping[str, Any]) -> list[type[BaseModel]]:
     """Return the sections that may stand at this path of the configuration."""
     models: list[type[BaseModel]] = [RunConfig]
+    node: Any = data
     for part in path:
+        node = node.get(part) if isinstance(node, Mapping) else None
         annotations = [
             model.model_fields[part].annotation for model in models if part in model.model_fields
         ]
         # A name of the user's own, such as a recipe's, leads to no field: stay where we are.
         models = [model for note in annotations for model in _models_in(note)] or models
+        if models == [DatasetConfig]:
+            # The section of a kind, which an installed package may have added.
+            models = [dataset_model(node.get("kind"))] if isinstance(node, Mapping) else []
     return models
 
 

@@ -1,25 +1,81 @@
-"""The `segmentation` section: the network that learns from the pseudo-masks."""
+"""The `segmentation` section, and the segmentation networks that there are.
+
+A network is a function that builds it and a few words. ws3's own stand in `NETWORKS`, and an
+installed package adds others through the entry-point group `ws3.segmentation_networks`;
+docs/extending/segmentation-network.md shows one. No network is imported before it is built.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ws3.config.masks import CrfParameters
 from ws3.config.model import Distinct, Float, Int, Positive, Range, Section
+from ws3.registry import Registry, deferred
 
-# The names of `ws3.segmentation.networks.ARCHITECTURES`, which can't be read here without torch.
-Segmenter = Literal[
-    "deeplabv3_resnet50",
-    "deeplabv3_resnet101",
-    "deeplabv3_mobilenet_v2",
-    "deeplabv3_mobilenet_v3_large",
-    "fcn_resnet50",
-    "fcn_resnet101",
-    "lraspp_mobilenet_v2",
-    "lraspp_mobilenet_v3_large",
-]
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class SegmentationNetwork:
+    """One segmentation network.
+
+    Attributes:
+        build: From the number of classes, background included (2 to 255), to the network, its
+            weights drawn from torch's global generator. The network has the parts `backbone` and
+            `classifier` (the head), and maps images, float32 (N, 3, H, W) normalised by
+            ImageNet's mean and deviation, to a dict whose "out" is the logits, float
+            (N, classes, H, W).
+        backbone: The torchvision classification network whose parameter names, without the prefix
+            `features.`, the backbone's are; `segmentation.weights` then takes that network's state
+            dict. None: the network can only start from random weights.
+    """
+
+    build: Callable[[int], nn.Module]
+    backbone: str | None = None
+
+
+_torchvision_network = deferred("ws3.segmentation.networks:torchvision_network")
+NETWORKS: Registry[SegmentationNetwork] = Registry(
+    "segmentation network",
+    "ws3.segmentation_networks",
+    {
+        "deeplabv3_resnet50": SegmentationNetwork(
+            partial(_torchvision_network, "deeplabv3_resnet50"), backbone="resnet50"
+        ),
+        "deeplabv3_resnet101": SegmentationNetwork(
+            partial(_torchvision_network, "deeplabv3_resnet101"), backbone="resnet101"
+        ),
+        "deeplabv3_mobilenet_v2": SegmentationNetwork(
+            deferred("ws3.segmentation.networks:deeplabv3_mobilenet_v2"), backbone="mobilenet_v2"
+        ),
+        "deeplabv3_mobilenet_v3_large": SegmentationNetwork(
+            partial(_torchvision_network, "deeplabv3_mobilenet_v3_large"),
+            backbone="mobilenet_v3_large",
+        ),
+        "fcn_resnet50": SegmentationNetwork(
+            partial(_torchvision_network, "fcn_resnet50"), backbone="resnet50"
+        ),
+        "fcn_resnet101": SegmentationNetwork(
+            partial(_torchvision_network, "fcn_resnet101"), backbone="resnet101"
+        ),
+        "lraspp_mobilenet_v2": SegmentationNetwork(
+            deferred("ws3.segmentation.networks:lraspp_mobilenet_v2"), backbone="mobilenet_v2"
+        ),
+        "lraspp_mobilenet_v3_large": SegmentationNetwork(
+            partial(_torchvision_network, "lraspp_mobilenet_v3_large"),
+            backbone="mobilenet_v3_large",
+        ),
+    },
+    SegmentationNetwork,
+)
+"""The segmentation networks by name."""
 
 
 class Segmentation(Section):
@@ -33,10 +89,12 @@ class Segmentation(Section):
         description="Also train a network, called ground_truth, on the ground truth of the train "
         "split: the fully supervised network that no recipe is expected to pass.",
     )
-    architecture: Segmenter = Field(
+    architecture: str = Field(
         "deeplabv3_resnet50",
-        description="A torchvision segmentation network, or one of ours, made of torchvision's "
-        "parts: deeplabv3_mobilenet_v2 and lraspp_mobilenet_v2, the smallest.",
+        description="A torchvision segmentation network; one of ours, made of torchvision's parts: "
+        "deeplabv3_mobilenet_v2 and lraspp_mobilenet_v2, the smallest; or one that an installed "
+        "package adds.",
+        examples=list(NETWORKS.own),
     )
     weights: str | None = Field(
         None,
@@ -64,6 +122,13 @@ class Segmentation(Section):
     crf: Literal["deeplab", "psa", "irn", "none"] | CrfParameters = Field(
         "none", description="CRF on the predictions."
     )
+
+    @field_validator("architecture")
+    @classmethod
+    def _network_exists(cls, value: str) -> str:
+        if value not in NETWORKS:
+            raise ValueError(f"{value!r} is unknown; {NETWORKS.choice(value)}")
+        return value
 
     def training(self) -> dict[str, Any]:
         """Return what a network's weights depend on, as plain data."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
 from ws3.config.dataset import Coco
-from ws3.datasets.files import names_in, row_stat_key
 from ws3.datasets.index import ImageRow, Listing, check_classes
+from ws3.datasets.listing_files import names_in, row_stat_key
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED, voc_palette
 
-_CHUNK = 1 << 20
 
-
-def list_coco(config: Coco) -> Listing:
+def list_coco(config: Coco, root: Path) -> Listing:
     """List COCO without opening any image.
 
     The labels of an image are the categories of its instances, crowd regions (`iscrowd`) left
@@ -26,16 +23,13 @@ def list_coco(config: Coco) -> Listing:
     all categories in the order of their ids. Masks are `masks/<split>/<image>.png` where there are
     any: `draw_coco_masks` draws them.
 
-    The annotation file is read as a stream, as it takes gigabytes once decoded.
-
     Returns:
         The rows, train first, in the order of the annotation files.
 
     Raises:
-        Ws3Error: A folder or annotation file is missing or malformed, or the two splits have
+        Ws3Error: If a folder or annotation file is missing or malformed, or the two splits have
             different categories.
     """
-    root = Path(config.root).expanduser()
     classes: tuple[str, ...] | None = None
     rows: list[ImageRow] = []
     for split, name in (("train", config.train), ("val", config.val)):
@@ -60,10 +54,20 @@ def list_coco(config: Coco) -> Listing:
             image = PurePath(file).stem
             image_path = f"{images}/{file}"
             mask = f"{masks}/{image}.png" if f"{image}.png" in drawn else ""
-            stamp = row_stat_key(image_path, mask)
+            stat_key = row_stat_key(image_path, mask)
             names = tuple(classes[index] for index in sorted(labels[image_id]))
-            rows.append(ImageRow(image, split, names, image_path, mask, stamp))
+            rows.append(ImageRow(image, split, names, image_path, mask, stat_key))
     return Listing(classes or (), tuple(rows))
+
+
+def watched(config: Coco) -> list[str]:
+    """Return the files and folders that tell of a change, relative to the dataset's folder."""
+    return [
+        path
+        for split in (config.train, config.val)
+        if split is not None
+        for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
+    ]
 
 
 def draw_coco_masks(
@@ -82,23 +86,27 @@ def draw_coco_masks(
         progress: Called with the masks drawn and the masks in all.
 
     Returns:
-        How many masks were drawn: one for each image that has annotations.
+        The number of masks drawn: one for each image that has annotations.
 
     Raises:
-        Ws3Error: The annotation file is missing or malformed, or a mask can't be written.
+        Ws3Error: If the annotation file is missing or malformed, or a mask can't be written.
     """
     import numpy as np
     from PIL import Image
     from pycocotools import mask as rle
 
     path = Path(annotation_file)
-    values, images = _categories_and_images(path)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
     drawn: dict[int, list[tuple[bool, float, int, Any]]] = {}
     try:
-        for name, item in _stream(path):
-            if name != "annotations":
-                continue
+        categories = _categories(path)
+        check_classes(list(categories.values()), str(path))
+        values = {category: value for value, category in enumerate(categories, start=1)}
+        images = {
+            item["id"]: (int(item["height"]), int(item["width"]), item["file_name"])
+            for item in _items(path, "images")
+        }
+        for item in _items(path, "annotations"):
             height, width, _ = images[item["image_id"]]
             region = item["segmentation"]
             if isinstance(region, list):
@@ -108,7 +116,7 @@ def draw_coco_masks(
             else:
                 encoded = region
             crowd = bool(item.get("iscrowd"))
-            value = IGNORED if crowd else values[item["category_id"]][0] + 1
+            value = IGNORED if crowd else values[item["category_id"]]
             entry = (crowd, float(item["area"]), value, encoded)
             drawn.setdefault(item["image_id"], []).append(entry)
     except (KeyError, TypeError, AttributeError) as error:
@@ -130,126 +138,51 @@ def draw_coco_masks(
 
 def _read(path: Path) -> tuple[tuple[str, ...], dict[int, str], dict[int, set[int]]]:
     """Return the classes, the file of each image id, and the class indices of each image id."""
-    categories: dict[int, str] = {}
-    files: dict[int, str] = {}
     found: dict[int, set[int]] = {}
     try:
-        for name, item in _stream(path):
-            if name == "annotations":
-                if not item.get("iscrowd"):
-                    found.setdefault(item["image_id"], set()).add(item["category_id"])
-            elif name == "images":
-                files[item["id"]] = item["file_name"]
-            elif name == "categories":
-                categories[item["id"]] = item["name"]
-        index = {category: position for position, category in enumerate(sorted(categories))}
+        categories = _categories(path)
+        files = {item["id"]: item["file_name"] for item in _items(path, "images")}
+        for item in _items(path, "annotations"):
+            if not item.get("iscrowd"):
+                found.setdefault(item["image_id"], set()).add(item["category_id"])
+        index = {category: position for position, category in enumerate(categories)}
         labels = {image: {index[category] for category in ids} for image, ids in found.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(path, error) from error
-    return check_classes([categories[key] for key in index], str(path)), files, labels
+    return check_classes(list(categories.values()), str(path)), files, labels
 
 
-def _categories_and_images(
-    path: Path,
-) -> tuple[dict[int, tuple[int, str]], dict[int, tuple[int, int, str]]]:
-    """Return index and name of each category id; height, width and file of each image id."""
-    categories: dict[int, str] = {}
-    images: dict[int, tuple[int, int, str]] = {}
+def _categories(path: Path) -> dict[int, str]:
+    """Return the name of each category id, in the order of the ids."""
+    categories = {item["id"]: item["name"] for item in _items(path, "categories")}
+    if not categories:
+        raise _malformed(path, ValueError("it has no categories"))
+    return dict(sorted(categories.items()))
+
+
+def _items(path: Path, name: str) -> Iterator[Any]:
+    """Yield the items of one list of the JSON object in a file, as they are read.
+
+    The file is read as a stream, as it takes gigabytes once decoded; and once for each list, which
+    is quicker than handing all three out in one pass.
+    """
+    # Imported here: most dry runs take the labels from the index.
+    import ijson
+
     try:
-        for name, item in _stream(path):
-            if name == "images":
-                images[item["id"]] = (int(item["height"]), int(item["width"]), item["file_name"])
-            elif name == "categories":
-                categories[item["id"]] = item["name"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _malformed(path, error) from error
-    check_classes([categories[key] for key in sorted(categories)], str(path))
-    return {key: (index, categories[key]) for index, key in enumerate(sorted(categories))}, images
-
-
-def _malformed(path: Path, error: Exception) -> Ws3Error:
-    return Ws3Error(
-        f"{path}: not a COCO instances file ({type(error).__name__}: {error}); expected are "
-        "images, annotations and categories"
-    )
-
-
-def _stream(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (list's name, item) for each item of the lists of the JSON object in a file."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from _items(file)
+        with path.open("rb") as file:
+            yield from ijson.items(file, f"{name}.item", use_float=True)
     except OSError as error:
         raise Ws3Error(
             f"{path}: {error.strerror}; COCO's instance annotations are expected here"
         ) from error
-    except ValueError as error:
+    except (ijson.JSONError, ValueError) as error:
         raise _malformed(path, error) from error
 
 
-def _items(file: io.TextIOBase) -> Iterator[tuple[str, Any]]:
-    """Decode one item at a time: what is in memory is a buffer, not the file."""
-    decode = json.JSONDecoder().raw_decode
-    buffer, position = "", 0
-
-    def more() -> bool:
-        nonlocal buffer, position
-        chunk = file.read(max(_CHUNK, len(buffer) - position))
-        buffer, position = buffer[position:] + chunk, 0
-        return bool(chunk)
-
-    def next_sign() -> str:
-        nonlocal position
-        while True:
-            while position < len(buffer) and buffer[position] in " \t\r\n":
-                position += 1
-            if position < len(buffer):
-                return buffer[position]
-            if not more():
-                raise ValueError("it ends too early")
-
-    def expect(signs: str) -> str:
-        nonlocal position
-        sign = next_sign()
-        if sign not in signs:
-            raise ValueError(f"{sign!r} where one of {signs!r} is expected")
-        position += 1
-        return sign
-
-    def value() -> Any:
-        nonlocal position
-        next_sign()
-        while True:
-            try:
-                item, end = decode(buffer, position)
-            except ValueError:
-                # Either broken or cut by the end of the buffer: only more text can tell.
-                if not more():
-                    raise
-                continue
-            # A number that the end of the buffer cuts decodes as well: 1.5 as 1, at first.
-            if end < len(buffer) and buffer[end] in " \t\r\n,:]}":
-                position = end
-                return item
-            if not more():
-                raise ValueError("it ends too early")
-
-    expect("{")
-    if next_sign() == "}":
-        return
-    while True:
-        name = value()
-        expect(":")
-        if next_sign() != "[":
-            value()
-        else:
-            position += 1
-            if next_sign() == "]":
-                position += 1
-            else:
-                while True:
-                    yield name, value()
-                    if expect(",]") == "]":
-                        break
-        if expect(",}") == "}":
-            return
+def _malformed(path: Path, error: Exception) -> Ws3Error:
+    reason = " ".join(str(error).split())
+    return Ws3Error(
+        f"{path}: not a COCO instances file ({type(error).__name__}: {reason}); expected are "
+        "images, annotations and categories"
+    )

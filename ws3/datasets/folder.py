@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from ws3.config.dataset import Folder
-from ws3.datasets.files import names_in, ordered, read_lines, read_text, row_stat_key
 from ws3.datasets.index import ImageRow, Listing, check_classes
+from ws3.datasets.listing_files import names_in, ordered, read_lines, read_text, row_stat_key
 from ws3.errors import Ws3Error
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _SHOWN = 5
 
 
-def list_folder(config: Folder) -> Listing:
+def list_folder(config: Folder, root: Path) -> Listing:
     """List a folder dataset without opening any image.
 
     `labels` is a CSV table with the columns `image` (a file's name, with or without its ending)
@@ -29,13 +29,12 @@ def list_folder(config: Folder) -> Listing:
     Returns:
         The rows, train first, in the order of the split files or, without one, of the table. A
         missing image file, a label outside the class file and the like are left to
-        `ws3.datasets.index.complete`, which reports them all together.
+        `ws3.datasets.index.check_files`, which reports them all together.
 
     Raises:
-        Ws3Error: A folder, the table, a list or the class file is missing or malformed, or a
+        Ws3Error: If a folder, the table, a list or the class file is missing or malformed, or a
             split file names images that the table doesn't have.
     """
-    root = Path(config.root).expanduser()
     images = root / config.images
     files = _by_id(names_in(images, "the image files of dataset.images"))
     table_path = root / config.labels
@@ -45,7 +44,7 @@ def list_folder(config: Folder) -> Listing:
         classes = check_classes(sorted(found), str(table_path))
     else:
         path = root / config.classes
-        classes = check_classes(read_lines(path, "one class name a line"), str(path))
+        classes = check_classes(read_lines(path, "one class name per line"), str(path))
     masks: set[str] = set()
     if config.masks is not None:
         masks = names_in(root / config.masks, "a mask <image>.png for each image that has one")
@@ -69,7 +68,7 @@ def list_folder(config: Folder) -> Listing:
             labels=in_order(labels),
             path=path,
             mask=mask_path,
-            stamp=row_stat_key(path, mask_path),
+            stat_key=row_stat_key(path, mask_path),
             problem=problem,
         )
 
@@ -81,6 +80,15 @@ def list_folder(config: Folder) -> Listing:
             for image, labels in part
         ),
     )
+
+
+def watched(config: Folder) -> list[str]:
+    """Return the lists and folders that tell of a change, relative to the dataset's folder."""
+    paths = (
+        *(config.labels, config.classes, config.train, config.val),
+        *(config.images, config.masks),
+    )
+    return [path for path in paths if path is not None]
 
 
 _Table = Sequence[tuple[str, tuple[str, ...]]]
@@ -140,7 +148,7 @@ def _split(config: Folder, root: Path, table: _Table) -> Mapping[str, _Table]:
 
     def part(name: str) -> _Table:
         path = root / name
-        ids = [_without_suffix(line) for line in read_lines(path, "one image id a line")]
+        ids = [_without_suffix(line) for line in read_lines(path, "one image id per line")]
         absent = [image for image in ids if image not in by_id]
         if absent:
             more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""

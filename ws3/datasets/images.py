@@ -15,9 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ws3.errors import Ws3Error
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""Pillow's names of the formats that are read, whatever a file's ending says. Others stay closed:
+for PostScript, Pillow would start Ghostscript."""
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -29,7 +33,7 @@ def read_bytes(path: str | Path) -> bytes:
     """Read a whole file.
 
     Raises:
-        Ws3Error: The file is missing or can't be read.
+        Ws3Error: If the file is missing or can't be read.
     """
     try:
         return Path(path).read_bytes()
@@ -45,11 +49,26 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _open(data: bytes, path: str | Path) -> Image.Image:
+def open_image(data: bytes, path: str | Path) -> Image.Image:
+    """Open an image file by its content, without decoding its pixels.
+
+    Args:
+        data: The file's bytes.
+        path: The file, for error messages.
+
+    Returns:
+        Pillow's image; its `format` is one of `FORMATS`, or "MPO" for a JPEG of several pictures.
+
+    Raises:
+        Ws3Error: If this is no image of these formats, or one of too many pixels.
+    """
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except _TOO_LARGE as error:
         raise Ws3Error(f"{path}: too large ({error}); {_ADVICE}") from error
+    except UnidentifiedImageError as error:
+        formats = f"none of {', '.join(FORMATS)}"
+        raise Ws3Error(f"{path}: truncated or not an image ({formats}); {_ADVICE}") from error
     except _UNREADABLE as error:
         raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
     limit = Image.MAX_IMAGE_PIXELS
@@ -70,19 +89,6 @@ def _convert(image: Image.Image, mode: str, path: str | Path) -> Image.Image:
         raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
 
 
-def image_size(data: bytes, path: str | Path = "image") -> tuple[int, int]:
-    """Return (width, height) in pixels from the header of an image file, without decoding it.
-
-    Args:
-        data: The file's bytes.
-        path: The file, for error messages.
-
-    Raises:
-        Ws3Error: This is no image, or one of too many pixels.
-    """
-    return _open(data, path).size
-
-
 def decode_rgb(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
     """Decode a photograph.
 
@@ -97,13 +103,13 @@ def decode_rgb(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
         uint8 (height, width, 3), RGB.
 
     Raises:
-        Ws3Error: The file is truncated, no image, too large, or has 16-bit or float pixels.
+        Ws3Error: If the file is truncated, no image, too large, or has 16-bit or float pixels.
     """
-    image = _open(data, path)
+    image = open_image(data, path)
     if image.mode in _DEEP_MODES:
         raise Ws3Error(
             f"{path}: pixels of mode {image.mode} (16-bit, 32-bit or float) have no defined "
-            "brightness; convert it to 8 bits a channel, or set on_bad_image: skip"
+            "brightness; convert it to 8 bits per channel, or set on_bad_image: skip"
         )
     return np.array(_convert(image, "RGB", path))
 
@@ -119,9 +125,9 @@ def decode_label_mask(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
         uint8 (height, width): 0 background, class i of the class list as i + 1, 255 ignored.
 
     Raises:
-        Ws3Error: The file is truncated, no PNG, or holds colours or 16-bit values.
+        Ws3Error: If the file is truncated, no PNG, or holds colours or 16-bit values.
     """
-    image = _open(data, path)
+    image = open_image(data, path)
     wanted = "masks are PNGs of class values, palette or 8-bit grayscale"
     if image.format != "PNG":
         raise Ws3Error(f"{path}: the mask is a {image.format} file, but {wanted}; convert it")
@@ -146,6 +152,6 @@ def read_label_mask(path: str | Path) -> npt.NDArray[np.uint8]:
         uint8 (height, width): 0 background, class i of the class list as i + 1, 255 ignored.
 
     Raises:
-        Ws3Error: The file is missing, truncated, no PNG, or holds colours or 16-bit values.
+        Ws3Error: If the file is missing, truncated, no PNG, or holds colours or 16-bit values.
     """
     return decode_label_mask(read_bytes(path), path)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ws3.datasets.files import read_lines
+from ws3.datasets.listing_files import read_lines
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED
@@ -30,12 +30,13 @@ COLUMNS = (
     "labels",
     "path",
     "mask",
-    "stamp",
+    "stat_key",
     "width",
     "height",
     "sha256",
     "mask_sha256",
     "problem",
+    "parts",
 )
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES = 254
@@ -56,13 +57,15 @@ class ImageRow:
         labels: Names of the classes present, in class-list order.
         path: The image file.
         mask: The ground-truth mask file, or "".
-        stamp: Size and modification time of the files, "" for a drawn dataset: what a cheap look
-            at the file says.
+        stat_key: What shows that the files changed, without reading them: their sizes and
+            modification times, or the key of what they are drawn from.
         width: Pixels; 0 until indexed.
         height: Pixels; 0 until indexed.
         sha256: Of the image file's bytes; "" until indexed.
         mask_sha256: Of the mask file's bytes; "" until indexed or without a mask.
         problem: Why the image can't be used; "" means that it is fine.
+        parts: A mask file that tells the discriminative part (1) of the objects from the rest of
+            them (2), or "": only a dataset that is made for it knows.
     """
 
     image: str
@@ -70,12 +73,13 @@ class ImageRow:
     labels: tuple[str, ...]
     path: str
     mask: str
-    stamp: str
+    stat_key: str
     width: int = 0
     height: int = 0
     sha256: str = ""
     mask_sha256: str = ""
     problem: str = ""
+    parts: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def check_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
 def rows_fingerprint(rows: Sequence[ImageRow]) -> str:
     """Return a digest of what a cheap look says of some rows.
 
-    It covers ids, splits, labels, stamps and the names of the files, not the folders that hold
+    It covers ids, splits, labels, stat keys and the names of the files, not the folders that hold
     them, and is the same for the rows of a listing and of the index made from it.
 
     Returns:
@@ -144,7 +148,7 @@ def rows_fingerprint(rows: Sequence[ImageRow]) -> str:
             row.labels,
             row.path.rpartition(os.sep)[2],
             row.mask.rpartition(os.sep)[2],
-            row.stamp,
+            row.stat_key,
         )
         for row in rows
     ]
@@ -182,12 +186,13 @@ def _csv(rows: Sequence[ImageRow], quoting: Literal[0, 1]) -> str:
                 ";".join(row.labels),
                 row.path,
                 row.mask,
-                row.stamp,
+                row.stat_key,
                 row.width,
                 row.height,
                 row.sha256,
                 row.mask_sha256,
                 row.problem,
+                row.parts,
             )
         )
     return text.getvalue()
@@ -208,13 +213,13 @@ def read_index(path: str | Path) -> Index:
             reader = csv.reader(file)
             if tuple(next(reader, ())) != COLUMNS:
                 raise ValueError(f"its columns should be {','.join(COLUMNS)}")
-            for image, split, names, image_path, mask, stamp, width, height, *rest in reader:
+            for image, split, names, image_path, mask, stat_key, width, height, *rest in reader:
                 line = reader.line_num
                 if split not in ("train", "val"):
                     raise ValueError(f"split {split!r} is neither train nor val")
                 if names not in labels:
                     labels[names] = tuple(names.split(";"))
-                digest, mask_digest, problem = rest
+                digest, mask_digest, problem, parts = rest
                 rows.append(
                     ImageRow(
                         image,
@@ -222,12 +227,13 @@ def read_index(path: str | Path) -> Index:
                         labels[names],
                         image_path,
                         mask,
-                        stamp,
+                        stat_key,
                         int(width),
                         int(height),
                         digest,
                         mask_digest,
                         problem,
+                        parts,
                     )
                 )
     except FileNotFoundError as error:
@@ -295,7 +301,7 @@ def _reusable(listing: Listing, previous: Index | None) -> dict[ImageRow, ImageR
     if previous is None or previous.classes != listing.classes:
         return {}
     return {
-        ImageRow(row.image, row.split, row.labels, row.path, row.mask, row.stamp): row
+        replace(row, width=0, height=0, sha256="", mask_sha256=""): row
         for row in previous.rows
         if row.sha256 and not row.problem
     }

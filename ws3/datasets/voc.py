@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from xml.parsers import expat
 
 from ws3.config.dataset import Voc
-from ws3.datasets.files import ordered, read_lines, row_stat_key
 from ws3.datasets.index import ImageRow, Listing
+from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
 from ws3.errors import Ws3Error
 
 CLASSES = (
@@ -45,7 +44,7 @@ TRAINAUG_LISTS = (
 )
 
 
-def list_voc(config: Voc) -> Listing:
+def list_voc(config: Voc, root: Path) -> Listing:
     """List VOC without opening any image.
 
     Labels are the classes of all objects in `Annotations/<id>.xml`, those marked "difficult" or
@@ -54,12 +53,11 @@ def list_voc(config: Voc) -> Listing:
 
     Returns:
         The rows, train first, in the order of the list files. A missing image, mask or annotation
-        is left to `ws3.datasets.index.complete`, which reports them all together.
+        is left to `ws3.datasets.index.check_files`, which reports them all together.
 
     Raises:
-        Ws3Error: A folder or a split list is missing.
+        Ws3Error: If a folder or a split list is missing.
     """
-    root = Path(config.root).expanduser()
     for folder in ("JPEGImages", "Annotations", "ImageSets"):
         if not (root / folder).is_dir():
             raise Ws3Error(
@@ -74,6 +72,19 @@ def list_voc(config: Voc) -> Listing:
             masks = _mask_folder(root, name)
             rows += (_row(root, masks, image, split) for image in ids)
     return Listing(CLASSES, tuple(rows))
+
+
+def watched(config: Voc) -> list[str]:
+    """Return the lists and folders that tell of a change, relative to the dataset's folder.
+
+    An annotation that is edited in place changes none of them; `ws3 index` reads them all.
+    """
+    splits = (config.train, config.val)
+    return [
+        *(f"ImageSets/Segmentation/{split}.txt" for split in splits if split is not None),
+        *TRAINAUG_LISTS,
+        *("Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug"),
+    ]
 
 
 def _mask_folder(root: Path, name: str) -> Path:
@@ -97,8 +108,8 @@ def _ids(root: Path, name: str) -> list[str]:
             )
     else:
         path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
-    lines = read_lines(path, f"the ids of {name}, one a line")
-    # Some augmented lists have "/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png" a line.
+    lines = read_lines(path, f"the ids of {name}, one per line")
+    # Some augmented lists have "/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png" per line.
     return [PurePath(line.split()[0]).stem for line in lines]
 
 
@@ -116,37 +127,22 @@ def _row(root: Path, masks: Path, image: str, split: str) -> ImageRow:
 
 def _objects(path: Path) -> list[str]:
     """Return the text of every /annotation/object/name of an annotation file."""
-    names: list[str] = []
-    inside: list[str] = []
+    # Imported here: most dry runs take the labels from the index.
+    from defusedxml import DTDForbidden, ElementTree
 
-    def start(tag: str, _: dict[str, str]) -> None:
-        inside.append(tag)
-        if inside == ["annotation", "object", "name"]:
-            names.append("")
-
-    def end(_: str) -> None:
-        inside.pop()
-
-    def text(characters: str) -> None:
-        if inside == ["annotation", "object", "name"]:
-            names[-1] += characters
-
-    def doctype(*_: object) -> None:
-        # Entities are what makes XML from strangers dangerous, and VOC has none.
-        raise Ws3Error(f"{path}: has a DOCTYPE, which VOC annotations never have; remove it")
-
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
-    parser.StartDoctypeDeclHandler = doctype
     try:
-        parser.Parse(path.read_bytes(), True)
+        annotation = ElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
     except FileNotFoundError as error:
         raise Ws3Error(f"{path}: no such file; the image's labels are expected here") from error
     except OSError as error:
         raise Ws3Error(f"{path}: {error.strerror}") from error
-    except expat.ExpatError as error:
+    except DTDForbidden as error:
+        # Entities are what makes XML from strangers dangerous, and VOC has none.
+        raise Ws3Error(
+            f"{path}: has a DOCTYPE, which VOC annotations never have; remove it"
+        ) from error
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        # Unknown encodings are a LookupError, those that expat can't decode a ValueError.
         raise Ws3Error(f"{path}: no valid XML ({error}); replace it") from error
-    return [name.strip() for name in names]
+    names = annotation.findall("object/name") if annotation.tag == "annotation" else []
+    return [(name.text or "").strip() for name in names]

@@ -12,12 +12,11 @@ from pycocotools import mask as rle
 
 from ws3.exports.item import Item, write_photograph
 from ws3.files import write_json
+from ws3.labels import IGNORED
 
-_IGNORED = 255
 
-
-def write_coco(folder: Path, items: Iterable[Item], classes: Sequence[str]) -> list[str]:
-    """Write images and masks as COCO has them, and return the splits that there are.
+def write_coco(folder: Path, items: Iterable[Item], classes: Sequence[str]) -> None:
+    """Write images and masks in the layout of COCO.
 
     `<split>/<image>.jpg` and `annotations/instances_<split>.json`, with one annotation for each
     class of an image: a mask doesn't tell objects of one class apart. Regions are run lengths.
@@ -25,12 +24,12 @@ def write_coco(folder: Path, items: Iterable[Item], classes: Sequence[str]) -> l
     have a category, and gets the first that the image is labelled with.
 
     Args:
-        folder: Where to.
+        folder: Where to write.
         items: The images; each is written before the next is asked for.
         classes: Class names without background; class i has the category id i + 1.
 
     Raises:
-        Ws3Error: An image can't be read, or a file can't be written.
+        Ws3Error: If an image can't be read, or a file can't be written.
     """
     images: dict[str, list[dict[str, Any]]] = {}
     annotations: dict[str, list[dict[str, Any]]] = {}
@@ -56,14 +55,13 @@ def write_coco(folder: Path, items: Iterable[Item], classes: Sequence[str]) -> l
                 ],
             },
         )
-    return list(images)
 
 
 def _annotations(item: Item) -> Iterator[dict[str, Any]]:
     for value in np.unique(item.mask).tolist():
-        if value == _IGNORED and item.class_values:
+        if value == IGNORED and item.class_values:
             yield _annotation(item.mask == value, item.class_values[0], crowd=True)
-        elif value not in (0, _IGNORED):
+        elif value not in (0, IGNORED):
             yield _annotation(item.mask == value, value, crowd=False)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ws3.datasets.images import decode_rgb, read_bytes
+from ws3.datasets.images import decode_rgb, open_image, read_bytes
 from ws3.files import write_bytes
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
@@ -42,10 +42,10 @@ def write_photograph(item: Item, folder: Path) -> Path:
     mask. Other formats are converted.
 
     Raises:
-        Ws3Error: The photograph can't be read, or the file can't be written.
+        Ws3Error: If the photograph can't be read, or the file can't be written.
     """
     data = read_bytes(item.photograph)
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data, item.photograph) as image:
         turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
         is_fit = image.format == "JPEG" and not turned
     if not is_fit:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ws3.exports.item import Item
-from ws3.exports.voc import write_voc
+from ws3.exports.voc import split_file, write_voc
 from ws3.files import write_bytes
 from ws3.labels import voc_palette
 
@@ -52,15 +52,20 @@ test_dataloader = test_cfg = test_evaluator = None
 """
 
 
-def write_mmseg(folder: Path, items: Iterable[Item], classes: Sequence[str]) -> list[str]:
-    """Write a VOC tree and the configuration that trains on it; return the splits.
+def write_mmseg(folder: Path, items: Iterable[Item], classes: Sequence[str]) -> None:
+    """Write the layout of VOC and a configuration that trains on it.
+
+    Args:
+        folder: Where to write.
+        items: The images; each is written before the next is asked for.
+        classes: Class names without background.
 
     Raises:
-        Ws3Error: An image can't be read, or a file can't be written.
+        Ws3Error: If an image can't be read, or a file can't be written.
     """
-    splits = write_voc(folder, items, classes)
-    write_bytes(folder / CONFIG, config(classes, has_val="val" in splits).encode())
-    return splits
+    write_voc(folder, items, classes)
+    has_val = split_file(folder, "val").exists()
+    write_bytes(folder / CONFIG, config(classes, has_val=has_val).encode())
 
 
 def config(classes: Sequence[str], *, has_val: bool) -> str:

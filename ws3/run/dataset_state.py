@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws3.config.dataset import Coco, Dataset, Folder, Synthetic, Voc
+from ws3.config.dataset import KINDS, DatasetConfig
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.files import row_stat_key
 from ws3.datasets.index import ImageRow, Listing, read_index
-from ws3.datasets.voc import TRAINAUG_LISTS
-from ws3.run.folder import Run, read_json
+from ws3.datasets.listing_files import row_stat_key
+from ws3.run.folder import Run
+from ws3.run.records import IndexFacts, read_record
 
 
 def known_listing(run: Run, *, look: bool) -> Listing:
@@ -19,75 +19,50 @@ def known_listing(run: Run, *, look: bool) -> Listing:
 
     The index is taken while the dataset's lists and folders are as they were when it was made;
     each image's own size and modification time are looked at, but no image is opened. Otherwise
-    the dataset is listed anew. (An annotation of VOC that is edited in place changes no folder;
+    the dataset is listed again. (An annotation of VOC that is edited in place changes no folder;
     `ws3 index` looks at all of them.)
 
     Args:
-        run: the run.
+        run: The run.
         look: False trusts the index as it is: for a job, whose main process has looked already.
+
+    Raises:
+        Ws3Error: If the dataset or the index is missing where it is needed, or malformed.
     """
     if run.index_file.exists() and run.index_facts.exists():
         if not look:
             return read_index(run.index_file)
-        if read_json(run.index_facts).get("sources") == dataset_state(
-            run.config.dataset, run.folder
-        ):
+        facts = read_record(run.index_facts, IndexFacts)
+        if facts.sources == dataset_state(run.config.dataset, run.folder):
             index = read_index(run.index_file)
-            if isinstance(run.config.dataset, Synthetic):
+            if KINDS[run.config.dataset.kind].drawing_key is not None:
                 return index
-            return Listing(index.classes, tuple(map(_stamped, index.rows)))
+            return Listing(index.classes, tuple(map(_with_stat_key, index.rows)))
     return list_dataset(run.config.dataset, run.folder)
 
 
-def _stamped(row: ImageRow) -> ImageRow:
+def _with_stat_key(row: ImageRow) -> ImageRow:
     """Return a row as its files are now: the same one, unless they changed."""
-    stamp = row_stat_key(row.path, row.mask)
-    return row if stamp == row.stamp else replace(row, stamp=stamp)
+    found = row_stat_key(row.path, row.mask)
+    return row if found == row.stat_key else replace(row, stat_key=found)
 
 
-def dataset_state(dataset: Dataset, folder: Path) -> dict[str, Any]:
-    """Return what a cheap look says of a dataset's lists and folders, as plain data."""
-    root = dataset_root(dataset, folder)
+def dataset_state(dataset: DatasetConfig, folder: Path) -> dict[str, Any]:
+    """Return what a cheap look says of a dataset's lists and folders, as plain data.
+
+    Args:
+        dataset: The `dataset` section of the configuration.
+        folder: The run's folder.
+    """
+    kind, root = KINDS[dataset.kind], dataset_root(dataset, folder)
     return {
         "dataset": dataset.model_dump(mode="json"),
-        "drawn": _drawn(dataset),
-        "files": {str(path): _look(root / path) for path in _sources(dataset)},
+        "drawn": "" if kind.drawing_key is None else kind.drawing_key(dataset),
+        "files": {path: _path_stat_key(root / path) for path in kind.watched(dataset)},
     }
 
 
-def _sources(dataset: Dataset) -> list[str]:
-    match dataset:
-        case Synthetic():
-            return []
-        case Folder():
-            lists = (dataset.labels, dataset.classes, dataset.train, dataset.val)
-            return [path for path in (*lists, dataset.images, dataset.masks) if path is not None]
-        case Voc():
-            splits = (dataset.train, dataset.val)
-            return [
-                *(f"ImageSets/Segmentation/{split}.txt" for split in splits if split is not None),
-                *TRAINAUG_LISTS,
-                *("Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug"),
-            ]
-        case Coco():
-            return [
-                path
-                for split in (dataset.train, dataset.val)
-                if split is not None
-                for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
-            ]
-
-
-def _drawn(dataset: Dataset) -> str:
-    if not isinstance(dataset, Synthetic):
-        return ""
-    # Imported where needed: it brings numpy, and every job's parse of the Snakefile comes here.
-    from ws3.datasets.synthetic.dataset import drawing_key
-
-    return drawing_key(dataset)
-
-
-def _look(path: Path) -> str:
+def _path_stat_key(path: Path) -> str:
     try:
         found = path.stat()
     except OSError:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ws3.config.load import load
 from ws3.config.recipes import Recipe
@@ -15,6 +14,7 @@ from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.run.batches import mapped_rows
+from ws3.run.records import ClassifierFacts, SegmentationFacts, Threshold, read_record
 from ws3.stage_table import FORMAT, STAGES
 
 
@@ -87,34 +87,37 @@ class Run:
         return read_index(self.index_file)
 
     @cached_property
-    def classifier(self) -> dict[str, Any]:
-        """What `receipts/train_classifier.json` says of the classifier, its digest above all.
+    def classifier(self) -> ClassifierFacts:
+        """The facts of the run's classifier, from `receipts/train_classifier.json`.
 
         Raises:
-            StaleResultError: if there is no classifier yet.
+            StaleResultError: If there is no classifier yet.
+            Ws3Error: If the file is damaged.
         """
         path = self.receipt("train_classifier")
         if not path.exists():
             raise StaleResultError(
                 f"{path}: there is no classifier; run: ws3 train-classifier {self.folder}"
             )
-        return read_json(path)
+        return read_record(path, ClassifierFacts)
 
-    def threshold(self, recipe: str) -> dict[str, Any]:
-        """What `thresholds/<recipe>.json` says of a recipe's background score.
+    def threshold(self, recipe: str) -> Threshold:
+        """The background score that a recipe's maps are cut with, from `thresholds/<recipe>.json`.
 
         Raises:
             StaleResultError: If it is not chosen yet.
+            Ws3Error: If the file is damaged.
         """
-        return read_json(self.threshold_file(recipe))
+        return read_record(self.threshold_file(recipe), Threshold)
 
-    def segmentation(self, recipe: str) -> dict[str, Any]:
-        """What a segmentation network's receipt says of it, its digest above all.
+    def segmentation(self, recipe: str) -> SegmentationFacts:
+        """The facts of a segmentation network, from `receipts/train_segmentation/<recipe>.json`.
 
         Raises:
             StaleResultError: If it is not trained yet.
+            Ws3Error: If the file is damaged.
         """
-        return read_json(self.receipt("train_segmentation", recipe))
+        return read_record(self.receipt("train_segmentation", recipe), SegmentationFacts)
 
     def recipe(self, name: str) -> Recipe:
         """Return a recipe of this run.
@@ -218,22 +221,3 @@ class Run:
     def journal_file(self, stage: str) -> Path:
         """What was done in a stage, a line an image, only ever appended to."""
         return self.folder / "journal" / f"{stage}.jsonl"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that ws3 wrote.
-
-    Raises:
-        Ws3Error: if it is missing or broken.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StaleResultError(f"{path}: this file is missing; run snakemake again.") from None
-    except (OSError, ValueError) as error:
-        raise Ws3Error(
-            f"{path}: this file is damaged ({error}); remove it and run snakemake again."
-        ) from None
-    if not isinstance(data, dict):
-        raise Ws3Error(f"{path}: a JSON object is expected; remove it and run snakemake again.")
-    return data

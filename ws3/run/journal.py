@@ -64,8 +64,7 @@ def entries(run: Run, stage: str) -> Iterator[Entry]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                # The lines of earlier versions lack these two.
-                found = {"samples": 0, "bytes": 0, **json.loads(line)}
+                found = json.loads(line)
                 yield Entry(*(found[name] for name in Entry.__annotations__))
             except (ValueError, KeyError, TypeError):
                 continue

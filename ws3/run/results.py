@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from ws3.files import file_sha256
 from ws3.masks.png import read_mask, read_text
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
+from ws3.run.records import ClassifierFacts, SegmentationFacts
 from ws3.run.skips import skip_reason
 from ws3.stage_table import STAGES, stages_before
 from ws3.store.maps import MapStore
@@ -91,18 +91,18 @@ class RecipeResults:
         return mask
 
 
-def check_model(path: Path, receipt: Mapping[str, Any], command: str) -> None:
-    """Refuse a network that is not the one its receipt describes.
+def check_model(path: Path, made: ClassifierFacts | SegmentationFacts, command: str) -> None:
+    """Refuse a network whose file is not the one that was written down.
 
     Args:
         path: Its file.
-        receipt: What was written down when it was made.
+        made: What was written down when it was made.
         command: What makes it.
 
     Raises:
         StaleResultError: Naming the command.
     """
-    if file_sha256(path) != receipt["digest"]:
+    if file_sha256(path) != made.sha256:
         raise StaleResultError(
             f"{path}: this file is missing, damaged or not the one that the run made; make it "
             f"with: {command}"
@@ -121,18 +121,3 @@ def current_mask(path: Path, fingerprint: str) -> NDArray[np.uint8] | None:
         return read_mask(path) if read_text(path).get(FINGERPRINT) == fingerprint else None
     except Ws3Error:
         return None
-
-
-def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:
-    """Temporary."""
-    return RecipeResults(run, recipe).maps(row)
-
-
-def read_pseudo_mask(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
-    """Temporary."""
-    return RecipeResults(run, recipe).mask(row)
-
-
-def read_prediction(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
-    """Temporary."""
-    return RecipeResults(run, recipe).prediction(row)

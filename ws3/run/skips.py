@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ws3.datasets.index import ImageRow
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Failure, read_record
 
 
 def skip_reason(run: Run, recipe: str, row: ImageRow, stages: Iterable[str]) -> str:
@@ -20,5 +21,5 @@ def skip_reason(run: Run, recipe: str, row: ImageRow, stages: Iterable[str]) -> 
         for stage in stages:
             failure = run.failure_file(stage, recipe, row.image)
             if failure.exists():
-                return f"{stage}: {read_json(failure)['reason']}"
+                return f"{stage}: {read_record(failure, Failure).reason}"
     return ""

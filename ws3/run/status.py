@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.run import journal
 from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Failure, Receipt, read_record
 from ws3.stage_table import STAGES
 
 
@@ -24,9 +24,9 @@ class StageStatus:
     Attributes:
         stage: saliency, maps, masks or predictions.
         recipe: its name.
-        done: images that a receipt vouches for, made from what the run now expects.
+        done: images that a receipt lists, made from what the run now expects.
         expected: images that the stage works on.
-        skipped: images that were passed over.
+        skipped: images that were skipped.
         failed: reason per image that failed and has not been mended.
         seconds: spent on all results that were ever computed, from the journal.
         bytes: on disk.
@@ -58,11 +58,11 @@ def run_status(run: Run) -> Iterator[StageStatus]:
         seconds = seconds_of(run, stage)
         for recipe in STAGES[stage].recipes(run.config):
             found = receipts_of(run, stage, recipe)
-            made = {image: made for receipt in found for image, made in receipt["images"].items()}
+            made = {image: made for receipt in found for image, made in receipt.images.items()}
             done = _current(
                 run, stage, recipe, [rows[image] for image in made if image in rows], made
             )
-            skipped = {image for receipt in found for image in receipt["skipped"]} & rows.keys()
+            skipped = {image for receipt in found for image in receipt.skipped} & rows.keys()
             failed = {
                 image: reason
                 for image, reason in failures_of(run, stage, recipe).items()
@@ -99,12 +99,12 @@ def seconds_of(run: Run, stage: str) -> dict[str, float]:
     return seconds
 
 
-def receipts_of(run: Run, stage: str, recipe: str) -> list[dict[str, Any]]:
+def receipts_of(run: Run, stage: str, recipe: str) -> list[Receipt]:
     """Return all receipts of a stage and recipe, by name; damaged ones are left out."""
     found = []
     for path in sorted(run.receipt(stage, recipe, "any").parent.glob("*.json")):
         try:
-            found.append(read_json(path))
+            found.append(read_record(path, Receipt))
         except Ws3Error:
             continue
     return found
@@ -113,7 +113,7 @@ def receipts_of(run: Run, stage: str, recipe: str) -> list[dict[str, Any]]:
 def failures_of(run: Run, stage: str, recipe: str) -> dict[str, str]:
     """Return the reason per image that failed in a stage."""
     folder = run.failure_file(stage, recipe, "any").parent
-    return {path.stem: read_json(path)["reason"] for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read_record(path, Failure).reason for path in sorted(folder.glob("*.json"))}
 
 
 def folder_bytes(folder: Path) -> int:

@@ -10,7 +10,8 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.masks.png import read_mask
 from ws3.run.fingerprints import Fingerprints
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
 from ws3.stage_table import STAGES
@@ -73,12 +74,14 @@ def _check(run: Run, stage: str, recipe: str, *, repair: bool) -> tuple[int, lis
 
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     receipts = sorted(run.receipt("train_segmentation", "any").parent.glob("*.json"))
-    models = [(run.classifier_file, run.receipt("train_classifier"))]
-    models += [(run.model_file(receipt.stem), receipt) for receipt in receipts]
-    made = [(path, receipt) for path, receipt in models if receipt.exists()]
+    models: list[tuple[Path, Path, type[ClassifierFacts] | type[SegmentationFacts]]] = [
+        (run.classifier_file, run.receipt("train_classifier"), ClassifierFacts)
+    ]
+    models += [(run.model_file(receipt.stem), receipt, SegmentationFacts) for receipt in receipts]
+    made = [model for model in models if model[1].exists()]
     damages = []
-    for path, receipt in made:
-        if file_sha256(path) != read_json(receipt)["digest"]:
+    for path, receipt, facts in made:
+        if file_sha256(path) != read_record(receipt, facts).sha256:
             reason = f"{path}: it is missing or not the file that was made"
             damages.append(Damage("network", path, reason))
             if repair:
@@ -126,7 +129,7 @@ def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
 
 def _missing(run: Run, stage: str, recipe: str) -> Iterator[Damage]:
     """Yield what a receipt vouches for and is not there."""
-    vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt["images"]}
+    vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt.images}
     for image in sorted(vouched):
         path = run.result(stage, recipe, image)
         if not path.exists():
@@ -154,5 +157,5 @@ def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
 def _retract(run: Run, stage: str, recipe: str, images: set[str]) -> None:
     """Remove the receipts that vouch for some images, so that Snakemake runs their batches."""
     for receipt in receipts_of(run, stage, recipe):
-        if images & receipt["images"].keys():
-            run.receipt(stage, recipe, receipt["batch"]).unlink(missing_ok=True)
+        if images & receipt.images.keys():
+            run.receipt(stage, recipe, receipt.batch).unlink(missing_ok=True)

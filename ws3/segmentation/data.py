@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.errors import Ws3Error
+from ws3.labels import IGNORED
 from ws3.masks.png import read_mask
 from ws3.training.batches import SharedBatches
 
-IGNORED = 255
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 _JITTER = 0.2  # largest relative change of brightness, contrast and saturation
 
 
@@ -36,7 +35,7 @@ def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         float32 (3, H, W), contiguous.
     """
-    normal = (image - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    normal = (image - np.asarray(IMAGENET_MEAN, np.float32)) / np.asarray(IMAGENET_STD, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1))
 
 
@@ -129,7 +128,7 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         An index beyond the number of images is another crop of image `index % images`.
 
         Raises:
-            Ws3Error: A file can't be read, sizes differ, or the mask has a class that isn't there.
+            Ws3Error: If a file can't be read, sizes differ, or the mask has an unknown class.
         """
         epoch, index = key
         image_path, mask_path = self.pairs[index % len(self.pairs)]
@@ -146,13 +145,13 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         if image.shape[:2] != mask.shape:
             raise Ws3Error(
                 f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, but its image "
-                f"{image_path} is {image.shape[1]} x {image.shape[0]}; make the masks anew"
+                f"{image_path} is {image.shape[1]} x {image.shape[0]}; make the masks again"
             )
         unknown = mask[(mask > self.classes) & (mask != IGNORED)]
         if unknown.size:
             raise Ws3Error(
                 f"{mask_path} holds the value {unknown[0]}, but there are {self.classes} classes; "
-                "make the masks anew"
+                "make the masks again"
             )
 
 
@@ -164,7 +163,7 @@ class EpochSampler(SharedBatches):
 
     Args:
         images: Number of images.
-        batch_size: Images a batch, over all processes.
+        batch_size: Images per batch, over all processes.
         seed: Seed of the run.
         processes: How many train together; must divide `batch_size`.
     """

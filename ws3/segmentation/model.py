@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
+from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
-from ws3.segmentation.data import MEAN, STD
-from ws3.segmentation.networks import ARCHITECTURES, build
+from ws3.segmentation.networks import build
 from ws3.tensors import read_tensors, write_tensors
 
-FORMAT = 1
+MODEL_FORMAT = 1
+"""Version of the file's layout."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ def save_model(path: Path, network: nn.Module, architecture: str, classes: Seque
     write_tensors(
         path,
         {
-            "format": FORMAT,
+            "format": MODEL_FORMAT,
             "architecture": architecture,
             "classes": list(classes),
-            "mean": list(MEAN),
-            "std": list(STD),
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
             "state_dict": state,
         },
     )
@@ -65,9 +67,9 @@ def load_model(path: Path) -> SegmentationModel:
         The model, in evaluation mode, on the CPU.
 
     Raises:
-        Ws3Error: The file is missing, damaged, or not such a file.
+        Ws3Error: If the file is missing, damaged, or not such a file.
     """
-    advice = "train the network anew with `ws3 train-segmentation`"
+    advice = "train the network again with `ws3 train-segmentation`"
     content = read_tensors(path, advice)
     problem = _problem(content)
     if problem:
@@ -88,9 +90,9 @@ def load_model(path: Path) -> SegmentationModel:
 
 def _problem(content: dict[str, object]) -> str:
     """Say why a file's content is no model; '' if it is one."""
-    if content.get("format") != FORMAT:
-        return f"its format is {content.get('format')!r}, not {FORMAT}"
-    if content.get("architecture") not in ARCHITECTURES:
+    if content.get("format") != MODEL_FORMAT:
+        return f"its format is {content.get('format')!r}, not {MODEL_FORMAT}"
+    if content.get("architecture") not in NETWORKS:
         return f"its architecture {content.get('architecture')!r} is unknown"
     classes = content.get("classes")
     if not (
@@ -99,7 +101,7 @@ def _problem(content: dict[str, object]) -> str:
         and all(isinstance(name, str) for name in classes)
     ):
         return "it has no list of 1 to 254 class names"
-    if content.get("mean") != list(MEAN) or content.get("std") != list(STD):
+    if content.get("mean") != list(IMAGENET_MEAN) or content.get("std") != list(IMAGENET_STD):
         return "it wants images normalised in another way"
     state = content.get("state_dict")
     if not (

@@ -16,19 +16,13 @@ from torchvision.models import get_model, get_model_weights, mobilenet_v2
 from torchvision.models.segmentation import LRASPP, DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
+from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 from ws3.tensors import read_tensors
 
-ARCHITECTURES = (
-    "deeplabv3_resnet50",
-    "deeplabv3_resnet101",
-    "deeplabv3_mobilenet_v2",
-    "deeplabv3_mobilenet_v3_large",
-    "fcn_resnet50",
-    "fcn_resnet101",
-    "lraspp_mobilenet_v2",
-    "lraspp_mobilenet_v3_large",
-)
+PARTS = ("backbone", "classifier")
+"""Submodules that every network has: a learning rate of its own is theirs."""
+
 _HEADS = ("fc.", "classifier.")
 
 
@@ -36,8 +30,7 @@ def build(architecture: str, classes_with_background: int, weights: str | None) 
     """Build a segmentation network; new parts are drawn from torch's global generator.
 
     Args:
-        architecture: One of `ARCHITECTURES`. The MobileNetV2 variants are ours, made of
-            torchvision's parts; the others are torchvision's.
+        architecture: A name in `ws3.config.segmentation.NETWORKS`.
         classes_with_background: Number of output channels, 2 to 255.
         weights: What the backbone starts from: "imagenet" (torchvision downloads it), the path of
             a state dict of the same backbone's torchvision classification network (also within
@@ -47,32 +40,72 @@ def build(architecture: str, classes_with_background: int, weights: str | None) 
         The network, in training mode, on the CPU.
 
     Raises:
-        Ws3Error: The architecture is unknown, or the weights can't be had or don't fit.
+        Ws3Error: If the architecture is unknown or lacks a part, or the weights can't be had or
+            don't fit.
     """
-    if architecture not in ARCHITECTURES:
+    if architecture not in NETWORKS:
         raise Ws3Error(
             f"segmentation.architecture: {architecture!r} is unknown; "
-            f"choose from: {', '.join(ARCHITECTURES)}"
+            f"{NETWORKS.choice(architecture)}"
         )
     if not 2 <= classes_with_background <= 255:
         raise ValueError(f"2 to 255 classes with background, not {classes_with_background}")
-    network: nn.Module
-    if architecture == "deeplabv3_mobilenet_v2":
-        network = _deeplabv3_mobilenet_v2(classes_with_background)
-    elif architecture == "lraspp_mobilenet_v2":
-        network = _lraspp_mobilenet_v2(classes_with_background)
-    else:
-        network = get_model(
-            architecture, weights=None, weights_backbone=None, num_classes=classes_with_background
+    entry = NETWORKS[architecture]
+    network = entry.build(classes_with_background)
+    parts = dict(network.named_children())
+    lacking = [name for name in PARTS if name not in parts]
+    if lacking:
+        raise Ws3Error(
+            f"the segmentation network {architecture} has no part {lacking[0]!r}; the package that "
+            f"adds it must name its parts {' and '.join(PARTS)}"
         )
     if weights is not None:
-        _load_backbone(network.get_submodule("backbone"), backbone_name(architecture), weights)
+        if entry.backbone is None:
+            raise Ws3Error(
+                f"segmentation.weights: the network {architecture} can't start from weights; "
+                "leave them out"
+            )
+        _load_backbone(parts["backbone"], entry.backbone, weights)
     return network
 
 
-def backbone_name(architecture: str) -> str:
-    """Return the torchvision classification network that an architecture's backbone is cut from."""
-    return architecture.split("_", 1)[1]
+def torchvision_network(name: str, classes: int) -> nn.Module:
+    """Return one of torchvision's own segmentation networks, with random weights.
+
+    Args:
+        name: Torchvision's name, such as `fcn_resnet50`.
+        classes: Number of output channels.
+    """
+    network: nn.Module = get_model(name, weights=None, weights_backbone=None, num_classes=classes)
+    return network
+
+
+def deeplabv3_mobilenet_v2(classes: int) -> nn.Module:
+    """Return DeepLabV3 on MobileNetV2, which torchvision doesn't have.
+
+    The head reads the 320 channels before the last layer (Sandler et al. 2018, arXiv 1801.04381,
+    section 6.3).
+
+    Args:
+        classes: Number of output channels.
+    """
+    head = DeepLabHead(320, classes, atrous_rates=(6, 12, 18))
+    network: nn.Module = DeepLabV3(MobileNetV2Stages({17: "out"}), head)
+    return network
+
+
+def lraspp_mobilenet_v2(classes: int) -> nn.Module:
+    """Return LR-ASPP on MobileNetV2, which torchvision doesn't have.
+
+    The head reads the outputs at stride 8 (32 channels) and 16 (1280 channels) (Howard et al.
+    2019, arXiv 1905.02244).
+
+    Args:
+        classes: Number of output channels.
+    """
+    stages = MobileNetV2Stages({6: "low", 18: "high"})
+    network: nn.Module = LRASPP(stages, low_channels=32, high_channels=1280, num_classes=classes)
+    return network
 
 
 class MobileNetV2Stages(nn.Sequential):
@@ -105,20 +138,6 @@ class MobileNetV2Stages(nn.Sequential):
             if number in self.returned:
                 outputs[self.returned[number]] = features
         return outputs
-
-
-def _deeplabv3_mobilenet_v2(classes: int) -> nn.Module:
-    """DeepLabV3 on the 320 channels before the last layer (Sandler et al. 2018, section 6.3)."""
-    head = DeepLabHead(320, classes, atrous_rates=(6, 12, 18))
-    network: nn.Module = DeepLabV3(MobileNetV2Stages({17: "out"}), head)
-    return network
-
-
-def _lraspp_mobilenet_v2(classes: int) -> nn.Module:
-    """LR-ASPP (Howard et al. 2019) on the outputs at stride 8 (32 channels) and 16 (1280)."""
-    stages = MobileNetV2Stages({6: "low", 18: "high"})
-    network: nn.Module = LRASPP(stages, low_channels=32, high_channels=1280, num_classes=classes)
-    return network
 
 
 def _load_backbone(backbone: nn.Module, name: str, weights: str) -> None:

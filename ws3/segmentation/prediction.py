@@ -39,7 +39,7 @@ def predict(
         Probabilities, float32 (classes with background, H, W), summing to 1 over classes.
 
     Raises:
-        Ws3Error: The network's output is not finite.
+        Ws3Error: If the network's output is not finite.
     """
     network.to(device).eval()
     total: Tensor | None = None
@@ -54,7 +54,7 @@ def predict(
     probabilities: NDArray[np.float32] = (total / len(scales)).cpu().numpy()
     if not np.isfinite(probabilities).all():
         raise Ws3Error(
-            "the segmentation network's output is not finite; train it anew with a lower "
+            "the segmentation network's output is not finite; train it again with a lower "
             "segmentation.learning_rate"
         )
     return probabilities

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 
 from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
-from ws3.segmentation.data import IGNORED, EpochSampler, PseudoMaskDataset
+from ws3.labels import IGNORED
+from ws3.segmentation.data import EpochSampler, PseudoMaskDataset
 from ws3.segmentation.networks import build
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
 from ws3.training.history import write_history
@@ -62,7 +63,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedSegmentation:
     """A trained network, in evaluation mode on the CPU, and the epochs that made it."""
 
     network: nn.Module
@@ -104,7 +105,7 @@ class SegmentationTask(LightningModule):
         network: A network from `build`.
         config: How to train.
         seed: Seed of the run.
-        identity: What the training is of; kept in the checkpoint.
+        identity: Digest of everything that the outcome depends on; kept in the checkpoint.
         folder: Where the checkpoint and the history go after each epoch.
     """
 
@@ -167,7 +168,7 @@ class SegmentationTask(LightningModule):
         """Return the loss of a batch of images (N, 3, S, S) and labels (N, S, S).
 
         Raises:
-            Ws3Error: The loss is not finite.
+            Ws3Error: If the loss is not finite.
         """
         images, labels = batch
         logits = self.network(images.contiguous(memory_format=torch.channels_last))["out"]
@@ -189,7 +190,7 @@ class SegmentationTask(LightningModule):
         """Note the epoch's figures, and keep the checkpoint.
 
         Raises:
-            Ws3Error: The weights are not finite, or no pixel of the epoch had a label.
+            Ws3Error: If the weights are not finite, or no pixel of the epoch had a label.
         """
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise self._diverged("the last step")
@@ -223,12 +224,12 @@ class SegmentationTask(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what Lightning doesn't know of."""
+        """Add what Lightning doesn't keep by itself."""
         checkpoint["identity"] = self.identity
         checkpoint["history"] = [asdict(epoch) for epoch in self.history]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what Lightning doesn't know of."""
+        """Restore what `on_save_checkpoint` added."""
         self.history = [Epoch(**epoch) for epoch in checkpoint["history"]]
 
     def _diverged(self, where: str) -> Ws3Error:
@@ -239,7 +240,7 @@ class SegmentationTask(LightningModule):
 
 
 class _Batches(LightningDataModule):
-    """The batches of a process, put together only there: a generator can't be handed over."""
+    """The batches of one process, built in that process: a generator can't be pickled."""
 
     def __init__(
         self,
@@ -265,12 +266,12 @@ class _Batches(LightningDataModule):
             num_workers=self._workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self._workers > 0,
-            # Its own, lest starting an epoch's loading draws from the numbers that dropout gets.
+            # A generator of its own: starting a loader draws from it, and dropout's must not move.
             generator=torch.Generator(),
         )
 
 
-def train(
+def train_network(
     pairs: Sequence[tuple[str | Path, str | Path]],
     classes: int,
     config: Segmentation,
@@ -281,10 +282,10 @@ def train(
     workers: int = 0,
     fingerprint: str = "",
     processes: int = 1,
-) -> Trained:
-    """Train a segmentation network, or go on where an interrupted call stopped.
+) -> TrainedSegmentation:
+    """Train a segmentation network, or resume an interrupted training.
 
-    After each epoch `folder` holds `last.ckpt`, from which the same call goes on, and
+    After each epoch `folder` holds `last.ckpt`, from which the same call resumes, and
     `training.csv`. On CPU with a fixed number of threads, an interrupted and resumed training
     ends with the same weights as an undisturbed one, bit by bit. A checkpoint of another training
     (other images, config, seed or fingerprint) is not used. The caller's random numbers are left
@@ -298,8 +299,8 @@ def train(
         folder: Where the checkpoint goes.
         device: "cpu" or "cuda" (with mixed precision).
         progress: Whether to show a progress bar; otherwise each epoch logs a line.
-        workers: Processes that load images; 0: this one does.
-        fingerprint: What the masks were made from, if their paths don't tell.
+        workers: Processes that load images; 0: the training process itself loads them.
+        fingerprint: Fingerprint of the masks' contents, which their paths don't show.
         processes: How many train together, each on a GPU of its own (or all on the CPU); must
             divide the batch size. They share every batch, so their number changes the outcome by
             no more than rounding and dropout; only on the CPU are batch statistics those of a
@@ -309,7 +310,7 @@ def train(
         The network and the figures of its epochs.
 
     Raises:
-        Ws3Error: There is no image, a file can't be used, training diverged, or memory ran out.
+        Ws3Error: If there is no image, a file can't be used, training diverged, or memory ran out.
     """
     if not pairs:
         raise Ws3Error("there is no pseudo-mask to train on; run `ws3 masks` first")
@@ -349,20 +350,21 @@ def train(
                 "don't fit into the GPU's memory; lower batch_size or crop_size"
             ) from error
     if processes > 1:
-        # The processes leave their weights with this one's task, but not what else it knew.
+        # ddp_spawn copies back the weights only; the epochs' figures come from the checkpoint.
         task.on_load_checkpoint(read_checkpoint(folder / CHECKPOINT))
     trained = task.trained.to(memory_format=torch.contiguous_format)
-    return Trained(trained.cpu().eval(), tuple(task.history))
+    return TrainedSegmentation(trained.cpu().eval(), tuple(task.history))
 
 
 def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """Return the exponential moving average of a network's weights and statistics.
 
-    It begins with the weights after the first step. In the first steps it forgets faster, lest it
-    drag those along: in step n the decay is at most (1 + n) / (10 + n).
+    It begins with the weights after the first step. To forget those soon, the decay in step n is
+    at most (1 + n) / (10 + n).
     """
     averaged = AveragedModel(network, avg_fn=partial(_moved, decay), use_buffers=True)
-    # Nothing trains it; a gradient that never comes would confuse whoever waits for all.
+    # The average is not trained; with requires_grad set, DDP would wait for gradients that never
+    # arrive.
     return averaged.requires_grad_(False)
 
 

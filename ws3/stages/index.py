@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 
-from ws3.config.dataset import Synthetic
+from ws3.config.dataset import KINDS
 from ws3.config.load import dump
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.index import Listing, check_files, read_index, rows_fingerprint, write_index
-from ws3.datasets.synthetic.dataset import draw_synthetic
 from ws3.errors import Ws3Error
 from ws3.files import atomic_file, write_json
-from ws3.jobs.progress import ProgressReport
+from ws3.jobs.progress import progress_callback
 from ws3.run.dataset_state import dataset_state
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import IndexFacts, read_record, write_record
 from ws3.stage_table import FORMAT
 
 _log = logging.getLogger(__name__)
@@ -22,16 +22,15 @@ _log = logging.getLogger(__name__)
 def index(run: Run) -> None:
     """Check every image once, and write the index, its classes and its receipt.
 
-    The built-in dataset is drawn first. Images that the index already has, and that did not
-    change, are not read again.
+    A dataset that is drawn, such as the built-in one, is drawn first. Images that the index
+    already has, and that did not change, are not read again.
 
     Raises:
         Ws3Error: with one line for every problem of the dataset.
     """
     dataset = run.config.dataset
     run.folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(dataset, Synthetic):
-        draw_synthetic(dataset, dataset_root(dataset, run.folder))
+    _prepare(run)
     sources = dataset_state(dataset, run.folder)
     listing = list_dataset(dataset, run.folder)
     previous = None
@@ -39,28 +38,33 @@ def index(run: Run) -> None:
         try:
             previous = read_index(run.index_file)
         except Ws3Error as error:
-            _log.warning("%s It is made anew.", error)
-    with ProgressReport("index", len(listing.rows)) as progress:
-        completed = check_files(
-            listing, previous, run.config.on_bad_image, lambda done, total: progress.advance()
-        )
+            _log.warning("%s It is made again.", error)
+    with progress_callback("index") as progress:
+        completed = check_files(listing, previous, run.config.on_bad_image, progress)
     write_index(run.index_file, completed)
     splits = {row.split for row in completed.rows}
-    write_json(
+    write_record(
         run.index_facts,
-        {
-            "format": FORMAT,
-            "sources": sources,
-            "classes": list(completed.classes),
-            "images": {
-                split: sum(row.split == split for row in completed.rows) for split in sorted(splits)
-            },
-            "problems": {row.image: row.problem for row in completed.rows if row.problem},
-        },
+        IndexFacts(
+            format=FORMAT,
+            sources=sources,
+            classes=completed.classes,
+            images={split: sum(row.split == split for row in completed.rows) for split in splits},
+            problems={row.image: row.problem for row in completed.rows if row.problem},
+        ),
     )
     # Written once: all jobs depend on it, and must not run again when a few images change.
     if not run.receipt("index").exists():
         write_json(run.receipt("index"), {"index": run.index_file.name})
+
+
+def _prepare(run: Run) -> None:
+    """Draw the images of a kind of dataset that draws them."""
+    prepare = KINDS[run.config.dataset.kind].prepare
+    if prepare is not None:
+        root = dataset_root(run.config.dataset, run.folder)
+        with progress_callback("draw") as progress:
+            prepare(run.config.dataset, root, progress)
 
 
 def refresh(run: Run, listing: Listing) -> None:
@@ -86,13 +90,13 @@ def refresh(run: Run, listing: Listing) -> None:
 def index_is_current(run: Run, listing: Listing) -> bool:
     """Return whether the index holds these images, with these labels and as they are now."""
     try:
-        known, facts = read_index(run.index_file), read_json(run.index_facts)
+        known, facts = read_index(run.index_file), read_record(run.index_facts, IndexFacts)
     except Ws3Error:
         return False
     return (
         known.classes == listing.classes
         and rows_fingerprint(known.rows) == rows_fingerprint(listing.rows)
-        and facts.get("sources") == dataset_state(run.config.dataset, run.folder)
+        and facts.sources == dataset_state(run.config.dataset, run.folder)
     )
 
 

@@ -18,7 +18,7 @@ from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
-    from ws3.stages.attributor import FeatureReader
+    from ws3.attribution.engine import FeatureReader
 
 
 class MapsStage:
@@ -38,11 +38,12 @@ class MapsStage:
     @cached_property
     def _reader(self) -> FeatureReader:
         # torch takes seconds to import, and few recipes look at features.
-        from ws3.stages.attributor import FeatureReader
+        from ws3.attribution.engine import FeatureReader
+        from ws3.classifier.checkpoints import load_classifier
 
         command = f"ws3 train-classifier {self._run.folder}"
         check_model(self._run.classifier_file, self._run.classifier, command)
-        return FeatureReader(self._run)
+        return FeatureReader(load_classifier(self._run.classifier_file))
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's maps are made from."""

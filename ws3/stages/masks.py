@@ -10,7 +10,6 @@ from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.samples import load_image
 from ws3.stages.png_stage import PngStage
-from ws3.stages.threshold import chosen_background
 
 
 class MasksStage(PngStage):
@@ -21,7 +20,7 @@ class MasksStage(PngStage):
     def __init__(self, run: Run, recipe: str) -> None:
         run.recipe(recipe)
         super().__init__(run, recipe)
-        self._background = chosen_background(run.threshold_file(recipe))
+        self._background = run.threshold(recipe).background
         self._crf = parameters(run.config.masks.crf)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:

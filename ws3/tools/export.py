@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
 
 from ws3.datasets.images import read_label_mask
 from ws3.errors import Ws3Error
+from ws3.exports.formats import FORMATS
 from ws3.exports.item import Item
 from ws3.files import atomic_folder
 from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
-from ws3.run.results import read_pseudo_mask, rows_with_masks
-
-Format = Literal["voc", "coco", "mmseg"]
+from ws3.run.results import RecipeResults, rows_with_masks
 
 
-def export(run: Run, recipe: str, layout: str, folder: Path) -> dict[str, int]:
+def export(run: Run, recipe: str, format_name: str, folder: Path) -> dict[str, int]:
     """Write a recipe's pseudo-masks of the train split, and the ground truth of the val split.
 
-    So a network that is trained elsewhere learns from the former and is measured on the latter;
+    A network that is trained elsewhere thus learns from the former and is measured on the latter;
     images of the val split without ground truth are left out. The folder appears whole or not at
     all.
 
     Args:
         run: The run.
         recipe: Whose masks.
-        layout: voc, coco or mmseg.
+        format_name: A name in `ws3.exports.formats.FORMATS`.
         folder: Where to; must be empty or not there yet.
 
     Returns:
@@ -38,23 +36,15 @@ def export(run: Run, recipe: str, layout: str, folder: Path) -> dict[str, int]:
         Ws3Error: If the run has no such recipe, there is no such format, or the folder isn't empty.
     """
     run.recipe(recipe)
-    if layout not in get_args(Format):
-        raise Ws3Error(
-            f"--format: {layout!r} is unknown; choose from: {', '.join(get_args(Format))}"
-        )
+    if format_name not in FORMATS:
+        raise Ws3Error(f"--format: {format_name!r} is unknown; {FORMATS.choice(format_name)}")
+    write = FORMATS[format_name].write
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Ws3Error(f"{folder}: something is there already; choose a folder that is empty")
     counts: dict[str, int] = {}
     with atomic_folder(folder) as temporary:
         temporary.mkdir()
         items = _counted(_items(run, recipe), counts)
-        match layout:
-            case "voc":
-                from ws3.exports.voc import write_voc as write
-            case "coco":
-                from ws3.exports.coco import write_coco as write
-            case _:
-                from ws3.exports.mmseg import write_mmseg as write
         write(temporary, items, run.index.classes)
     return counts
 
@@ -65,10 +55,11 @@ def _items(run: Run, recipe: str) -> Iterator[Item]:
         for row in rows_with_masks(run, recipe, ["train", "val"])
         if row.split == "train" or row.mask
     ]
+    results = RecipeResults(run, recipe)
     with ProgressReport(f"export {recipe}", len(rows)) as progress:
         for row in rows:
             is_train = row.split == "train"
-            mask = read_pseudo_mask(run, recipe, row) if is_train else read_label_mask(row.mask)
+            mask = results.mask(row) if is_train else read_label_mask(row.mask)
             yield Item(row.image, row.split, tuple(run.class_values(row)), Path(row.path), mask)
             progress.advance()
 

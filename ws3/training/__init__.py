@@ -1,1 +1,1 @@
-"""What the trainings of the classifier and of the segmenter share."""
+"""What the trainings of the classifier and of the segmentation network share."""

@@ -10,20 +10,25 @@ from torch.utils.data import Sampler
 
 
 def processes_for(gpus: int, batch_size: int) -> int:
-    """Return how many processes train on so many GPUs: the most that share a batch equally."""
+    """Return how many processes train on a number of GPUs: the most that share a batch equally.
+
+    Example:
+        >>> processes_for(4, 6)
+        3
+    """
     return max(number for number in range(1, max(gpus, 1) + 1) if batch_size % number == 0)
 
 
 class SharedBatches(Sampler[tuple[int, int]], ABC):
-    """What a process loads in an epoch: its share of every batch.
+    """Samples one process's share of every batch of an epoch.
 
-    The batches are the same whatever the number of processes. A last batch that is no whole one is
-    shared as equally as can be. A process that gets no image of it takes one of the others', which
-    counts for nothing, because all must take every step.
+    The batches are the same whatever the number of processes. An incomplete last batch is split as
+    evenly as possible. A process left without an image repeats one with weight 0, since every
+    process must take part in every optimiser step.
 
     Args:
-        length: Images an epoch.
-        batch_size: Images a batch, over all processes.
+        length: Images per epoch.
+        batch_size: Images per batch, over all processes.
         processes: How many train together; must divide `batch_size`.
     """
 
@@ -41,7 +46,7 @@ class SharedBatches(Sampler[tuple[int, int]], ABC):
 
     @property
     def share(self) -> int:
-        """Images of a whole batch that go to each process."""
+        """Images of a complete batch that each process gets."""
         return self.batch_size // self.processes
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,7 +54,7 @@ class SharedBatches(Sampler[tuple[int, int]], ABC):
         self.epoch = epoch
 
     def weight(self, batch: int) -> float:
-        """Return how much a process's mean over its share of a batch counts.
+        """Return the weight of this process's mean over its share of a batch.
 
         The mean over all processes of these weighted means is the mean over the whole batch.
         """

@@ -1,4 +1,4 @@
-"""The checkpoint that an interrupted training goes on from."""
+"""The checkpoint from which an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def resumable(path: Path, identity: str) -> bool:
-    """Whether a checkpoint of this very training is there.
+    """Return whether there is a checkpoint of this same training.
 
     Args:
         path: Where it would be.
         identity: Digest of everything that the training's outcome depends on. A checkpoint has it
-            under `identity`: that of a segmenter at the top, that of a classifier within `ws3`.
+            under `identity`: that of a segmentation network at the top, that of a classifier
+            within `ws3`.
 
     Raises:
         Ws3Error: If the file is damaged.
@@ -57,5 +58,5 @@ def resumable(path: Path, identity: str) -> bool:
     if content.get("ws3", content).get("identity") != identity:
         log.info("%s is of another training and will be replaced", path)
         return False
-    log.info("going on from %s", path)
+    log.info("resuming from %s", path)
     return True

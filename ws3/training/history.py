@@ -1,4 +1,4 @@
-"""The figures of a training's epochs, in a table."""
+"""The figures of a training's epochs, as a CSV file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ws3.files import write_bytes
 
 
 def write_history(path: Path, epochs: Sequence[Mapping[str, float | None]]) -> None:
-    """Write one line an epoch, the columns those of the first epoch; undefined ones are empty.
+    """Write one row per epoch, with the columns of the first epoch; undefined values are empty.
 
     Args:
         path: The CSV file, replaced in one step.

@@ -1,4 +1,4 @@
-"""One training in one process or several: how it is started, kept quiet, and what it says."""
+"""Training in one process or several: Lightning's trainer, its silence, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make_trainer(
         devices=processes,
         strategy="ddp_spawn" if processes > 1 else "auto",
         sync_batchnorm=on_gpu and processes > 1,
-        # The environment is named lest Lightning, inside a Slurm job, takes charge of it.
+        # Named explicitly: inside a Slurm job, Lightning would take over its environment.
         plugins=[LightningEnvironment(), SafeCheckpointIO()],
         callbacks=[_IsolatedTorchState(), *callbacks],
         enable_progress_bar=progress,
@@ -77,8 +77,8 @@ def fit(
     """Train, from a checkpoint if there is one.
 
     Raises:
-        Ws3Error: Of this or any other process, as one sentence.
-        OutOfMemoryError: A GPU's memory was too small in this or any other process.
+        Ws3Error: If this or any other process raised one; as one sentence.
+        OutOfMemoryError: If a GPU's memory was too small in this or any other process.
     """
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -95,9 +95,9 @@ def fit(
 
 @contextmanager
 def isolated_torch_state(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch and silence Lightning's advice; afterwards all is as before.
+    """Seed torch and silence Lightning's advice within the block.
 
-    Random numbers, torch's determinism, log levels and warnings are the caller's again.
+    Afterwards random numbers, torch's determinism, log levels and warnings are as before.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -131,7 +131,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 
 def keep_statistics(network: nn.Module) -> None:
-    """Let batch normalisation use the statistics that it has, and not learn them."""
+    """Put batch normalisation into evaluation mode, so that its statistics are not updated."""
     for layer in network.modules():
         # On several GPUs Lightning has put SyncBatchNorm in its place.
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
@@ -162,18 +162,18 @@ class _IsolatedTorchState(Callback):
         self._level = logging.getLogger("ws3").getEffectiveLevel()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The first that such a process does is to unpickle the trainer; `setup` would be too late.
+        # A spawned process unpickles the trainer first; `setup` would be too late.
         self.__dict__.update(state)
         _silence_lightning()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.world_size > 1 and trainer.is_global_zero:  # the others would say the same
+        if trainer.world_size > 1 and trainer.is_global_zero:  # all would log the same
             logging.basicConfig(level=self._level, format="%(message)s", stream=sys.stderr)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if trainer.world_size > 1 and not isinstance(exception, Ws3Error):
-            # Where a process fails, the others lose the connection to it. Only the first error to
-            # end its process is told, and it should be the cause.
+            # When a process fails, the others lose the connection to it. Only the first error to
+            # end its process is reported, and that should be the cause.
             time.sleep(_GRACE)

@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig
-from ws3.datasets.files import stat_key
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
+from ws3.datasets.listing_files import stat_key
 from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
@@ -39,11 +38,6 @@ class Plan:
             Ws3Error: If the configuration is not valid, or the run's folder is of an older ws3.
         """
         self.config: RunConfig = resolve(data, "config")
-        for name, recipe in self.config.recipes.items():
-            try:
-                check(recipe)
-            except Ws3Error as error:
-                raise Ws3Error(f"config: recipes.{name}: {error}") from None
         self.run = Run.of(self.config)
         self.run.check_format()
         self.folder = self.run.folder.as_posix()

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ws3.config.dataset import Synthetic
-from ws3.datasets.files import names_in
 from ws3.datasets.index import CLASSES_FILE, ImageRow, Listing
+from ws3.datasets.listing_files import names_in
 from ws3.datasets.synthetic.scene import CLASSES, SPLITS, describe
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
@@ -44,10 +44,10 @@ def list_synthetic(config: Synthetic, root: Path) -> Listing:
         root: Where it is, or will be drawn.
 
     Returns:
-        Rows whose stamp is a digest of what the drawings depend on, files drawn or not.
+        Rows whose stat key is `drawing_key`, the files drawn or not.
     """
     classes = CLASSES[: config.classes]
-    stamp = drawing_key(config)
+    key = drawing_key(config)
     rows = []
     for split, image, number in _images(config):
         present = {creature.index for creature in describe(config, split, number).creatures}
@@ -58,7 +58,8 @@ def list_synthetic(config: Synthetic, root: Path) -> Listing:
                 labels=tuple(classes[index] for index in sorted(present)),
                 path=str(root / "images" / f"{image}.png"),
                 mask=str(root / "masks" / f"{image}.png"),
-                stamp=stamp,
+                stat_key=key,
+                parts=str(root / "parts" / f"{image}.png"),
             )
         )
     return Listing(classes, tuple(rows))
@@ -98,7 +99,7 @@ def draw_synthetic(
     Written are `images/`, `masks/` (class values, VOC palette), `parts/` (1 discriminative, 2
     shared), `labels.csv`, `classes.txt`, `train.txt`, `val.txt` and `dataset.json` with the
     parameters. Each file is written whole or not at all; what is already there from the same
-    parameters is kept, what is from others is drawn anew.
+    parameters is kept, what is from others is drawn again.
 
     Args:
         config: How many images, of which size, of how many classes, from which seed.

@@ -24,7 +24,7 @@ CLASSES = (
     "lozenger",
     "chevrel",
 )
-"""Names of the creatures; `Synthetic.classes` takes the first so many."""
+"""Names of the creatures; `Synthetic.classes` says how many are taken, from the first."""
 
 
 AREA = 2.7
@@ -105,7 +105,7 @@ def describe(config: Synthetic, split: str, number: int) -> Scene:
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
     wanted = int(rng.choice((1, 2, 3), p=(0.5, 0.33, 0.17)))
     creatures: list[Creature] = []
-    # Now and then the first ones leave no room for the rest: begin anew.
+    # Now and then the first ones leave no room for the rest: start over.
     while len(creatures) < wanted:
         creatures = []
         for chances in rng.random((_TRIES, 7)).tolist():

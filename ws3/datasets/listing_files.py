@@ -9,7 +9,7 @@ from pathlib import Path
 from ws3.errors import Ws3Error
 
 MISSING = "missing"
-"""Stamp of a file that isn't there."""
+"""Key of a file that isn't there."""
 
 
 def stat_key(path: str | Path) -> str:
@@ -22,7 +22,7 @@ def stat_key(path: str | Path) -> str:
 
 
 def row_stat_key(image: str, mask: str) -> str:
-    """Return the stamp of an image file and, joined by ';', of its mask file if it has one."""
+    """Return the key of an image file and, joined by ';', of its mask file if it has one."""
     return f"{stat_key(image)};{stat_key(mask)}" if mask else stat_key(image)
 
 

@@ -1,0 +1,49 @@
+"""The layouts in which masks can be exported, by name.
+
+A format is a function that writes and a line that describes it. ws3's own stand in `FORMATS`, and
+an installed package adds others through the entry-point group `ws3.exports`;
+docs/extending/export.md shows one. Nothing that writes is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ws3.registry import Registry, deferred
+
+if TYPE_CHECKING:
+    from ws3.exports.item import Item
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """One layout of exported images and masks.
+
+    Attributes:
+        summary: What it is, for `ws3 export --help`.
+        write: From an empty folder, the images with their masks, and the names of the classes
+            (without background; class i has the value i + 1 in masks) to files in that folder.
+            Each item should be written before the next is asked for. Raises `Ws3Error` if an image
+            can't be read or a file can't be written.
+    """
+
+    summary: str
+    write: Callable[[Path, Iterable[Item], Sequence[str]], None]
+
+
+FORMATS: Registry[ExportFormat] = Registry(
+    "export format",
+    "ws3.exports",
+    {
+        "voc": ExportFormat("the layout of Pascal VOC", deferred("ws3.exports.voc:write_voc")),
+        "coco": ExportFormat("the layout of MS COCO", deferred("ws3.exports.coco:write_coco")),
+        "mmseg": ExportFormat(
+            "VOC with a configuration for MMSegmentation", deferred("ws3.exports.mmseg:write_mmseg")
+        ),
+    },
+    ExportFormat,
+)
+"""The export formats by name."""
