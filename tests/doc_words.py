@@ -31,7 +31,7 @@ SUFFIXES = {"", ".md", ".py", ".smk", ".yaml", ".yml", ".j2", ".sh"}
 _COUNTED = (
     "bars?|batch|batches|bits|bytes|calls|channels|chunk|class|columns?|crops|evaluation|files?|GPUs?|"
     "group|id|images?|jobs?|lines?|map|masks?|memory|MB|ms|name|network|numbers?|once|one|path|pixels|"
-    "process|processes|rows?|samples?|score|seconds|steps?|tables?|threads?|times|twice|values?"
+    "processes|rows?|samples?|score|seconds|steps?|tables?|threads?|times|twice|values?"
 )
 _UNITS = (
     "batch|channel|chunk|class|crop|epoch|file|group|image|item|job|line|map|method|network|node|"
@@ -90,7 +90,6 @@ NOT_YET = frozenset(
         "ws3/segmentation/prediction.py",
         "ws3/segmentation/training.py",
         "ws3/stage_table.py",
-        "ws3/stages/attributor.py",
         "ws3/stages/index.py",
         "ws3/stages/threshold.py",
         "ws3/stages/train_classifier.py",

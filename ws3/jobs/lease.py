@@ -61,7 +61,7 @@ class Lease:
             path: The lock file. Its folder is made if it is missing.
             heartbeat: Seconds between two heartbeats, which set the file's modification time.
             stale: Seconds without a heartbeat after which an owner counts as dead.
-            give_up: Called about once a second while waiting; it raises an error to stop waiting.
+            give_up: Called about once per second while waiting; it raises an error to stop waiting.
         """
         self._path, self._heartbeat, self._stale = path, heartbeat, stale
         self._give_up = give_up
