@@ -5,6 +5,7 @@
 # Expected: UNKWN is waited for, as the job may still run.
 # Seen: while the job is still writing, the next rule gets the half-written file, and the workflow ends
 # with "2 of 2 steps (100%) done" and exit status 0.
+# One of the reasons why ws3's profiles/lsf stays with cluster-generic (docs/cluster.md).
 #
 # LSF's commands are replaced by scripts that run the job on this machine; bjobs says UNKWN for the only
 # job as soon as it has begun. Needs Python 3.11 or newer and a package index; takes a minute or two.
@@ -54,6 +55,7 @@ PATH="$folder/bin:$folder/venv/bin:$PATH" timeout 200 snakemake --executor lsf -
     --default-resources "lsf_queue='normal'" "lsf_project='p'" runtime=60 > "$folder/log" 2>&1 ||
     status=$?
 job=$(cat "$folder/job")
+"$folder/venv/bin/pip" list 2> /dev/null | grep -E "^snakemake(-executor-plugin-lsf)? "
 grep -E "steps .* done" "$folder/log"
 echo "exit status $status; lines counted: $(cat count.txt)"
 [ "$status" = 0 ]
