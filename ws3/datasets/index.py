@@ -38,6 +38,7 @@ COLUMNS = (
     "problem",
     "parts",
 )
+SPLITS = ("train", "val")
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES = 254
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -215,7 +216,7 @@ def read_index(path: str | Path) -> Index:
                 raise ValueError(f"its columns should be {','.join(COLUMNS)}")
             for image, split, names, image_path, mask, stat_key, width, height, *rest in reader:
                 line = reader.line_num
-                if split not in ("train", "val"):
+                if split not in SPLITS:
                     raise ValueError(f"split {split!r} is neither train nor val")
                 if names not in labels:
                     labels[names] = tuple(names.split(";"))
@@ -318,7 +319,10 @@ def _id_problems(rows: Sequence[ImageRow]) -> list[str]:
                 f"{image!r}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' and "
                 "'.', beginning with a letter, a digit or '_'"
             )
-        if len(set(found)) > 1:
+        unknown = [split for split in found if split not in SPLITS]
+        if unknown:
+            problems.append(f"{image}: the split {unknown[0]!r} is neither train nor val")
+        elif len(set(found)) > 1:
             problems.append(f"{image}: in both train and val; leave it in one")
         elif len(found) > 1:
             problems.append(f"{image}: {len(found)} times in {found[0]}; leave it there once")
