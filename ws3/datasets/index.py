@@ -109,7 +109,11 @@ def check_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
         source: Where they come from, for the error message.
 
     Raises:
-        Ws3Error: There is no class, too many, one twice, or a name that can't be one.
+        Ws3Error: If there is no class, too many, one twice, or a name that can't be one.
+
+    Example:
+        >>> check_classes(["cat", "dog"], "classes.txt")
+        ('cat', 'dog')
     """
     if not classes:
         raise Ws3Error(f"{source}: no classes; name at least one")
@@ -162,7 +166,7 @@ def write_index(path: str | Path, index: Index) -> None:
     Each of the two files is written whole or not at all.
 
     Raises:
-        Ws3Error: A file can't be written.
+        Ws3Error: If a file can't be written.
     """
     text = _csv(index.rows, csv.QUOTE_MINIMAL)
     if "\r" in text:
@@ -203,7 +207,7 @@ def read_index(path: str | Path) -> Index:
     """Read an index that `write_index` wrote.
 
     Raises:
-        Ws3Error: One of the two files is missing or malformed.
+        Ws3Error: If one of the two files is missing or malformed.
     """
     path = Path(path)
     rows: list[ImageRow] = []
@@ -271,7 +275,7 @@ def check_files(
         progress: Called with the rows done and the rows in all.
 
     Raises:
-        Ws3Error: There are problems, or no training image (is left).
+        Ws3Error: If there are problems, or no training image (is left).
     """
     if not any(row.split == "train" for row in listing.rows):
         raise Ws3Error(
