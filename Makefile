@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo study test test-fast torture lint format schema clean
+.PHONY: help setup demo study test test-fast torture lint docs format schema clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ws3 needs Python 3.11 or newer: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	env -u CFLAGS -u CXXFLAGS $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[workflow,test,dev]'
+		--constraint constraints.txt --editable '.[workflow,test,dev,docs]'
 	touch $@
 
 demo: $(READY)  ## Run the whole pipeline on the built-in pictures
@@ -46,11 +46,11 @@ study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ 
 	$(BIN)/snakemake --configfile config/studies/pascal10_segmenter.yaml --config $(STUDY_DATA)
 
 test: $(READY)  ## Run all tests, the fast ones first
-	$(BIN)/pytest -m "not slow" -n 2
-	$(BIN)/pytest -m slow -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/pytest -m slow -n 2 --dist loadgroup
 
 test-fast: $(READY)  ## Run the tests that take under about five seconds each
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
 
 # Another seed: make torture TORTURE='--count 50 --seed 7'
 TORTURE ?= --count 300
@@ -58,20 +58,29 @@ TORTURE ?= --count 300
 torture: $(READY)  ## Kill and harm the workflow hundreds of times, and compare (an hour or two)
 	$(BIN)/python tests/torture/torture.py $(TORTURE)
 
-lint: $(READY)  ## Check style, types and the Snakemake files
+lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	git ls-files -z | xargs -0 $(BIN)/codespell
+	$(BIN)/python tests/doc_words.py
+
+# Without the variable, its theme advertises its successor.
+docs: $(READY)  ## Build the documentation site into site/, strictly and offline
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(READY)  ## Format all code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile rules
 
-schema: $(READY)  ## Write config/schema.yaml anew from the typed configuration
+schema: $(READY)  ## Write the files that follow from the code: schema, configuration page, floors
 	$(BIN)/python -m ws3.config.schema > config/schema.yaml
+	$(BIN)/python -m ws3.config.reference > docs/config.md
+	$(BIN)/python docs/hooks/floors.py > docs/floors.svg
 
 clean:  ## Remove .venv and caches, but no results
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist site

@@ -1,6 +1,6 @@
 # ws3: images with image-level labels -> pseudo-masks, a segmentation network, its scores, a report.
 # A bare `snakemake` runs the built-in demo; `--configfile config/folder.yaml` and the like run
-# your own data. All functions are in rules/common.smk.
+# your own data. What the rules ask is in ws3/workflow/rules.py.
 
 
 from snakemake.utils import min_version
@@ -15,7 +15,7 @@ if "dataset" not in config:
 
 include: "rules/common.smk"
 include: "rules/index.smk"
-include: "rules/classifier.smk"
+include: "rules/train_classifier.smk"
 include: "rules/saliency.smk"
 include: "rules/maps.smk"
 include: "rules/masks.smk"
@@ -27,4 +27,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        PLAN.targets(),
+        RULES.all_input(),

@@ -2,7 +2,8 @@
 
 Three situations: a dry run from nothing, the dry run after all is done, and the dry run after one
 in a hundred receipts vanished. `python benchmarks/dag.py` takes an hour and more, most of it to let
-Snakemake write its records; `python benchmarks/dag.py VOC COCO` only the cases of these names. The
+Snakemake write its records; `python benchmarks/dag.py VOC COCO` only the cases of these names.
+`--against FOLDER` runs another checkout's dry run from nothing in turn with this one's. The
 indices are of empty files: a dry run opens no image. The finished state has files in place of all
 results, and Snakemake's own records of them. Seconds are those of the process, as a dry run waits
 for nothing, and of the fastest of three.
@@ -13,8 +14,10 @@ loop is timed before and after each dry run; its seconds say how fast the machin
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
+import os
 import re
 import shutil
 import statistics
@@ -22,17 +25,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from measuring import entry, report
 
 from ws3.config.load import load
-from ws3.config.run import STAGES
 from ws3.datasets.index import Index, write_index
 from ws3.files import write_json
 from ws3.run.dataset_state import dataset_state
+from ws3.stage_table import FORMAT, STAGES
 from ws3.workflow.plan import Plan
 
 REPOSITORY = Path(__file__).parents[1]
@@ -92,23 +95,29 @@ class DryRun:
         seconds: of the processor.
         megabytes: at most.
         loop: seconds of the processor that the fixed loop took beside it.
+        other: seconds of the processor that another checkout took; None without one.
     """
 
     jobs: int
     seconds: float
     megabytes: float
     loop: float
+    other: float | None = None
 
 
 def main() -> None:
     """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="CASE", help="Only the cases of these names.")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="Another checkout.")
+    options = parser.parse_args()
     entries = []
     for case in CASES:
-        if sys.argv[1:] and case.name not in sys.argv[1:]:
+        if options.names and case.name not in options.names:
             continue
         folder = Path(tempfile.mkdtemp())
         try:
-            for situation, found in _measure(folder, case).items():
+            for situation, found in _measure(folder, case, options.against).items():
                 stages = "four" if case.predictions else "three"
                 batches = "default batches" if case.batch is None else f"batches of {case.batch}"
                 title = (
@@ -122,14 +131,18 @@ def main() -> None:
                 ):
                     entries.append(entry(title, value, limit, value / limit, None, unit))
                 entries.append(entry(f"fixed loop, {title}", found.loop, None, 1, None, "s"))
+                if found.other is not None:
+                    ratio, peer = found.seconds / found.other, found.other
+                    name = f"{title}, against another checkout"
+                    entries.append(entry(name, found.seconds, peer, ratio, None, "s"))
         finally:
             shutil.rmtree(folder)
     report("dag", entries)
 
 
-def _measure(folder: Path, case: Case) -> dict[str, DryRun]:
+def _measure(folder: Path, case: Case, against: Path | None) -> dict[str, DryRun]:
     config = _begin(folder, case)
-    measured = {"dry run": _dry_run(folder)}
+    measured = {"dry run": _dry_run(folder, against)}
     # Results lie relative to the folder.
     with contextlib.chdir(folder):
         receipts = _pretend_to_finish(folder, config)
@@ -164,11 +177,14 @@ def _begin(folder: Path, case: Case) -> Path:
 
 def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
     """Put a file in place of every output, and return the receipts of all batches."""
-    plan = Plan(load(config).model_dump(mode="json"), look=True)
+    plan = Plan(load(config).model_dump(mode="json"), check_files=True)
     run = plan.run
     run.folder.mkdir(parents=True)
     write_index(run.index_file, Index(plan.listing.classes, plan.listing.rows))
-    write_json(run.index_facts, {"sources": dataset_state(run.config.dataset, run.folder)})
+    write_json(
+        run.index_facts,
+        {"format": FORMAT, "sources": dataset_state(run.config.dataset, run.folder)},
+    )
     predicts = bool(run.config.segmentation.recipes)
     stages = [stage for stage in STAGES if predicts or stage != "predictions"]
     receipts = [
@@ -177,10 +193,15 @@ def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
         for recipe in RECIPES
         for file in plan.receipts(stage, recipe, ["train"])
     ]
-    others = [run.receipt("index"), run.receipt("classifier"), run.summary_file, run.report_file]
+    others = [
+        run.receipt("index"),
+        run.receipt("train_classifier"),
+        run.summary_file,
+        run.report_file,
+    ]
     for recipe in RECIPES:
         others += [run.threshold_file(recipe), run.evaluation_file(recipe)]
-        others.append(run.receipt("segmentation", recipe))
+        others.append(run.receipt("train_segmentation", recipe))
     for path in (*others, *receipts):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(path))
@@ -188,17 +209,20 @@ def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
     return receipts
 
 
-def _dry_run(folder: Path) -> DryRun:
+def _dry_run(folder: Path, against: Path | None = None) -> DryRun:
     """Return the fastest of some dry runs, as all benchmarks do."""
-    rounds = []
+    rounds, others = [], []
     for _ in range(ROUNDS):
         before = _loop()
         seconds, megabytes, said = _snakemake(folder, "--dry-run")
         total = _TOTAL.search(said)
         jobs = int(total.group(1)) if total else 0
         rounds.append(DryRun(jobs, seconds, megabytes, (before + _loop()) / 2))
+        if against is not None:
+            others.append(_snakemake(folder, "--dry-run", repository=against)[0])
     print("rounds:", *(f"{run.seconds:.2f} s" for run in rounds), flush=True)
-    return min(rounds, key=lambda run: run.seconds)
+    fastest = min(rounds, key=lambda run: run.seconds)
+    return replace(fastest, other=min(others)) if others else fastest
 
 
 def _loop() -> float:
@@ -213,14 +237,20 @@ def _loop() -> float:
     return statistics.median(times)
 
 
-def _snakemake(folder: Path, *arguments: str) -> tuple[float, float, str]:
+def _snakemake(
+    folder: Path, *arguments: str, repository: Path = REPOSITORY
+) -> tuple[float, float, str]:
     """Return processor seconds, peak megabytes, and all that Snakemake says."""
     line = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
-    line += ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
+    line += ["--snakefile", str(repository / "Snakefile"), "--directory", str(folder)]
     line += ["--configfile", str(folder / "config.yaml")]
     said = folder / "said.txt"
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, str(said), *line], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROBE, str(said), *line],
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     returned, seconds, megabytes = json.loads(done.stdout)
     text = said.read_text()

@@ -1,7 +1,7 @@
-"""Pseudo-masks: the CRF against pydensecrf called plainly, two processes, and sweeps.
+"""Pseudo-masks: the CRF against pydensecrf called plainly, two jobs side by side, and sweeps.
 
 `python benchmarks/masks.py` takes about four minutes. The photograph is drawn at 375 x 500 (the
-run for two processes at 432 x 432, which are as many pixels).
+run for two jobs at 432 x 432, which are as many pixels).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 from measuring import entry, fastest, fastest_apart, fastest_on_all_cores, report
-from ws3.config.dataset import Synthetic
-from ws3.datasets.synthetic.scene import describe
 
+from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.drawing import draw
+from ws3.datasets.synthetic.scene import describe
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf
 
@@ -41,7 +41,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
     scene = next(one for one in scenes if len({made.index for made in one.creatures}) == 2)
     image, mask, _ = (drawn[:HEIGHT] for drawn in draw(scene, WIDTH))
     objects = np.stack([mask == value for value in np.unique(mask) if value]).astype(np.float32)
-    maps = [cv2.GaussianBlur(one, None, 25) for one in objects]
+    maps = [cv2.GaussianBlur(one, (0, 0), 25) for one in objects]
     return np.ascontiguousarray(image), np.stack([one / one.max() for one in maps])
 
 
@@ -111,12 +111,13 @@ def sweep() -> dict[str, float]:
     return fastest({"reused": reused, "anew": anew}, rounds=ROUNDS)
 
 
-def processes(folder: Path) -> dict[int, float]:
-    """Return the wall-clock seconds of `ws3 masks` in one process and in two."""
+def jobs(folder: Path) -> dict[int, float]:
+    """Return the wall-clock seconds of all masks by one `ws3 masks`, and by two with half each."""
     from ws3.config.load import resolve
-    from ws3.files import write_json
+    from ws3.run.batches import stage_batches, stage_splits
     from ws3.run.fingerprints import Fingerprints
     from ws3.run.folder import Run
+    from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record
     from ws3.stages.index import index, write_config
     from ws3.stages.threshold import threshold
     from ws3.store.maps import MapStore
@@ -137,27 +138,44 @@ def processes(folder: Path) -> dict[int, float]:
     run = Run.of(resolve(config))
     write_config(run)
     index(run)
-    write_json(run.receipt("classifier"), {"digest": "none", "input_size": 224})
-    store = MapStore(run.map_store("cam"))
+    facts = ClassifierFacts(
+        architecture="none",
+        classes=run.index.classes,
+        input_size=224,
+        epochs=None,
+        fingerprint="",
+        sha256="none",
+        metrics=ClassifierMetrics(split="val", mean_ap=None, per_class_ap={}),
+    )
+    write_record(run.receipt("train_classifier"), facts)
+    store = MapStore(run.results("maps", "cam"))
     store.create({"kind": "maps", "recipe": "cam"})
     expected = Fingerprints(run, "cam")
     y, x = np.mgrid[:432, :432] / 432
     for number, row in enumerate(run.rows(["train"])):
         middles = np.random.default_rng(number).random((len(row.labels), 2, 1, 1))
         maps = np.exp(-10 * ((y - middles[:, 0]) ** 2 + (x - middles[:, 1]) ** 2))
-        made_from = expected.maps(row)
+        made_from = expected.of("maps", row)
         store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
     threshold(run, "cam")
+    batches = stage_batches(run.config, run.index, "masks")
+    names = batches.names(stage_splits(run.config, "masks"))
     best = {1: float("inf"), 2: float("inf")}
     for _ in range(ROUNDS):
         for count in best:
             shutil.rmtree(run.folder / "masks", ignore_errors=True)
             began = time.monotonic()
-            subprocess.run(
-                [sys.executable, "-m", "ws3", "masks", run.folder, "-r", "cam", f"-p{count}"],
-                check=True,
-                capture_output=True,
-            )
+            command = [sys.executable, "-m", "ws3", "masks", run.folder, "-r", "cam"]
+            started = [
+                subprocess.Popen(
+                    [*command, *(f"--batch={name}" for name in names[first::count])],
+                    stderr=subprocess.DEVNULL,
+                )
+                for first in range(count)
+            ]
+            for job in started:
+                if job.wait() != 0:
+                    raise RuntimeError(f"{job.args} ended with {job.returncode}")
             best[count] = min(best[count], time.monotonic() - began)
     return best
 
@@ -190,10 +208,10 @@ def main() -> None:
         )
     )
     with tempfile.TemporaryDirectory() as folder:
-        spent = processes(Path(folder))
+        spent = jobs(Path(folder))
     entries.append(
         entry(
-            f"ws3 masks on {IMAGES} images of 432 x 432, irn: two processes, against one "
+            f"ws3 masks on {IMAGES} images of 432 x 432, irn: two jobs side by side, against one "
             "(floor: what two processes gain that share nothing)",
             spent[2],
             spent[1],

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 import yaml
 from measuring import entry, report
-from ws3.datasets.synthetic.scene import CLASSES
 
 from ws3.classifier import checkpoints
+from ws3.datasets.synthetic.scene import CLASSES
 from ws3.run.folder import Run
 from ws3.run.timing import StageTime, run_times
 
@@ -46,7 +46,9 @@ def _job(folder: Path) -> StageTime:
     torch.manual_seed(0)
     checkpoint = folder / "classifier.pt"
     classes = CLASSES[:5]
-    checkpoints.save(checkpoint, checkpoints.start("resnet50", classes, 224, None))
+    checkpoints.save_classifier(
+        checkpoint, checkpoints.new_classifier("resnet50", classes, 224, None)
+    )
     config = {
         "run": "overhead",
         "dataset": {

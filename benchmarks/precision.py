@@ -29,14 +29,15 @@ import numpy as np
 import torch
 from measuring import entry, report
 from torch import Tensor, nn
-from ws3.run.samples import expected_chunks, load_image, sample_plan
+from ws3.stages.attributor import Attributor
 
 from ws3.aggregation.combine import combine
 from ws3.datasets.images import read_label_mask
 from ws3.metrics.sweep import ThresholdSweep
-from ws3.run.folder import Run, read_json
-from ws3.run.results import read_maps
-from ws3.stages.attributor import Attributor
+from ws3.run.folder import Run
+from ws3.run.records import Threshold, read_record
+from ws3.run.results import RecipeResults
+from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.stages.saliency import SaliencyStage
 
 
@@ -105,7 +106,7 @@ def check(run: Run, recipe: str, row: Any) -> None:
     work = SaliencyStage(run, recipe)
     attributor = work._attributor
     classes = [value - 1 for value in run.class_values(row)]
-    size = run.recipe(recipe).samples.input_size or run.classifier["input_size"]
+    size = run.recipe(recipe).samples.input_size or run.classifier.input_size
     pixels = torch.nn.functional.interpolate(
         torch.from_numpy(load_image(row)).permute(2, 0, 1)[None].float() / 255, (size, size)
     ).numpy()
@@ -135,7 +136,9 @@ def main() -> None:
     run, recipe = Run.open(arguments.run), arguments.recipe
     mapped = run.mapped_rows(["train"])
     rows = mapped[:: max(1, len(mapped) // arguments.images)][: arguments.images]
-    chosen = read_json(run.threshold_file(recipe))["background"]["score"]
+    chosen = read_record(run.threshold_file(recipe), Threshold).score
+    if chosen is None:
+        parser.error("the run's background must be a constant or tuned")
     check(run, recipe, rows[0])
     work = SaliencyStage(run, recipe)
     attributor = work._attributor
@@ -145,7 +148,7 @@ def main() -> None:
     distances: dict[str, list[float]] = {name: [] for name in arguments.precisions}
     for number, row in enumerate(rows):
         image, truth, values = load_image(row), read_label_mask(row.mask), run.class_values(row)
-        exact = read_maps(run, recipe, row)
+        exact = RecipeResults(run, recipe).maps(row)
         sweeps["fp32"].update(truth, exact, values)
         plan = sample_plan(run, recipe, row)
         layout = expected_chunks(plan, run.recipe(recipe).samples.per_chunk)

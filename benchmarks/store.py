@@ -23,9 +23,10 @@ from measuring import entry, fastest, report
 from ws3.aggregation.chunks import SampleChunk
 from ws3.classifier import checkpoints
 from ws3.config.load import resolve
-from ws3.files import file_sha256, write_json
+from ws3.files import file_sha256
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
+from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record
 from ws3.sampling.windows import WindowSequence
 from ws3.stages.index import index
 from ws3.stages.saliency import SaliencyStage
@@ -127,10 +128,18 @@ def _share(folder: Path) -> dict[str, object]:
     }
     run = Run.of(resolve(config))
     index(run)
-    network = checkpoints.start("resnet50", list(run.index.classes), 224, None)
-    checkpoints.save(run.classifier_file, network)
-    digest = file_sha256(run.classifier_file)
-    write_json(run.receipt("classifier"), {"digest": digest, "input_size": 224})
+    network = checkpoints.new_classifier("resnet50", list(run.index.classes), 224, None)
+    checkpoints.save_classifier(run.classifier_file, network)
+    facts = ClassifierFacts(
+        architecture="resnet50",
+        classes=run.index.classes,
+        input_size=224,
+        epochs=None,
+        fingerprint="",
+        sha256=file_sha256(run.classifier_file),
+        metrics=ClassifierMetrics(split="val", mean_ap=None, per_class_ap={}),
+    )
+    write_record(run.receipt("train_classifier"), facts)
     work = SaliencyStage(run, "crops")
     first, *rows = run.rows(["train"])
     work.compute(first, work.fingerprint(first), PhaseTimer())  # loads the network

@@ -3,44 +3,41 @@
 
 rule evaluate:
     input:
-        index=f"{RUN}/receipts/index.json",
-        results=of_recipe(PLAN.evaluation_inputs),
+        index=RULES.receipt("index"),
+        results=RULES.evaluate_input,
     output:
-        f"{RUN}/evaluation/{{recipe}}.json",
+        RULES.run.evaluation_file("{recipe}"),
     log:
-        f"{RUN}/logs/evaluate/{{recipe}}.log",
+        RULES.log("evaluate", "{recipe}"),
     benchmark:
-        f"{RUN}/benchmarks/evaluate/{{recipe}}.tsv"
+        RULES.benchmark("evaluate", "{recipe}")
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=minutes(60),
+        mem_mb=RULES.mem_mb("evaluate"),
+        runtime=RULES.runtime("evaluate"),
     params:
-        run=run_folder,
-        evaluate=as_text(PLAN.evaluate_params),
+        settings=RULES.evaluate_params,
     shell:
-        "ws3 evaluate {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        RULES.shell("ws3 evaluate {run} --recipe {wildcards.recipe:q}")
 
 
 # A second's work: not worth a place in a cluster's queue.
 rule summary:
     input:
-        index=f"{RUN}/receipts/index.json",
-        evaluations=PLAN.evaluations(),
+        index=RULES.receipt("index"),
+        evaluations=RULES.evaluations(),
     output:
-        f"{RUN}/evaluation/summary.csv",
+        RULES.run.summary_file,
     log:
-        f"{RUN}/logs/summary.log",
+        RULES.log("summary"),
     localrule: True
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1000),
-        runtime=minutes(10),
-    params:
-        run=run_folder,
+        mem_mb=RULES.mem_mb("summary"),
+        runtime=RULES.runtime("summary"),
     shell:
-        "ws3 evaluate {params.run:q} --summary > {log} 2>&1"
+        RULES.shell("ws3 evaluate {run} --summary")

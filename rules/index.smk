@@ -3,18 +3,18 @@
 
 rule index:
     output:
-        f"{RUN}/receipts/index.json",
+        RULES.receipt("index"),
     log:
-        f"{RUN}/logs/index.log",
+        RULES.log("index"),
     benchmark:
-        f"{RUN}/benchmarks/index.tsv"
+        RULES.benchmark("index")
     conda:
         "../envs/ws3.yaml"
+    threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=minutes(60),
+        mem_mb=RULES.mem_mb("index"),
+        runtime=RULES.runtime("index"),
     params:
-        run=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
-        index=as_text(PLAN.index_params),
+        settings=RULES.index_params,
     shell:
-        "ws3 index {params.run:q} > {log} 2>&1"
+        RULES.shell("ws3 index {run}")

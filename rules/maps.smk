@@ -3,22 +3,24 @@
 
 rule maps:
     input:
-        saliency=upstream("maps", "saliency"),
+        saliency=RULES.batch_input("maps", "saliency"),
     output:
-        f"{RUN}/receipts/maps/{{recipe}}/{{batch}}.json",
+        RULES.receipt("maps", "{recipe}", "{batch}"),
     log:
-        f"{RUN}/logs/maps/{{recipe}}/{{batch}}.log",
+        RULES.log("maps", "{recipe}", "{batch}"),
     benchmark:
-        f"{RUN}/benchmarks/maps/{{recipe}}/{{batch}}.tsv"
+        RULES.benchmark("maps", "{recipe}", "{batch}")
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=minutes(30),
+        mem_mb=RULES.mem_mb("maps"),
+        runtime=RULES.runtime("maps"),
         tmpdir=None,
     params:
-        ids=identity("maps"),
-        aggregation=recipe_params(PLAN.maps_params),
+        batch=RULES.batch_params("maps"),
+        settings=RULES.stage_params("maps"),
     shell:
-        of_batch("ws3 maps")
+        RULES.shell(
+            "ws3 maps {run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        )

@@ -3,46 +3,47 @@
 
 rule threshold:
     input:
-        index=f"{RUN}/receipts/index.json",
-        maps=of_recipe(PLAN.threshold_inputs),
+        index=RULES.receipt("index"),
+        maps=RULES.threshold_input,
     output:
-        f"{RUN}/thresholds/{{recipe}}.json",
+        RULES.run.threshold_file("{recipe}"),
     log:
-        f"{RUN}/logs/threshold/{{recipe}}.log",
+        RULES.log("threshold", "{recipe}"),
     benchmark:
-        f"{RUN}/benchmarks/threshold/{{recipe}}.tsv"
+        RULES.benchmark("threshold", "{recipe}")
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=minutes(30),
+        mem_mb=RULES.mem_mb("threshold"),
+        runtime=RULES.runtime("threshold"),
     params:
-        run=run_folder,
-        background=as_text(PLAN.threshold_params),
+        settings=RULES.threshold_params,
     shell:
-        "ws3 threshold {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        RULES.shell("ws3 threshold {run} --recipe {wildcards.recipe:q}")
 
 
 rule masks:
     input:
-        maps=upstream("masks", "maps"),
-        threshold=f"{RUN}/thresholds/{{recipe}}.json",
+        maps=RULES.batch_input("masks", "maps"),
+        threshold=RULES.run.threshold_file("{recipe}"),
     output:
-        f"{RUN}/receipts/masks/{{recipe}}/{{batch}}.json",
+        RULES.receipt("masks", "{recipe}", "{batch}"),
     log:
-        f"{RUN}/logs/masks/{{recipe}}/{{batch}}.log",
+        RULES.log("masks", "{recipe}", "{batch}"),
     benchmark:
-        f"{RUN}/benchmarks/masks/{{recipe}}/{{batch}}.tsv"
+        RULES.benchmark("masks", "{recipe}", "{batch}")
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=minutes(60),
+        mem_mb=RULES.mem_mb("masks"),
+        runtime=RULES.runtime("masks"),
         tmpdir=None,
     params:
-        ids=identity("masks"),
-        masks=as_text(PLAN.masks_params),
+        batch=RULES.batch_params("masks"),
+        settings=RULES.stage_params("masks"),
     shell:
-        of_batch("ws3 masks")
+        RULES.shell(
+            "ws3 masks {run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        )

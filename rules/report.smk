@@ -3,22 +3,20 @@
 
 rule report:
     input:
-        index=f"{RUN}/receipts/index.json",
-        summary=f"{RUN}/evaluation/summary.csv",
-        evaluations=PLAN.evaluations(),
+        index=RULES.receipt("index"),
+        summary=RULES.run.summary_file,
+        evaluations=RULES.evaluations(),
     output:
-        f"{RUN}/report/index.html",
+        RULES.run.report_file,
     log:
-        f"{RUN}/logs/report.log",
+        RULES.log("report"),
     benchmark:
-        f"{RUN}/benchmarks/report.tsv"
+        RULES.benchmark("report")
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=minutes(30),
-    params:
-        run=run_folder,
+        mem_mb=RULES.mem_mb("report"),
+        runtime=RULES.runtime("report"),
     shell:
-        "ws3 report {params.run:q} > {log} 2>&1"
+        RULES.shell("ws3 report {run}")

@@ -3,23 +3,25 @@
 
 rule saliency:
     input:
-        classifier=f"{RUN}/receipts/classifier.json",
+        classifier=RULES.receipt("train_classifier"),
     output:
-        f"{RUN}/receipts/saliency/{{recipe}}/{{batch}}.json",
+        RULES.receipt("saliency", "{recipe}", "{batch}"),
     log:
-        f"{RUN}/logs/saliency/{{recipe}}/{{batch}}.log",
+        RULES.log("saliency", "{recipe}", "{batch}"),
     benchmark:
-        f"{RUN}/benchmarks/saliency/{{recipe}}/{{batch}}.tsv"
+        RULES.benchmark("saliency", "{recipe}", "{batch}")
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(8000),
-        runtime=minutes(60),
-        gpu=PLAN.gpu,
+        mem_mb=RULES.mem_mb("saliency"),
+        runtime=RULES.runtime("saliency"),
+        gpu=RULES.gpu("saliency"),
         tmpdir=None,
     params:
-        ids=identity("saliency"),
-        recipe=recipe_params(PLAN.saliency_params),
+        batch=RULES.batch_params("saliency"),
+        settings=RULES.stage_params("saliency"),
     shell:
-        of_batch("ws3 saliency")
+        RULES.shell(
+            "ws3 saliency {run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        )

@@ -1,49 +1,51 @@
-# masks/<recipe>, or ground truth -> results/<run>/segmentation/<recipe>/model.pt, predictions/<image>.png
+# masks/<recipe>, or ground truth -> results/<run>/segmentation/<recipe>/model.pt
+# network + images -> results/<run>/predictions/<recipe>/<image>.png
 
 
 rule train_segmentation:
     input:
-        index=f"{RUN}/receipts/index.json",
-        masks=of_recipe(PLAN.training_masks),
+        index=RULES.receipt("index"),
+        masks=RULES.train_segmentation_input,
     output:
-        f"{RUN}/receipts/segmentation/{{recipe}}.json",
+        RULES.receipt("train_segmentation", "{recipe}"),
     log:
-        f"{RUN}/logs/train_segmentation/{{recipe}}.log",
+        RULES.log("train_segmentation", "{recipe}"),
     benchmark:
-        f"{RUN}/benchmarks/train_segmentation/{{recipe}}.tsv"
+        RULES.benchmark("train_segmentation", "{recipe}")
     conda:
         "../envs/ws3.yaml"
-    threads: PLAN.config.threads
+    threads: RULES.plan.config.threads
     resources:
-        mem_mb=growing(16000),
-        runtime=minutes(720),
-        gpu=all_gpus(),
+        mem_mb=RULES.mem_mb("train_segmentation"),
+        runtime=RULES.runtime("train_segmentation"),
+        gpu=RULES.gpu("train_segmentation"),
     params:
-        run=run_folder,
-        segmentation=recipe_params(PLAN.segmenter_params),
+        settings=RULES.train_segmentation_params,
     shell:
-        "ws3 train-segmentation {params.run:q} --recipe {wildcards.recipe:q} > {log} 2>&1"
+        RULES.shell("ws3 train-segmentation {run} --recipe {wildcards.recipe:q}")
 
 
 rule predictions:
     input:
-        model=f"{RUN}/receipts/segmentation/{{recipe}}.json",
+        network=RULES.receipt("train_segmentation", "{recipe}"),
     output:
-        f"{RUN}/receipts/predictions/{{recipe}}/{{batch}}.json",
+        RULES.receipt("predictions", "{recipe}", "{batch}"),
     log:
-        f"{RUN}/logs/predictions/{{recipe}}/{{batch}}.log",
+        RULES.log("predictions", "{recipe}", "{batch}"),
     benchmark:
-        f"{RUN}/benchmarks/predictions/{{recipe}}/{{batch}}.tsv"
+        RULES.benchmark("predictions", "{recipe}", "{batch}")
     conda:
         "../envs/ws3.yaml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
-        runtime=minutes(60),
-        gpu=PLAN.gpu,
+        mem_mb=RULES.mem_mb("predictions"),
+        runtime=RULES.runtime("predictions"),
+        gpu=RULES.gpu("predictions"),
         tmpdir=None,
     params:
-        ids=identity("predictions"),
-        predict=as_text(PLAN.predict_params),
+        batch=RULES.batch_params("predictions"),
+        settings=RULES.stage_params("predictions"),
     shell:
-        of_batch("ws3 predictions")
+        RULES.shell(
+            "ws3 predictions {run} --recipe {wildcards.recipe:q} --batch {wildcards.batch:q}"
+        )

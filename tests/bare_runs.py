@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_records import classifier_facts
 from PIL import Image
-
-from ws3.files import write_json
 
 TRAIN = [f"t{number}" for number in range(5)]
 VAL = [f"v{number}" for number in range(3)]
@@ -86,9 +85,11 @@ def bare_run(config_of):
 def classified_run(bare_run):
     """Return a function that begins the run, as if it had a classifier."""
 
+    from ws3.run.records import write_record
+
     def begin(**changes):
         run = bare_run(**changes)
-        write_json(run.receipt("classifier"), {"digest": "c0", "input_size": 64})
+        write_record(run.receipt("train_classifier"), classifier_facts())
         return run
 
     return begin

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dataset_trees import coco_tree, folder_tree, voc_tree
 from hypothesis import settings
+from made_records import classifier_facts
 
 __all__ = ["coco_tree", "folder_tree", "small_run", "untrained_classifier", "voc_tree"]
 
@@ -69,13 +70,14 @@ def small_config(results: Path, **changes: Any) -> dict[str, Any]:
 def untrained_classifier(tmp_path_factory):
     """Return a checkpoint of a classifier with random weights, and its digest."""
     import torch
-    from ws3.datasets.synthetic.scene import CLASSES
 
     from ws3.classifier import checkpoints
+    from ws3.datasets.synthetic.scene import CLASSES
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
-    checkpoints.save(path, checkpoints.start("resnet18", CLASSES[:3], 64, None))
+    classifier = checkpoints.new_classifier("resnet18", CLASSES[:3], 64, None)
+    checkpoints.save_classifier(path, classifier)
     return path
 
 
@@ -83,8 +85,9 @@ def untrained_classifier(tmp_path_factory):
 def small_run(tmp_path, untrained_classifier):
     """Return a function that begins the small run: indexed, with a classifier."""
     from ws3.config.load import resolve
-    from ws3.files import file_sha256, write_json
+    from ws3.files import file_sha256
     from ws3.run.folder import Run
+    from ws3.run.records import write_record
     from ws3.stages.index import index, write_config
 
     def begin(name: str = "results", **changes: Any) -> Run:
@@ -92,10 +95,14 @@ def small_run(tmp_path, untrained_classifier):
         write_config(run)
         index(run)
         run.classifier_file.write_bytes(untrained_classifier.read_bytes())
-        write_json(
-            run.receipt("classifier"),
-            {"digest": file_sha256(run.classifier_file), "input_size": 64},
-        )
+        facts = classifier_facts(file_sha256(run.classifier_file), classes=run.index.classes)
+        write_record(run.receipt("train_classifier"), facts)
         return run
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Return the small run's configuration, for tests that run Snakemake on it."""
+    return copy.deepcopy(SMALL)

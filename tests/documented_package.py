@@ -1,30 +1,21 @@
-"""The marked blocks of a page of the documentation, and the package that they make."""
+"""The package that a page of the documentation shows, installed beside ws3."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
+from pages import documented
 
 
-def documented(page: str, name: str) -> str:
-    """Return the block of a page that is marked as this file."""
-    text = (DOCS / page).read_text()
-    found = re.search(rf"<!-- tested: {re.escape(name)} -->\n```\w+\n(.*?)```", text, re.DOTALL)
-    assert found, name
-    return found[1]
-
-
-def install(page: str, module: str, folder: Path) -> Path:
-    """Install the package that a page shows, and return the folder that it is in."""
+def install(page: str, files: Sequence[str], folder: Path) -> Path:
+    """Install the package of these files of a page, and return the folder that it is in."""
     package, installed = folder / "package", folder / "installed"
     package.mkdir()
-    for name in (module, "pyproject.toml"):
+    for name in files:
         (package / name).write_text(documented(page, name))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--target", installed, package], check=True)
@@ -38,6 +29,6 @@ def ws3_with(installed: Path) -> Callable[..., subprocess.CompletedProcess[str]]
 
     def ws3(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from ws3.cli import main; main()", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     return ws3

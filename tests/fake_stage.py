@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ws3.config.run import Stage
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.jobs.runner import ImageResult, TerminatedError, run_batches, run_images
@@ -20,7 +19,7 @@ from ws3.run.folder import Run
 @dataclass
 class FakeStage:
     run: Run
-    stage: Stage = "saliency"
+    stage: str = "saliency"
     recipe: str = "crops"
     version: str = "1"
     bad: set[str] = field(default_factory=set)

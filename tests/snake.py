@@ -72,7 +72,11 @@ def planned(folder: Path, config: dict[str, Any] | None, *arguments: str) -> Cou
     """Return how many jobs of each rule a dry run plans."""
     done = snakemake(folder, "--dry-run", "--quiet", "host", *arguments, config=config)
     assert done.returncode == 0, done.stdout + done.stderr
-    text = done.stdout + done.stderr
+    return job_counts(done.stdout + done.stderr)
+
+
+def job_counts(text: str) -> Counter[str]:
+    """Return how many jobs of each rule there are in what a dry run says."""
     if "Nothing to be done" in text:
         return Counter()
     table = re.search(r"^job +count\n-+ +-+\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)

@@ -13,18 +13,22 @@ REPOSITORY = Path(__file__).parents[1]
 NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 
 
+def _named(line: str) -> tuple[str, str]:
+    found = re.fullmatch(r"([a-z0-9-]+) ?(.*)", line)
+    assert found is not None, line
+    return found[1], found[2]
+
+
 def _project() -> dict[str, str]:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    return dict(
-        re.fullmatch(r"([a-z0-9-]+)(.*)", line).groups() for line in project["dependencies"]
-    )
+    return dict(_named(line) for line in project["dependencies"])
 
 
 def test_the_conda_environment_agrees_with_the_project():
     dependencies = yaml.safe_load((REPOSITORY / "envs/ws3.yaml").read_text())["dependencies"]
     lines = [line for line in dependencies if isinstance(line, str)]
     lines += [line for entry in dependencies if isinstance(entry, dict) for line in entry["pip"]]
-    named = dict(re.fullmatch(r"([a-z0-9-]+) ?(.*)", line).groups() for line in lines)
+    named = dict(_named(line) for line in lines)
     python = named.pop("python")
     del named["pip"]
     assert {NAMES.get(name, name): bound for name, bound in named.items()} == _project()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -37,12 +37,31 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
             switch.fp32_precision = value
 
 
-def device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one CPU thread within the block, so that rounding is the same on any machine."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def device(name: torch.device | str) -> torch.device:
     """Return the device of that name; `auto` is a GPU if there is one.
+
+    Args:
+        name: `auto`, `cpu`, `cuda`, or a device of torch's, which is returned as it is.
 
     Raises:
         Ws3Error: If `cuda` is asked for and torch finds no GPU.
     """
+    if isinstance(name, torch.device) or name not in ("auto", "cpu", "cuda"):
+        return torch.device(name)
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise Ws3Error(

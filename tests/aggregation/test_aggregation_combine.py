@@ -108,7 +108,7 @@ def test_single_samples_give_the_maps_of_the_sums(aggregation):
     plan = plan_of(side=[1.0, 1.0])  # windows of one size, as a stack of raw samples needs
     samples = [plan.sample(number) for number in range(14)]
     scores, probabilities = zip(*map(drawn, samples), strict=True)
-    scores = [one * np.float32(1e-4) for one in scores]  # float16 alone would lose these
+    scores = tuple(one * np.float32(1e-4) for one in scores)  # float16 alone would lose these
     raw = [
         raw_chunk(samples[part], scores[part], probabilities[part])
         for part in (slice(0, 6), slice(6, 14))
@@ -282,6 +282,6 @@ def test_a_pixel_in_no_sample_is_refused(combine_samples):
 def test_a_sample_is_normalised_class_by_class():
     scores = np.array([[[1, 3]], [[0, 0]], [[8, 2]]], np.float32)
     by_max = normalised(scores, Aggregation(normalise_samples="max"))
-    np.testing.assert_allclose(by_max, [[[1 / 3, 1]], [[0, 0]], [[1, 0.25]]])
+    np.testing.assert_allclose(by_max, np.array([[[1 / 3, 1]], [[0, 0]], [[1, 0.25]]]))
     by_mean = normalised(scores, Aggregation(normalise_samples="mean"))
-    np.testing.assert_allclose(by_mean, [[[0.5, 1.5]], [[0, 0]], [[1.6, 0.4]]])
+    np.testing.assert_allclose(by_mean, np.array([[[0.5, 1.5]], [[0, 0]], [[1.6, 0.4]]]))

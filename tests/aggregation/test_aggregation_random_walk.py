@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from ws3.aggregation.chunks import SampleChunk
 
+from ws3.aggregation.chunks import SampleChunk
 from ws3.aggregation.combine import combine
 from ws3.aggregation.random_walk import principal_axes, random_walk, transition
 from ws3.config.recipes import Aggregation, RandomWalk, Samples
@@ -196,8 +196,9 @@ def test_maps_are_walked_before_they_are_scaled():
     plan = SamplePlan(
         Samples(kind="full"), image="i", height=16, width=20, seed=0, recipe="r", input_size=16
     )
-    aggregation = Aggregation(random_walk=RandomWalk(steps=3))
-    walked = random_walk(image, sums, aggregation.random_walk)
+    walk = RandomWalk(steps=3)
+    aggregation = Aggregation(random_walk=walk)
+    walked = random_walk(image, sums, walk)
     expected = walked / walked.max(axis=(1, 2), keepdims=True)
     maps = combine([chunk], aggregation, plan, image)
     np.testing.assert_allclose(maps.astype(np.float32), expected, atol=1e-3)

@@ -8,26 +8,36 @@ from importlib.metadata import EntryPoint
 
 import pytest
 import torch
+from pydantic import Field
 
-from ws3.attribution import catalogue, registry
 from ws3.attribution.channels import reduce_channels
+from ws3.attribution.interface import load_method
+from ws3.config.methods import (
+    METHODS,
+    OWN_METHODS,
+    MethodEntry,
+    check_method,
+    method_entry,
+    method_options,
+)
+from ws3.config.model import Section
 from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
 from ws3.torch_setup import arithmetic
 
 
 def test_every_listed_method_can_be_got_and_nothing_else() -> None:
-    assert set(registry._OWN) == set(catalogue.METHODS)
-    for name in catalogue.METHODS:
-        assert registry.names().count(name) == 1
-        assert callable(registry.get(name))
+    for name in OWN_METHODS:
+        assert list(METHODS).count(name) == 1
+        assert callable(method_entry(name).load())
+    assert set(METHODS) == set(OWN_METHODS)
 
 
 def test_listing_and_checking_import_no_torch() -> None:
     code = (
-        "import sys; from ws3.attribution import catalogue; catalogue.names(); "
+        "import sys; from ws3.config.methods import METHODS, check_method; list(METHODS); "
         "from ws3.config.recipes import Recipe; "
-        "catalogue.check(Recipe(method='occlusion', options={'window': 0.5})); "
+        "check_method(Recipe(method='occlusion', options={'window': 0.5})); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -49,30 +59,61 @@ def test_listing_and_checking_import_no_torch() -> None:
 )
 def test_mistakes_are_explained(method: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(Ws3Error, match=message):
-        catalogue.check(Recipe(method=method, options=options))
-    if method not in catalogue.METHODS:
+        check_method(Recipe(method=method, options=options))
+    if method not in OWN_METHODS:
         with pytest.raises(Ws3Error, match=message):
-            registry.get(method)
+            method_entry(method)
 
 
 def test_options_are_completed() -> None:
-    assert catalogue.resolve("occlusion", {"window": 1}) == {"window": 1, "stride": 0.0625}
-    assert catalogue.resolve("cam", {}) == {}
+    occlusion, cam = method_entry("occlusion"), method_entry("cam")
+    completed = method_options("occlusion", occlusion, {"window": 1})
+    assert completed == {"window": 1, "stride": 0.0625}
+    assert method_options("cam", cam, {}) == {}
+
+
+class _Power(Section):
+    power: float = Field(1.0, gt=0)
+
+
+def plain(network, inputs, classes, options):  # type: ignore[no-untyped-def]
+    """A map of nothing.
+
+    More about it.
+    """
+
+
+DESCRIBED = MethodEntry("a map", "us", plain, log_odds=False, options=_Power)
 
 
 def test_an_installed_package_adds_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = "test_attribution_catalogue"
     points = [
-        EntryPoint("mine", "ws3.attribution.cam:layercam", catalogue.GROUP),
-        EntryPoint("cam", "ws3.attribution.cam:layercam", catalogue.GROUP),
-        EntryPoint("broken", "nowhere_at_all:method", catalogue.GROUP),
+        EntryPoint("mine", "ws3.attribution.cam:layercam", METHODS.group),
+        EntryPoint("plain", f"{here}:plain", METHODS.group),
+        EntryPoint("described", f"{here}:DESCRIBED", METHODS.group),
+        EntryPoint("cam", "ws3.attribution.cam:layercam", METHODS.group),
+        EntryPoint("broken", "nowhere_at_all:method", METHODS.group),
     ]
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
-    assert catalogue.names()[-2:] == ("broken", "mine")
-    catalogue.check(Recipe(method="mine", options={"anything": 1}))
-    assert registry.get("mine") is registry.get("layercam")
-    assert registry.get("cam") is not registry.get("layercam")
+    monkeypatch.setattr("ws3.registry.entry_points", lambda group: points)
+    monkeypatch.setitem(sys.modules, here, sys.modules[__name__])
+    assert list(METHODS)[-4:] == ["broken", "described", "mine", "plain"]
+    check_method(Recipe(method="mine", options={"anything": 1}))
+    assert method_entry("mine").load() is method_entry("layercam").load()
+    assert method_entry("cam").load() is not method_entry("layercam").load()
     with pytest.raises(Ws3Error, match="broken can't be imported from nowhere_at_all:method"):
-        registry.get("broken")
+        method_entry("broken")
+    assert method_entry("plain").summary == "A map of nothing."
+    function, options = load_method(Recipe(method="plain", options={"anything": 1}))
+    assert (function, options.values) == (plain, {"anything": 1})
+    assert load_method(Recipe(method="described"))[1].values == {"power": 1.0}
+    for recipe, message in (
+        ({"options": {"power": 0}}, "the option power of the method described is 0, but input sh"),
+        ({"options": {"powr": 1}}, "described has no option 'powr'; it has: power"),
+        ({"target": "log_odds"}, "the method described has no target: log_odds; these have it"),
+    ):
+        with pytest.raises(Ws3Error, match=message):
+            load_method(Recipe(method="described", **recipe))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +129,7 @@ def test_an_installed_package_adds_a_method(monkeypatch: pytest.MonkeyPatch) -> 
         ("sum", "positive", 3.0),
     ],
 )
-def test_channels_by_hand(reduction, sign, expected) -> None:  # type: ignore[no-untyped-def]
+def test_channels_by_hand(reduction, sign, expected) -> None:
     values = torch.tensor([3.0, -4.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)
     found = reduce_channels(values, reduction, sign)
     assert found.shape == (1, 1, 1)
@@ -100,8 +141,8 @@ def test_arithmetic_is_set_and_put_back() -> None:
     def state() -> tuple[object, ...]:
         return (
             torch.backends.cuda.matmul.fp32_precision,
-            torch.backends.cudnn.conv.fp32_precision,
-            torch.backends.cudnn.rnn.fp32_precision,
+            torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+            torch.backends.cudnn.rnn.fp32_precision,  # type: ignore[attr-defined]
         )
 
     before = state()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,31 +23,31 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from ws3.attribution import catalogue, registry
 from ws3.attribution.channels import reduce_channels
 from ws3.attribution.interface import Options
 from ws3.attribution.network import AttributionNetwork
 from ws3.attribution.smooth_relu import SmoothReLU, with_smooth_relu
 from ws3.classifier import networks
-from ws3.classifier.checkpoints import Classifier
+from ws3.classifier.model import Classifier
+from ws3.config.methods import OWN_METHODS, check_method, method_entry
 from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
 
 CLASSES = [2, 0]
-ALL = list(catalogue.METHODS)
+ALL = list(OWN_METHODS)
 
 
 def _classifier(architecture: str, dtype: torch.dtype = torch.float64) -> Classifier:
     """Make a network whose batch norms are not idle, as if it had been trained."""
     torch.manual_seed(4)
-    network = networks.build(architecture, 4)
+    classifier = networks.build_classifier(architecture, ("a", "b", "c", "d"), 64)
+    network = classifier.network
     with torch.no_grad():
         network.train()
         for _ in range(8):
             network(torch.randn(4, 3, 64, 64))
     network.eval().to(dtype)
-    mean, std = networks.normalisation(architecture)
-    return Classifier(architecture, ("a", "b", "c", "d"), 64, mean, std, network)
+    return classifier
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def _unreused(network: nn.Module) -> nn.Module:
         if name.startswith("layer") and name.count(".") == 1:
             first, second = nn.ReLU(), nn.ReLU()
 
-            def forward(x: Tensor, block=block, first=first, second=second) -> Tensor:  # type: ignore[no-untyped-def]
+            def forward(x: Tensor, block=block, first=first, second=second) -> Tensor:
                 inner = block.bn2(block.conv2(first(block.bn1(block.conv1(x)))))
                 return second(inner + (x if block.downsample is None else block.downsample(x)))
 
@@ -108,7 +109,10 @@ def _plain(method: str, network: nn.Module) -> Callable[[Tensor, int], Tensor]:
             )
 
 
-VALUES = {"integrated_gradients": {"steps": 5}, "occlusion": {"window": 0.5, "stride": 0.25}}
+VALUES: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"steps": 5},
+    "occlusion": {"window": 0.5, "stride": 0.25},
+}
 
 
 @pytest.mark.filterwarnings("ignore:Setting:UserWarning")
@@ -128,25 +132,26 @@ def test_captum_agrees(method: str, resnet: Classifier, inputs: Tensor) -> None:
     options = Options("max", "abs", VALUES.get(method, {}))
     expected = _one_by_one(inputs, _plain(method, resnet.network))
     logits = resnet.network(inputs).detach()
-    for fold in (False, True):  # in float64, folding has no ReLU to flip
-        network = AttributionNetwork(resnet, fold=fold)
-        found = registry.get(method)(network, inputs, CLASSES, options)
-        assert found.scores.dtype == torch.float32
-        assert found.scores.shape == (2, 3, 64, 64)
-        assert _distance(found.scores, expected) <= 1e-4
-        assert found.probabilities.shape == (3, 2)
-        torch.testing.assert_close(
-            found.probabilities, logits[:, CLASSES].sigmoid().float(), rtol=1e-5, atol=1e-6
-        )
+    network = AttributionNetwork(resnet)  # in float64, folding has no ReLU to flip
+    found = method_entry(method).load()(network, inputs, CLASSES, options)
+    assert found.scores.dtype == torch.float32
+    assert found.scores.shape == (2, 3, 64, 64)
+    assert _distance(found.scores, expected) <= 1e-4
+    assert found.probabilities.shape == (3, 2)
+    torch.testing.assert_close(
+        found.probabilities, logits[:, CLASSES].sigmoid().float(), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Input Tensor:UserWarning")
 def test_the_folded_float32_gradient_is_close(inputs: Tensor) -> None:
     classifier = _classifier("resnet18", torch.float32)
     expected = _one_by_one(inputs.float(), _plain("gradient", classifier.network))
-    found = registry.get("gradient")(
-        AttributionNetwork(classifier), inputs.float(), CLASSES, Options()
-    ).scores
+    found = (
+        method_entry("gradient")
+        .load()(AttributionNetwork(classifier), inputs.float(), CLASSES, Options())
+        .scores
+    )
     assert _distance(found, expected) <= 3e-2
     assert spearmanr(found.flatten(), expected.flatten()).statistic >= 0.999
 
@@ -165,7 +170,7 @@ def test_deeplift_contributions_sum_to_the_difference(architecture: str, inputs:
     network = AttributionNetwork(classifier)
     with torch.no_grad():
         change = network(inputs) - network(torch.zeros_like(inputs))
-    rectified = captum_methods._rectified("deeplift", network)
+    rectified = captum_methods.rectified(network, captum_methods.RescaledCap)
     values = DeepLift(rectified).attribute(inputs, target=1)
     torch.testing.assert_close(values.sum(dim=(1, 2, 3)), change[:, 1], rtol=1e-5, atol=1e-8)
 
@@ -175,12 +180,12 @@ def test_guided_backprop_stops_negative_gradients_at_relu6(inputs: Tensor) -> No
 
     class Guided(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x):  # type: ignore[no-untyped-def]
+        def forward(ctx, x):
             ctx.save_for_backward(x)
             return x.clamp(0, 6)
 
         @staticmethod
-        def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        def backward(ctx, gradient):
             (x,) = ctx.saved_tensors
             return gradient.relu() * ((x > 0) & (x < 6))
 
@@ -190,10 +195,12 @@ def test_guided_backprop_stops_negative_gradients_at_relu6(inputs: Tensor) -> No
     reference = copy.deepcopy(classifier.network)
     for module in reference.modules():
         if isinstance(module, nn.ReLU6):
-            module.forward = Guided.apply
+            setattr(module, "forward", Guided.apply)  # noqa: B010 (a method, to mypy)
     leaf = inputs.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(reference(leaf)[:, 1].sum(), leaf)
-    found = registry.get("guided_backprop")(AttributionNetwork(classifier), inputs, [1], Options())
+    found = method_entry("guided_backprop").load()(
+        AttributionNetwork(classifier), inputs, [1], Options()
+    )
     assert _distance(found.scores[0], gradient.abs().amax(1)) <= 1e-6
 
 
@@ -202,21 +209,21 @@ def test_guided_backprop_stops_negative_gradients_at_relu6(inputs: Tensor) -> No
 def test_networks_without_a_rule_are_refused(method: str, architecture: str) -> None:
     network = AttributionNetwork(_classifier(architecture, torch.float32))
     with pytest.raises(Ws3Error, match=f"for networks of ReLUs, but {architecture} has"):
-        registry.get(method)(network, torch.zeros(1, 3, 64, 64), [0], Options())
+        method_entry(method).load()(network, torch.zeros(1, 3, 64, 64), [0], Options())
 
 
 def test_cam_is_the_features_times_the_head(resnet: Classifier, inputs: Tensor) -> None:
     network = AttributionNetwork(resnet)
-    features = networks.trunk(resnet.network)(inputs)
+    features = networks.backbone(resnet.network)(inputs)
     weight = resnet.network.fc.weight
     raw = (features[:, None] * weight[None, :, :, None, None]).sum(2)  # (B, classes, h, w)
     # Exactness: the logits are the means of the maps and the bias.
     torch.testing.assert_close(
         raw.mean(dim=(2, 3)) + resnet.network.fc.bias, resnet.network(inputs)
     )
-    cam = registry.get("cam")(network, inputs, CLASSES, Options()).scores
+    cam = method_entry("cam").load()(network, inputs, CLASSES, Options()).scores
     assert _distance(cam, raw[:, CLASSES].transpose(0, 1).relu()) < 1e-6
-    gradcam = registry.get("gradcam")(network, inputs, CLASSES, Options()).scores
+    gradcam = method_entry("gradcam").load()(network, inputs, CLASSES, Options()).scores
     assert _distance(gradcam * features[0, 0].numel(), cam) < 1e-6
 
 
@@ -224,8 +231,13 @@ def test_cam_needs_a_linear_head() -> None:
     network = AttributionNetwork(_classifier("mobilenet_v3_small", torch.float32))
     images = torch.zeros(1, 3, 64, 64)
     with pytest.raises(Ws3Error, match="mobilenet_v3_small ends otherwise; use the method gradcam"):
-        registry.get("cam")(network, images, [0], Options())
-    assert registry.get("gradcam")(network, images, [0], Options()).scores.shape == (1, 1, 2, 2)
+        method_entry("cam").load()(network, images, [0], Options())
+    assert method_entry("gradcam").load()(network, images, [0], Options()).scores.shape == (
+        1,
+        1,
+        2,
+        2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,12 +248,16 @@ def test_cam_needs_a_linear_head() -> None:
 def test_pytorch_grad_cam_agrees(method: str, peer: type, architecture: str) -> None:
     classifier = _classifier(architecture)
     # Large weights, for the constant that the peer adds to Grad-CAM++'s denominators.
-    networks.logits_layer(classifier.network).weight.data *= 1e4
+    list(classifier.head.modules())[-1].weight.data *= 1e4
     if architecture == "mobilenet_v3_small":  # the paper and the peer take features after a ReLU
         classifier.network.features.add_module("relu", nn.ReLU())
     images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(2)).double()
-    found = registry.get(method)(AttributionNetwork(classifier), images, CLASSES, Options()).scores
-    target_layer = networks.trunk(classifier.network)[-1]
+    found = (
+        method_entry(method)
+        .load()(AttributionNetwork(classifier), images, CLASSES, Options())
+        .scores
+    )
+    target_layer = networks.backbone(classifier.network)[-1]
     for position, index in enumerate(CLASSES):
         for number, image in enumerate(images):
             target = [ClassifierOutputTarget(index)]
@@ -272,13 +288,13 @@ def test_a_sample_does_not_depend_on_its_neighbours(method: str) -> None:
         first, second = torch.randn(2, 4, 3, 64, 64, generator=generator)
         second[2] = first[2]
         options = Options("l2", "positive", VALUES.get(method, {}))
-        found = registry.get(method)(network, first, CLASSES, options)
-        again = registry.get(method)(network, second, CLASSES, options)
+        found = method_entry(method).load()(network, first, CLASSES, options)
+        again = method_entry(method).load()(network, second, CLASSES, options)
         assert torch.equal(found.scores[:, 2], again.scores[:, 2])
         assert torch.equal(found.probabilities[2], again.probabilities[2])
         assert not torch.equal(found.scores[:, 1], again.scores[:, 1])
         # Nor does a class depend on the other classes.
-        alone = registry.get(method)(network, first, CLASSES[1:], options)
+        alone = method_entry(method).load()(network, first, CLASSES[1:], options)
         assert torch.equal(alone.scores[0], found.scores[1])
         assert not found.scores.requires_grad
         assert float(found.scores.min()) >= 0
@@ -290,9 +306,9 @@ def test_a_sample_does_not_depend_on_its_neighbours(method: str) -> None:
 def test_the_classifier_is_left_alone(resnet: Classifier, inputs: Tensor) -> None:
     before = copy.deepcopy(resnet.network.state_dict())
     network = AttributionNetwork(resnet)
-    assert not any(p.requires_grad for p in network.trunk.parameters())
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.trunk.modules())
-    registry.get("gradient")(network, inputs, [0], Options())
+    assert not any(p.requires_grad for p in network.backbone.parameters())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.backbone.modules())
+    method_entry("gradient").load()(network, inputs, [0], Options())
     assert all(torch.equal(v, before[n]) for n, v in resnet.network.state_dict().items())
     assert all(p.requires_grad for p in resnet.network.parameters())
     assert not inputs.requires_grad
@@ -319,27 +335,32 @@ class _ByHand(nn.Module):
 @pytest.mark.filterwarnings("ignore:Input Tensor 0 did not:UserWarning")
 @pytest.mark.parametrize("method", ["gradient", "input_x_gradient", "integrated_gradients"])
 def test_a_contrast_is_the_log_odds_against_all_other_classes(resnet, inputs, method):
-    network = AttributionNetwork(resnet, fold=False, log_odds=True)
-    found = registry.get(method)(network, inputs, CLASSES, Options(values=VALUES.get(method, {})))
+    network = AttributionNetwork(resnet, log_odds=True)
+    found = method_entry(method).load()(
+        network, inputs, CLASSES, Options(values=VALUES.get(method, {}))
+    )
     expected = _one_by_one(inputs, _plain(method, _ByHand(resnet.network)))
     assert _distance(found.scores, expected) < 1e-6
     softmax = resnet.network(inputs).softmax(dim=1)[:, CLASSES].detach().float()
     torch.testing.assert_close(found.probabilities, softmax)
 
 
-@pytest.mark.parametrize("method", [name for name in ALL if catalogue.METHODS[name].contrasts])
+@pytest.mark.parametrize("method", [name for name in ALL if OWN_METHODS[name].log_odds])
 def test_every_other_method_explains_contrasts_too(resnet, inputs, method):
-    scores = [
-        registry.get(method)(
+    without, with_others = [
+        method_entry(method)
+        .load()(
             AttributionNetwork(resnet, log_odds=log_odds),
             inputs,
             CLASSES,
             Options(values=VALUES.get(method, {})),
-        ).scores
+        )
+        .scores
         for log_odds in (False, True)
     ]
-    assert not torch.allclose(*scores)
-    assert all(torch.isfinite(some).all() for some in scores)
+    assert not torch.allclose(without, with_others)
+    assert torch.isfinite(without).all()
+    assert torch.isfinite(with_others).all()
 
 
 def test_a_contrast_needs_a_second_class(resnet):
@@ -362,7 +383,7 @@ def test_a_contrast_needs_a_second_class(resnet):
 )
 def test_what_a_method_cannot_do_is_refused_before_anything_runs(recipe, message):
     with pytest.raises(Ws3Error, match=message):
-        catalogue.check(Recipe(**recipe))
+        check_method(Recipe(**recipe))
 
 
 class _Softplus(nn.Module):
@@ -374,8 +395,8 @@ class _Softplus(nn.Module):
 
 
 def test_a_smooth_relu_has_the_derivative_of_softplus(resnet, inputs):
-    smooth = AttributionNetwork(resnet, fold=False, smooth_relu=3.0)
-    found = registry.get("gradient")(smooth, inputs, CLASSES, Options()).scores
+    smooth = AttributionNetwork(resnet, smooth_relu=3.0)
+    found = method_entry("gradient").load()(smooth, inputs, CLASSES, Options()).scores
     by_hand = _unreused(resnet.network)
     for block in by_hand.modules():
         for name, child in list(block.named_children()):
@@ -383,7 +404,9 @@ def test_a_smooth_relu_has_the_derivative_of_softplus(resnet, inputs):
                 setattr(block, name, _Softplus())
     by_hand.relu = _Softplus()
     for block in [
-        block for layer in range(1, 5) for block in by_hand.get_submodule(f"layer{layer}")
+        block
+        for layer in range(1, 5)
+        for block in by_hand.get_submodule(f"layer{layer}").children()
     ]:
         block.forward = partial(_forward_with, block)
     expected = _one_by_one(inputs, _plain("gradient", by_hand))

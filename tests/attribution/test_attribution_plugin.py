@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from ws3.aggregation.chunks import SampleChunk
 from ws3.config.load import resolve
 from ws3.run.folder import Run
 from ws3.stages.index import write_config
@@ -54,6 +55,7 @@ def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
     image = run.index.rows[0].image
     ws3("saliency", run.folder, "--recipe", "energy", "--image", image)
     ws3("maps", run.folder, "--recipe", "energy", "--image", image)
-    chunk = SaliencyStore(run.saliency_store("energy")).read(image, "0")
+    chunk = SaliencyStore(run.results("saliency", "energy")).read(image, "0")
+    assert isinstance(chunk, SampleChunk)
     assert np.isfinite(chunk.sums).all()
     assert chunk.sums.max() > 0

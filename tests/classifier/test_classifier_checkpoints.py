@@ -6,21 +6,23 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torchvision import models
 
 from ws3.classifier import checkpoints, networks
+from ws3.classifier.model import Classifier
 from ws3.errors import Ws3Error
 
 CLASSES = ("cat", "dog", "owl")
 
 
 @pytest.fixture(scope="module")
-def classifier() -> checkpoints.Classifier:
+def classifier() -> Classifier:
     torch.manual_seed(0)
-    return checkpoints.start("mobilenet_v3_small", CLASSES, 64, None)
+    return checkpoints.new_classifier("mobilenet_v3_small", CLASSES, 64, None)
 
 
 def _equal(left: torch.nn.Module, right: torch.nn.Module) -> bool:
@@ -28,12 +30,10 @@ def _equal(left: torch.nn.Module, right: torch.nn.Module) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(v, theirs[n]) for n, v in mine.items())
 
 
-def test_a_saved_classifier_is_read_back(
-    classifier: checkpoints.Classifier, tmp_path: Path
-) -> None:
+def test_a_saved_classifier_is_read_back(classifier: Classifier, tmp_path: Path) -> None:
     path = tmp_path / "new" / "classifier.pt"
-    checkpoints.save(path, classifier)
-    read = checkpoints.load(path)
+    checkpoints.save_classifier(path, classifier)
+    read = checkpoints.load_classifier(path)
     for name in ("architecture", "classes", "input_size", "mean", "std"):
         assert getattr(read, name) == getattr(classifier, name)
     assert _equal(read.network, classifier.network)
@@ -48,42 +48,44 @@ def test_a_saved_classifier_is_read_back(
         "std",
         "state_dict",
     }
-    assert checkpoints.digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert _equal(checkpoints.adopt(path, "ignored", CLASSES, 1).network, classifier.network)
+    assert checkpoints.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert _equal(
+        checkpoints.load_external(path, "ignored", CLASSES, 1).network, classifier.network
+    )
     with pytest.raises(Ws3Error, match=r"trained for the classes cat, dog, owl.*dataset has ape"):
-        checkpoints.adopt(path, "mobilenet_v3_small", ("ape",), 64)
+        checkpoints.load_external(path, "mobilenet_v3_small", ("ape",), 64)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "model.module.", "module.model."])
 def test_a_users_state_dict_is_adopted(
-    classifier: checkpoints.Classifier, tmp_path: Path, prefix: str, wrapped: bool
+    classifier: Classifier, tmp_path: Path, prefix: str, wrapped: bool
 ) -> None:
     path = tmp_path / "mine.pth"
     state = {prefix + name: value for name, value in classifier.network.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3} if wrapped else state, path)
-    adopted = checkpoints.adopt(path, "mobilenet_v3_small", CLASSES, 96)
+    adopted = checkpoints.load_external(path, "mobilenet_v3_small", CLASSES, 96)
     assert _equal(adopted.network, classifier.network)
     assert adopted.input_size == 96
     assert adopted.classes == CLASSES
 
 
-def test_what_does_not_fit_is_named(classifier: checkpoints.Classifier, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_named(classifier: Classifier, tmp_path: Path) -> None:
     path = tmp_path / "mine.pth"
     state = classifier.network.state_dict()
     torch.save(state, path)
     with pytest.raises(Ws3Error, match=r"mine.pth doesn't fit ResNet: it has no conv1.weight \("):
-        checkpoints.adopt(path, "resnet18", CLASSES, 64)
+        checkpoints.load_external(path, "resnet18", CLASSES, 64)
     with pytest.raises(
         Ws3Error,
         match=r"classifier.3.weight has shape \(3, 1024\), not \(2, 1024\) \(2 of \d+ tensors",
     ):
-        checkpoints.adopt(path, "mobilenet_v3_small", ("cat", "dog"), 64)
+        checkpoints.load_external(path, "mobilenet_v3_small", ("cat", "dog"), 64)
     torch.save({**state, "extra": torch.ones(1)}, path)
     with pytest.raises(Ws3Error, match=r"extra has no place in the network \(1 of"):
-        checkpoints.adopt(path, "mobilenet_v3_small", CLASSES, 64)
+        checkpoints.load_external(path, "mobilenet_v3_small", CLASSES, 64)
     with pytest.raises(Ws3Error, match="no classifier of ws3's but perhaps a state dict"):
-        checkpoints.load(path)
+        checkpoints.load_classifier(path)
 
 
 class _Mine:
@@ -105,9 +107,9 @@ def test_a_malicious_pickle_is_never_executed(tmp_path: Path, writer: str) -> No
     else:
         path.write_bytes(pickle.dumps(content))
     for read in (
-        checkpoints.load,
-        lambda p: checkpoints.adopt(p, "resnet18", CLASSES, 64),
-        lambda p: checkpoints.load_backbone(networks.build("resnet18", 3), p),
+        checkpoints.load_classifier,
+        lambda p: checkpoints.load_external(p, "resnet18", CLASSES, 64),
+        lambda p: checkpoints.load_backbone(networks.build_classifier("resnet18", CLASSES, 64), p),
     ):
         with pytest.raises(Ws3Error, match=r"evil.pt is damaged or holds Python objects"):
             read(path)
@@ -116,30 +118,31 @@ def test_a_malicious_pickle_is_never_executed(tmp_path: Path, writer: str) -> No
     assert trap.exists()
 
 
-def test_damaged_and_foreign_files(classifier: checkpoints.Classifier, tmp_path: Path) -> None:
+def test_damaged_and_foreign_files(classifier: Classifier, tmp_path: Path) -> None:
     whole = tmp_path / "whole.pt"
-    checkpoints.save(whole, classifier)
+    checkpoints.save_classifier(whole, classifier)
     data = whole.read_bytes()
     path = tmp_path / "bad.pt"
     for content in (data[: len(data) // 2], data[:100], b"", b"\x89PNG not weights", b"hello\n"):
         path.write_bytes(content)
         with pytest.raises(Ws3Error, match=r"bad.pt is damaged"):
-            checkpoints.load(path)
+            checkpoints.load_classifier(path)
     with pytest.raises(Ws3Error, match=r"none.pt can't be read: No such file"):
-        checkpoints.load(tmp_path / "none.pt")
+        checkpoints.load_classifier(tmp_path / "none.pt")
     with pytest.raises(Ws3Error, match=r"none.pt can't be read"):
-        checkpoints.digest(tmp_path / "none.pt")
+        checkpoints.sha256(tmp_path / "none.pt")
     with pytest.raises(Ws3Error, match=r"can't be read"):
-        checkpoints.load(tmp_path)
-    for content, message in (
+        checkpoints.load_classifier(tmp_path)
+    broken: tuple[tuple[Any, str], ...] = (
         ([torch.ones(1)], "no dict of named tensors"),
         ({"format": 2}, "format 2, but this ws3 reads format 1"),
         ({"format": 1, "classes": ["a"]}, "incomplete classifier"),
         ({"epoch": 3}, "'epoch' is no tensor"),
-    ):
-        torch.save(content, path)
+    )
+    for saved, message in broken:
+        torch.save(saved, path)
         with pytest.raises(Ws3Error, match=message):
-            checkpoints.adopt(path, "resnet18", CLASSES, 64)
+            checkpoints.load_external(path, "resnet18", CLASSES, 64)
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small", "vgg11"])
@@ -148,16 +151,19 @@ def test_a_torchvision_state_dict_starts_a_backbone(architecture: str, tmp_path:
     theirs = models.get_model(architecture, weights=None)
     path = tmp_path / "imagenet.pth"
     torch.save(theirs.state_dict(), path)
-    started = checkpoints.start(architecture, CLASSES, 64, str(path)).network.eval()
+    started = checkpoints.new_classifier(architecture, CLASSES, 64, str(path)).network.eval()
     images = torch.randn(1, 3, 64, 64)
-    features = networks.trunk(started)(images)
-    reference = networks.trunk(theirs.eval())(images)
+    features = networks.backbone(started)(images)
+    reference = networks.backbone(theirs.eval())(images)
     assert torch.equal(features, reference)
     assert started(images).shape == (1, 3)
     if architecture == "mobilenet_v3_small":  # the hidden layer of the head fits, and is taken
-        assert torch.equal(started.classifier[0].weight, theirs.classifier[0].weight)
+        assert torch.equal(
+            started.get_parameter("classifier.0.weight"),
+            theirs.get_parameter("classifier.0.weight"),
+        )
     with pytest.raises(Ws3Error, match="doesn't fit"):
-        checkpoints.start("densenet121", CLASSES, 64, str(path))
+        checkpoints.new_classifier("densenet121", CLASSES, 64, str(path))
 
 
 def test_torchvisions_old_densenet_names_are_understood(tmp_path: Path) -> None:
@@ -170,7 +176,9 @@ def test_torchvisions_old_densenet_names_are_understood(tmp_path: Path) -> None:
         old[name] = value
     assert old.keys() != theirs.keys()
     torch.save(old, tmp_path / "old.pth")
-    network = checkpoints.start("densenet121", CLASSES, 64, str(tmp_path / "old.pth")).network
+    network = checkpoints.new_classifier(
+        "densenet121", CLASSES, 64, str(tmp_path / "old.pth")
+    ).network
     state = network.state_dict()
     assert all(
         torch.equal(v, state[n]) for n, v in theirs.items() if not n.startswith("classifier")
@@ -184,7 +192,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     with pytest.raises(Ws3Error, match=r"resnet18 can't be downloaded \(no network\); give the"):
-        checkpoints.start("resnet18", CLASSES, 64, "imagenet")
+        checkpoints.new_classifier("resnet18", CLASSES, 64, "imagenet")
 
 
 @pytest.mark.real_data
@@ -195,8 +203,8 @@ def test_the_real_mobilenet_is_a_backbone() -> None:
     path = Path(root) / "weights" / "mobilenet_v2_imagenet1k.pth"
     reference = models.mobilenet_v2(weights=None)
     reference.load_state_dict(torch.load(path, weights_only=True), strict=True)
-    network = checkpoints.start("mobilenet_v2", CLASSES, 224, str(path)).network
+    network = checkpoints.new_classifier("mobilenet_v2", CLASSES, 224, str(path)).network
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         expected = reference.eval().features(images)
-        assert torch.equal(networks.trunk(network.eval())(images), expected)
+        assert torch.equal(networks.backbone(network.eval())(images), expected)

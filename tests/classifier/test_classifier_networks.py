@@ -1,4 +1,4 @@
-"""Networks: heads, the split in trunk and tail, folding, devices."""
+"""Networks: heads, the split in backbone and head, folding, devices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torchvision import models
 
 from ws3 import torch_setup
 from ws3.classifier import networks
+from ws3.classifier.model import backbone_and_head_parameters, cam_weight, folded
 from ws3.errors import Ws3Error
 
 # One of each family, and the ReLU networks' side branches.
@@ -36,6 +37,8 @@ def _with_lively_norms(network: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             size = module.running_mean.shape
             module.running_mean.copy_(0.1 * torch.randn(size, generator=generator))
             module.running_var.copy_(0.5 + torch.rand(size, generator=generator))
@@ -46,23 +49,23 @@ def _with_lively_norms(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("architecture", SMALL)
 @torch.no_grad()
-def test_trunk_and_tail_are_the_network_and_folding_keeps_it(architecture: str) -> None:
+def test_backbone_and_head_are_the_network_and_folding_keeps_it(architecture: str) -> None:
     torch.manual_seed(0)
     network = _with_lively_norms(networks.build(architecture, 3))
-    folded = networks.folded(networks.trunk(network))
-    assert isinstance(folded, torch.fx.GraphModule)
-    norms = sum(isinstance(m, nn.BatchNorm2d) for m in networks.trunk(network).modules())
-    left = sum(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    fast = folded(networks.backbone(network))
+    assert isinstance(fast, torch.fx.GraphModule)
+    norms = sum(isinstance(m, nn.BatchNorm2d) for m in networks.backbone(network).modules())
+    left = sum(isinstance(m, nn.BatchNorm2d) for m in fast.modules())
     assert left < norms or norms == 0
     for size in ((64, 64), (96, 72)):  # folding must not freeze the size
         images = torch.randn(2, 3, *size)
         expected = network(images)
-        features = networks.trunk(network)(images)
+        features = networks.backbone(network)(images)
         assert expected.shape == (2, 3)
         assert features.ndim == 4
-        torch.testing.assert_close(networks.tail(network)(features), expected)
+        torch.testing.assert_close(networks.classifier_head(network)(features), expected)
         scale = float(expected.abs().max())
-        folded_logits = networks.tail(network)(folded(images))
+        folded_logits = networks.classifier_head(network)(fast(images))
         torch.testing.assert_close(folded_logits, expected, rtol=1e-4, atol=1e-4 * scale)
 
 
@@ -70,17 +73,19 @@ def test_trunk_and_tail_are_the_network_and_folding_keeps_it(architecture: str) 
 @torch.no_grad()
 def test_a_linear_head_is_exactly_pooling_and_a_linear_layer(architecture: str) -> None:
     network = networks.build(architecture, 4).eval()
-    head = networks.linear_head(network)
-    assert (head is None) == (architecture in ("convnext_tiny", "mobilenet_v3_small"))
-    if head is not None:
+    weight = cam_weight(networks.classifier_head(network))
+    assert (weight is None) == (architecture in ("convnext_tiny", "mobilenet_v3_small"))
+    if weight is not None:
+        (head,) = [m for m in networks.classifier_head(network).modules() if type(m) is nn.Linear]
         images = torch.randn(1, 3, 64, 64)
-        pooled = networks.trunk(network)(images).mean(dim=(2, 3))
-        torch.testing.assert_close(pooled @ head.weight.T + head.bias, network(images))
+        pooled = networks.backbone(network)(images).mean(dim=(2, 3))
+        torch.testing.assert_close(pooled @ weight.T + head.bias, network(images))
 
 
 def test_parameters_part_in_backbone_and_head() -> None:
-    network = networks.build("mobilenet_v3_small", 7)
-    backbone, head = networks.backbone_and_head_parameters(network)
+    classifier = networks.build_classifier("mobilenet_v3_small", list("abcdefg"), 64)
+    network = classifier.network
+    backbone, head = backbone_and_head_parameters(classifier)
     assert [tuple(p.shape) for p in head] == [(7, 1024), (7,)]
     assert len(backbone) + 2 == len(list(network.parameters()))
 
@@ -127,7 +132,7 @@ def test_what_cannot_be_traced_is_copied_as_it_is() -> None:
             return result if result.sum() > 0 else -result
 
     part = Choosy()
-    copied = networks.folded(part)
+    copied = folded(part)
     images = torch.randn(1, 3, 8, 8)
     assert isinstance(copied, Choosy)
     assert copied is not part

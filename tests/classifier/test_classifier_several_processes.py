@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from ws3.config.classifier import ClassifierConfig as Config
 
 from ws3.classifier import checkpoints, training
+from ws3.config.classifier import ClassifierConfig as Config
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 
@@ -46,7 +46,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("toy")
     rows = [_draw(folder, number) for number in range(24)]
     torch.manual_seed(5)
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     torch.save(weights.state_dict(), folder / "weights.pth")
     config = Config(
         architecture="resnet18",

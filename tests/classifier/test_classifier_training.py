@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from ws3.config.classifier import ClassifierConfig as Config
 
 from ws3.classifier import checkpoints, training
+from ws3.config.classifier import ClassifierConfig as Config
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 
@@ -53,7 +54,7 @@ def _config(**changes: object) -> Config:
     return Config(**{**numbers, **changes})
 
 
-def _train(toy, folder: Path, config: Config, **more: object) -> training.Trained:  # type: ignore[no-untyped-def]
+def _train(toy, folder: Path, config: Config, **more: Any) -> training.Trained:
     rows, val_rows = toy
     return training.train(
         rows, val_rows, CLASSES, config, seed=1, folder=folder, device=CPU, **more
@@ -66,13 +67,16 @@ def _same(left: training.Trained, right: training.Trained) -> bool:
 
 
 @pytest.mark.slow
-def test_it_learns_the_toy_classes(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_it_learns_the_toy_classes(toy, tmp_path: Path) -> None:
     trained = _train(toy, tmp_path, _config(epochs=8))
 
     # Half of the images have each class, so chance is 0.5.
     assert trained.metrics["val_map"] is not None
     assert trained.metrics["val_map"] > 0.9
-    assert trained.epochs[-1]["train_loss"] < trained.epochs[0]["train_loss"]
+    first, last = (trained.epochs[number]["train_loss"] for number in (0, -1))
+    assert first is not None
+    assert last is not None
+    assert last < first
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     assert lines[0] == "epoch,train_loss,val_loss,val_map"
     assert len(lines) == 9
@@ -80,7 +84,7 @@ def test_it_learns_the_toy_classes(toy, tmp_path: Path) -> None:  # type: ignore
 
 
 @pytest.mark.slow
-def test_a_repeated_and_a_resumed_training_end_in_the_same_bits(  # type: ignore[no-untyped-def]
+def test_a_repeated_and_a_resumed_training_end_in_the_same_bits(
     toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(architecture="mobilenet_v2", epochs=3)  # has dropout
@@ -91,7 +95,7 @@ def test_a_repeated_and_a_resumed_training_end_in_the_same_bits(  # type: ignore
 
     step = training._Module.training_step
 
-    def killed(module, batch, index):  # type: ignore[no-untyped-def]
+    def killed(module, batch, index):
         if module.current_epoch == 2:
             raise RuntimeError("killed")
         return step(module, batch, index)
@@ -101,7 +105,7 @@ def test_a_repeated_and_a_resumed_training_end_in_the_same_bits(  # type: ignore
         _train(toy, tmp_path / "killed", config)
     seen = []
 
-    def counted(module, batch, index):  # type: ignore[no-untyped-def]
+    def counted(module, batch, index):
         seen.append(module.current_epoch)
         return step(module, batch, index)
 
@@ -113,9 +117,7 @@ def test_a_repeated_and_a_resumed_training_end_in_the_same_bits(  # type: ignore
 
 
 @pytest.mark.slow
-def test_another_config_or_a_damaged_file_does_not_resume(  # type: ignore[no-untyped-def]
-    toy, tmp_path: Path
-) -> None:
+def test_another_config_or_a_damaged_file_does_not_resume(toy, tmp_path: Path) -> None:
     fresh = _train(toy, tmp_path / "fresh", _config(epochs=1))
     _train(toy, tmp_path / "used", _config(epochs=1, weight_decay=0.5))
     assert _same(fresh, _train(toy, tmp_path / "used", _config(epochs=1)))
@@ -124,11 +126,9 @@ def test_another_config_or_a_damaged_file_does_not_resume(  # type: ignore[no-un
     assert _same(fresh, _train(toy, tmp_path / "used", _config(epochs=1)))
 
 
-def test_a_frozen_backbone_and_pretrained_statistics_stay(  # type: ignore[no-untyped-def]
-    toy, tmp_path: Path
-) -> None:
+def test_a_frozen_backbone_and_pretrained_statistics_stay(toy, tmp_path: Path) -> None:
     torch.manual_seed(5)
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     path = tmp_path / "weights.pth"
     torch.save(weights.state_dict(), path)
     before = weights.state_dict()
@@ -148,7 +148,7 @@ def test_a_frozen_backbone_and_pretrained_statistics_stay(  # type: ignore[no-un
 
 
 def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    weights = checkpoints.start("resnet18", CLASSES, 32, None).network
+    weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     with torch.no_grad():
         weights.conv1.weight.fill_(float("nan"))
     path = tmp_path / "weights.pth"
@@ -157,7 +157,7 @@ def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:  # type: ignore[no
         _train(toy, tmp_path / "run", _config(weights=str(path)))
 
 
-def test_images_with_a_problem_are_left_out(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_images_with_a_problem_are_left_out(toy, tmp_path: Path) -> None:
     bad = ImageRow("bad", "train", ("disc",), "nowhere.png", "", "", problem="truncated")
     with pytest.raises(Ws3Error, match="no usable training image"):
         training.train([bad], [], CLASSES, _config(), seed=0, folder=tmp_path / "none", device=CPU)
@@ -183,7 +183,7 @@ def test_mean_average_precision_by_hand() -> None:
     assert training.mean_average_precision(logits, labels * 0) is None
 
 
-def test_results_do_not_depend_on_whether_images_are_cached(  # type: ignore[no-untyped-def]
+def test_results_do_not_depend_on_whether_images_are_cached(
     toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     augmentation = training._augmentation(32, _config())

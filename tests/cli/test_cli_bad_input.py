@@ -109,7 +109,9 @@ def checkpoint(tmp_path_factory):
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "classifier.pt"
-    checkpoints.save(path, checkpoints.start("resnet18", ("cat", "dog"), 32, None))
+    checkpoints.save_classifier(
+        path, checkpoints.new_classifier("resnet18", ("cat", "dog"), 32, None)
+    )
     return path
 
 
@@ -298,7 +300,7 @@ def test_an_unknown_batch_or_image_is_named(whole):
 
 def test_arguments_that_contradict_each_other_are_refused(whole):
     both = ("maps", whole, "--recipe", "cam", "--batch", "train-00000", "--image", "a")
-    assert sentence(*both) == "--image goes with neither --batch nor --processes"
+    assert sentence(*both) == "--image does not go with --batch"
     assert sentence("index") == "give either a run's folder or --config FILE"
 
 
@@ -461,7 +463,9 @@ def other_checkpoint(run):
 
     torch.manual_seed(1)
     path = run / "other.pt"
-    checkpoints.save(path, checkpoints.start("resnet18", ("cat", "dog"), 32, None))
+    checkpoints.save_classifier(
+        path, checkpoints.new_classifier("resnet18", ("cat", "dog"), 32, None)
+    )
     classifier = yaml.safe_load((run / "config.yaml").read_text())["classifier"]
     reconfigure(run, classifier={**classifier, "checkpoint": str(path)})
     assert ws3("train-classifier", run)[0] == 0

@@ -2,13 +2,16 @@
 
 They know just the options and answers that the profiles use, as the manuals describe them; what a
 real scheduler makes of them is not tested. `FAKE_SCHEDULER` names the folder of the jobs. The first
-job named ws3-train_classifier is lost, as on a node that went down.
+job named ws3-train_classifier is lost, as on a node that went down. Files beside the folder steer
+the rest: while there is one called `hold`, jobs wait before they do anything; while there is one
+called `silent`, no question is answered; `state` holds what bjobs says of all jobs.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +35,11 @@ def submissions(jobs: Path) -> list[list[str]]:
     return [json.loads((folder / "options.json").read_text()) for folder in folders]
 
 
+def cancelled(jobs: Path) -> list[str]:
+    """Return the numbers of the jobs that were cancelled."""
+    return sorted(mark.parent.name for mark in jobs.glob("*/cancelled"))
+
+
 def _submit(jobs: Path, options: list[str]) -> int:
     before = submissions(jobs)
     number = len(before) + 1
@@ -41,14 +49,21 @@ def _submit(jobs: Path, options: list[str]) -> int:
     if _LOST in options and not any(_LOST in other for other in before):
         (folder / "status").write_text("137")
     else:
-        subprocess.Popen(
-            ["sh", "-c", '"$0"; echo $? > "$1"', options[-1], str(folder / "status")],
+        wait = f"while [ -e '{jobs.parent / 'hold'}' ]; do sleep 0.1; done"
+        process = subprocess.Popen(
+            ["sh", "-c", f'{wait}; "$0"; echo $? > "$1"', options[-1], str(folder / "status")],
             stdin=subprocess.DEVNULL,
             stdout=(folder / "output").open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        (folder / "process").write_text(str(process.pid))
     return number
+
+
+def _cancel(folder: Path) -> None:
+    (folder / "cancelled").touch()
+    os.killpg(int((folder / "process").read_text()), signal.SIGKILL)
 
 
 def main() -> None:
@@ -60,9 +75,17 @@ def main() -> None:
     if name == "qsub":
         print(_submit(jobs, options))
         return
+    if name in ("bkill", "qdel"):
+        for number in options:
+            _cancel(jobs / number)
+        return
+    if (jobs.parent / "silent").exists():
+        sys.exit(f"{name}: the scheduler does not answer")
     status = jobs / options[-1] / "status"
     ended = status.read_text().strip() if status.exists() else ""
     match name:
+        case "bjobs" if (jobs.parent / "state").exists():
+            print((jobs.parent / "state").read_text())
         case "bjobs":
             print({"": "RUN", "0": "DONE"}.get(ended, "EXIT"))
         case "qstat":

@@ -177,7 +177,9 @@ class SlurmCluster:
     def node_state(self, node: str) -> str:
         """Return a node's state, such as IDLE or DOWN."""
         text = self.command("scontrol", "show", "node", node, "--oneliner")
-        return re.search(r"State=(\S+)", text).group(1)
+        found = re.search(r"State=(\S+)", text)
+        assert found is not None, text
+        return found[1]
 
     def settle(self) -> None:
         """Cancel all jobs and bring every node back."""

@@ -174,7 +174,7 @@ def test_the_whole_chain(cluster, local, tmp_path):
     patterns = ("saliency/**/*", "maps/**/*", "masks/**/*", "thresholds/*", "evaluation/*")
     assert contents(tmp_path, *patterns) == contents(local, *patterns)
     jobs = cluster.jobs()[before:]
-    rules = Counter()
+    rules: Counter[str] = Counter()
     for job in jobs:
         rule = job["Comment"].removeprefix("rule_").split("_wildcards_")[0]
         rules[rule] += 1

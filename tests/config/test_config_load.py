@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ws3.config.load import dump, load, read_yaml, resolve
 from ws3.config.masks import CrfParameters
+from ws3.config.methods import OWN_METHODS
 from ws3.config.presets import PRESETS
 from ws3.config.recipes import Recipe, Samples
 from ws3.config.run import ImagesPerJob
@@ -316,7 +317,7 @@ def test_a_kind_brings_its_defaults():
 def test_a_configuration_cannot_be_changed():
     config = resolve(BASE)
     with pytest.raises(ValidationError, match="frozen"):
-        config.seed = 1
+        config.seed = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", NETWORKS.own)
@@ -385,7 +386,8 @@ crfs = st.sampled_from(["deeplab", "psa", "irn", "none"]) | st.builds(
     st.floats(0.1, 100),
     st.integers(1, 20),
 )
-any_recipe = st.fixed_dictionaries({"method": texts, "samples": samples})
+methods = st.sampled_from(list(OWN_METHODS))
+any_recipe = st.fixed_dictionaries({"method": methods, "samples": samples})
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 
 
@@ -394,7 +396,7 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
     seed=st.integers(0, 2**32 - 1),
     recipes=st.dictionaries(
         names,
-        st.fixed_dictionaries({"method": texts, "samples": samples}),
+        any_recipe,
         min_size=1,
     ),
     crf=crfs,
@@ -423,7 +425,7 @@ def test_unions_resolve_to_the_branch_that_was_meant():
     data["images_per_job"] = {"masks": 5}
     config = resolve(data)
     assert config.masks.crf == CrfParameters(iterations=3)
-    assert config.images_per_job == ImagesPerJob(masks=5)
+    assert config.images_per_job == ImagesPerJob.model_validate({"masks": 5})
     assert (config.batch_size("masks"), config.batch_size("maps")) == (5, 512)
 
 
@@ -461,3 +463,18 @@ def test_a_loaded_file_is_named_in_its_errors(tmp_path):
         load(path)
     path.write_text(yaml.safe_dump(BASE))
     assert load(path) == resolve(BASE)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "now"),
+    [
+        ("recipes/crops/aggregation/reducer", "max", "this key is called combine_samples now"),
+        ("recipes/crops/aggregation/scale", 99, "this key is called percentile now"),
+        ("recipes/crops/reduction", "l2", "this key is called reduce_channels now"),
+        ("recipes/crops/target", "contrast", "this value is called log_odds now"),
+        ("segmentation/scale", [1, 1], "this key is called scale_range now"),
+        ("segmentation/ceiling", True, "this key is called fully_supervised now"),
+    ],
+)
+def test_a_key_of_an_older_version_names_the_new_one(path, value, now):
+    assert problems(changed(path, value)) == [f"{path.replace('/', '.')}: {now}"]

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_palette_is_looked_up(transparency: object) -> None:
     indices = pixels(4, 6)
     picture = Image.fromarray(indices)
     picture.putpalette(voc_palette())
-    options = {} if transparency is None else {"transparency": transparency}
+    options: dict[str, Any] = {} if transparency is None else {"transparency": transparency}
     found = images.decode_rgb(encode(picture, **options), "a.png")
     colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
     np.testing.assert_array_equal(found, colours[indices])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,8 @@ def test_importing_the_index_stays_light() -> None:
 
 @given(rows, st.sampled_from(LISTED), text.filter(lambda value: "/" not in value))
 def test_digest_sees_what_a_listing_knows(row: ImageRow, field: str, value: str) -> None:
-    changed = dataclasses.replace(row, **{field: (value,) if field == "labels" else value})
+    change: dict[str, Any] = {field: (value,) if field == "labels" else value}
+    changed = dataclasses.replace(row, **change)
     before = {key: getattr(row, key) for key in LISTED}
     before |= {key: before[key].rpartition("/")[2] for key in ("path", "mask")}
     after = {key: getattr(changed, key) for key in LISTED}
@@ -156,7 +158,7 @@ def test_digest_sees_order_and_number() -> None:
 
 @pytest.fixture
 def row(tmp_path: Path) -> Callable[..., ImageRow]:
-    def make(image: str = "a", split: str = "train", **fields: object) -> ImageRow:
+    def make(image: str = "a", split: str = "train", **fields: Any) -> ImageRow:
         path, mask = tmp_path / f"{image}.png", tmp_path / f"{image}_mask.png"
         if not path.exists():
             write_image(path)
@@ -300,7 +302,7 @@ def test_changed_rows_are_opened_again(
     write_image(tmp_path / "other.png", 7)
     write_mask(tmp_path / "other_mask.png", 2)
     old = row("a")
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         "image": "z",
         "split": "val",
         "labels": ("dog",),

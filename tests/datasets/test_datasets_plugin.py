@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from dataset_files import write_image, write_mask
-from documented_package import documented, install, ws3_with
+from documented_package import install, ws3_with
+from pages import documented
 
 from ws3.config.load import dump, load, resolve
 from ws3.datasets.index import read_index
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(PAGE, "my_datasets.py", tmp_path_factory.mktemp("jsonl"))
+    return install(PAGE, ("my_datasets.py", "pyproject.toml"), tmp_path_factory.mktemp("jsonl"))
 
 
 @pytest.fixture

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ws3.jobs.runner import run_batches
+from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.stages.threshold import threshold
-from ws3.stages.work import begin
 
 
 @pytest.fixture
@@ -24,5 +23,5 @@ def run(small_run):
             continue
         batches = stage_batches(run.config, run.index, stage)
         names = batches.names(stage_splits(run.config, stage))
-        run_batches(run, begin(run, stage, "cam"), [batches[name] for name in names])
+        run_batches(run, open_stage(run, stage, "cam"), [batches[name] for name in names])
     return run

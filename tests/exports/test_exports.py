@@ -22,14 +22,14 @@ from ws3.exports import mmseg
 from ws3.exports.coco import write_coco
 from ws3.exports.item import Item, write_photograph
 from ws3.run.folder import Run
-from ws3.run.results import read_pseudo_mask
+from ws3.run.results import RecipeResults
 from ws3.tools.export import export
 
 
 def expected(run):
     """The mask that an export has to hold, of each image."""
     return {
-        row.image: read_pseudo_mask(run, "cam", row)
+        row.image: RecipeResults(run, "cam").mask(row)
         if row.split == "train"
         else read_label_mask(row.mask)
         for row in run.index.rows
@@ -39,7 +39,7 @@ def expected(run):
 def test_only_the_training_images_that_got_masks_are_exported(run, tmp_path):
     data = run.config.model_dump(mode="json")
     fewer = Run(run.folder, resolve({**data, "evaluation": {"train_images": 2}}))
-    run.mask_file("cam", run.index.rows[1].image).unlink()
+    run.result("masks", "cam", run.index.rows[1].image).unlink()
     assert export(fewer, "cam", "voc", tmp_path / "voc") == {"train": 2, "val": 3}
 
 
@@ -55,8 +55,9 @@ def test_voc_tree(run, tmp_path):
     for name, mask in expected(run).items():
         with Image.open(out / "SegmentationClass" / f"{name}.png") as image:
             assert image.mode == "P"
-            assert image.getpalette()[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
-            assert image.getpalette()[-3:] == [224, 224, 192]
+            palette = image.getpalette() or []
+            assert palette[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+            assert palette[-3:] == [224, 224, 192]
             assert np.array_equal(np.array(image), mask)
         with Image.open(out / "JPEGImages" / f"{name}.jpg") as image:
             assert (image.format, image.size) == ("JPEG", mask.shape[::-1])
@@ -143,12 +144,14 @@ def assignments(text):
     for statement in ast.parse(text).body:
         assert isinstance(statement, ast.Assign)
         for target in statement.targets:
+            assert isinstance(target, ast.Name)
             found[target.id] = statement.value
     return found
 
 
 def keywords(call):
     assert isinstance(call, ast.Call)
+    assert isinstance(call.func, ast.Name)
     assert call.func.id == "dict"
     return {keyword.arg: keyword.value for keyword in call.keywords}
 
@@ -207,7 +210,7 @@ def test_what_is_wrong_is_said(run, tmp_path):
     with pytest.raises(Ws3Error, match="something is there already"):
         export(run, "cam", "voc", tmp_path / "full")
     row = run.rows(["train"])[2]
-    run.mask_file("cam", row.image).unlink()
+    run.result("masks", "cam", row.image).unlink()
     with pytest.raises(StaleResultError, match=rf"ws3 masks .* --image {row.image}"):
         export(run, "cam", "voc", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "results"]

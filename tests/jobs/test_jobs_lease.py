@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from pipes import pipe
 
 import pytest
 
@@ -80,21 +81,21 @@ def path(tmp_path):
 
 def test_a_second_process_waits_for_the_first(path):
     with start(HOLD, path) as first:
-        assert first.stdout.readline() == "held\n"
+        assert pipe(first.stdout).readline() == "held\n"
         with start(HOLD, path) as second:
-            said = second.stderr.readline()
+            said = pipe(second.stderr).readline()
             assert said.startswith(f"waiting: process {first.pid} on ")
             assert owner(path)["pid"] == first.pid
-            first.stdin.close()
-            assert second.stdout.readline() == "held\n"
+            pipe(first.stdin).close()
+            assert pipe(second.stdout).readline() == "held\n"
             assert owner(path)["pid"] == second.pid
-            second.stdin.close()
+            pipe(second.stdin).close()
     assert list(path.parent.iterdir()) == []
 
 
 def test_the_lease_of_a_killed_process_of_this_host_is_taken_at_once(path):
     with start(HOLD, path) as first:
-        assert first.stdout.readline() == "held\n"
+        assert pipe(first.stdout).readline() == "held\n"
         first.send_signal(signal.SIGKILL)
         first.wait()
     assert path.exists()
@@ -105,11 +106,11 @@ def test_the_lease_of_a_killed_process_of_this_host_is_taken_at_once(path):
 
 def test_a_living_owner_is_not_robbed(path):
     with start(HOLD, path) as first:
-        assert first.stdout.readline() == "held\n"
+        assert pipe(first.stdout).readline() == "held\n"
         with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.01, give_up=give_up):
             pass
         assert owner(path)["pid"] == first.pid
-        first.stdin.close()
+        pipe(first.stdin).close()
 
 
 def test_an_owner_on_another_host_counts_as_dead_once_it_is_silent(path):
@@ -122,7 +123,7 @@ def test_an_owner_on_another_host_counts_as_dead_once_it_is_silent(path):
         assert holder(path) != "other"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"host": "x"}'])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"host": "x"}', "[" * 100_000, "1e999"])
 def test_a_damaged_lease_is_waited_for_until_it_is_stale(path, content):
     path.write_text(content)
     with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.01, give_up=give_up):
@@ -141,6 +142,58 @@ def test_a_process_of_another_container_with_the_same_host_name_is_not_judged_by
     elsewhere = {**ours, "processes": "another", "pid": 2**22 + 1, "token": "other"}
     path.write_text(json.dumps(elsewhere))
     with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.01, give_up=give_up):
+        pass
+    assert holder(path) == "other"
+
+
+@pytest.mark.parametrize("pid", ["abc", None, [1], 1.5, {}, "12"])
+def test_an_owner_of_this_host_with_a_senseless_pid_is_waited_for_until_it_is_stale(path, pid):
+    with Lease(path):
+        ours = owner(path)
+    path.write_text(json.dumps({**ours, "pid": pid, "token": "other"}))
+    with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.01, give_up=give_up):
+        pass
+    assert holder(path) == "other"
+    os.utime(path, (0, 0))
+    with Lease(path, give_up=never):
+        pass
+
+
+@pytest.mark.parametrize("pid", [2**31, 2**63, 10**30, -1, 0])
+def test_an_owner_of_this_host_with_a_pid_that_no_process_has_is_dead(path, pid):
+    with Lease(path):
+        ours = owner(path)
+    path.write_text(json.dumps({**ours, "pid": pid, "token": "other"}))
+    with Lease(path, give_up=never):
+        pass
+
+
+def test_a_lease_dated_in_the_future_is_waited_for_no_longer_than_any_other(path, caplog):
+    written(path)
+    next_year = time.time() + 3e7
+    os.utime(path, (next_year, next_year))
+    with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.01, give_up=give_up):
+        pass
+    waits = []
+    with Lease(path, heartbeat=0.05, stale=0.5, give_up=lambda: waits.append(time.monotonic())):
+        assert holder(path) != "other"
+    assert waits[-1] - waits[0] < 5
+    assert len(waits) > 2
+    assert caplog.text.count("in the future") == 2  # once for each that waited
+
+
+def test_an_owner_whose_clock_is_ahead_lives_as_long_as_its_heartbeats_come(path):
+    written(path)
+    beats = []
+
+    def beat() -> None:
+        beats.append(time.time() + 1000 + len(beats))
+        os.utime(path, (beats[-1], beats[-1]))
+        if len(beats) == 40:
+            raise StillWaitingError
+
+    beat()
+    with pytest.raises(StillWaitingError), Lease(path, heartbeat=0.02, stale=0.3, give_up=beat):
         pass
     assert holder(path) == "other"
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from pipes import pipe
 
 import pytest
 from fake_stage import FakeStage, all_batches
@@ -15,7 +16,6 @@ from fake_stage import FakeStage, all_batches
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError, temporary_beside
 from ws3.jobs.runner import run_batches, run_images
-from ws3.run.folder import read_json
 from ws3.run.journal import entries
 
 IMAGES = ["t0", "t1", "t2", "t3", "t4", "v0", "v1", "v2"]
@@ -32,7 +32,7 @@ def journal(run, stage="saliency"):
 
 def receipts(run, stage="saliency"):
     folder = run.receipt(stage, "crops", "any").parent
-    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
 def test_a_receipt_says_what_was_made_from_what(bare_run):
@@ -89,7 +89,7 @@ def test_a_failing_image_fails_alone_and_only_it_is_retried(bare_run):
     assert work.tried == IMAGES
     assert list(receipts(run)) == ["train-00001", "train-00002", "val-00001"]
     failure = run.failure_file("saliency", "crops", "t1")
-    assert read_json(failure) == {"reason": f"{paths['t1']} is bad"}
+    assert json.loads(failure.read_text()) == {"reason": f"{paths['t1']} is bad"}
     assert ("t1", "failed") in journal(run)
 
     mended = FakeStage(run)
@@ -164,7 +164,7 @@ def started(run):
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    assert process.stdout.readline() == "t0\n"
+    assert pipe(process.stdout).readline() == "t0\n"
     return process
 
 
@@ -200,7 +200,7 @@ def test_a_single_image_waits_for_the_job_that_holds_its_batch(bare_run):
         single = subprocess.Popen(
             [*command(run), "t1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        assert single.stderr.readline().startswith(f"waiting: process {batch.pid} on ")
+        assert pipe(single.stderr).readline().startswith(f"waiting: process {batch.pid} on ")
         (run.folder / "go").touch()
         assert (batch.wait(60), single.wait(60)) == (0, 0)
     assert journal(run) == [(image, "computed") for image in IMAGES]

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from ws3.config.masks import ConstantBackground, PowerBackground
 
+from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.labels import label_argmax
 from ws3.masks.background import add_background, hard_labels
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
-from ws3.config.masks import CrfParameters
 
+from ws3.config.masks import CrfParameters
 from ws3.errors import Ws3Error
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import PRESETS, DenseCrf, normalise, parameters

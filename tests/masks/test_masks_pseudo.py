@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from ws3.config.masks import CrfParameters, PowerBackground
 
+from ws3.config.masks import CrfParameters, PowerBackground
 from ws3.errors import Ws3Error
 from ws3.masks.background import add_background
 from ws3.masks.crf import PRESETS, DenseCrf

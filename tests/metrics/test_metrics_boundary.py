@@ -83,13 +83,6 @@ def test_disjoint_missing_and_absent_classes():
     assert np.isnan(boundary((ignored, one)).mean())
 
 
-@given(st.lists(st.tuples(masks, masks), max_size=3), st.integers(0, 3))
-def test_merging_equals_one_pass(pairs, cut):
-    parts = boundary(*pairs[:cut])
-    parts.merge(boundary(*pairs[cut:]))
-    assert np.array_equal(parts.per_class(), boundary(*pairs).per_class(), equal_nan=True)
-
-
 def test_bad_input_is_refused():
     mask = np.zeros((4, 4), np.uint8)
     with pytest.raises(ValueError, match="prediction holds the value 9"):
@@ -98,5 +91,3 @@ def test_bad_input_is_refused():
         boundary((mask, mask[1:]))
     with pytest.raises(ValueError, match="dilation"):
         BoundaryIou(3, 0)
-    with pytest.raises(ValueError, match="merge"):
-        BoundaryIou(3).merge(BoundaryIou(3, 0.01))

@@ -10,8 +10,20 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ws3.metrics.registry import all_metrics
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_that_of_the_registry():
+    rows = [
+        f"| `{metric.name}` | {metric.title} | {metric.explanation} "
+        f"| {metric.mean_over} | {metric.direction} |"
+        for metric in all_metrics()
+    ]
+    table = re.findall(r"^\| `.*\|$", PAGE, re.MULTILINE)
+    assert table == rows, "the table of docs/metrics.md should be:\n" + "\n".join(rows)
 
 
 def test_the_example_prints_what_stands_below_it():

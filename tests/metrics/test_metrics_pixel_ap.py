@@ -72,13 +72,6 @@ def test_without_pixels_of_the_class_it_is_undefined():
     assert np.isnan(metric.mean())
 
 
-@given(st.lists(image, max_size=3), st.integers(0, 3))
-def test_merging_equals_one_pass(images, cut):
-    parts = average_precision(*images[:cut])
-    parts.merge(average_precision(*images[cut:]))
-    assert np.array_equal(parts.per_class(), average_precision(*images).per_class(), equal_nan=True)
-
-
 @pytest.mark.parametrize(
     ("truth", "maps", "words"),
     [
@@ -91,8 +84,3 @@ def test_merging_equals_one_pass(images, cut):
 def test_bad_images_are_refused(truth, maps, words):
     with pytest.raises(ValueError, match=words):
         PixelAveragePrecision(1).update(truth, maps, [1])
-
-
-def test_bad_merges_are_refused():
-    with pytest.raises(ValueError, match="merge"):
-        PixelAveragePrecision(1).merge(PixelAveragePrecision(2))

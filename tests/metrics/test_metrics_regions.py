@@ -25,7 +25,7 @@ def profile_of(*images):
 
 def by_definition(images, value):
     """The four shares, pixel by pixel."""
-    marked = {name: [] for name in REGIONS}
+    marked: dict[str, list[bool]] = {name: [] for name in REGIONS}
     for truth, reference, prediction, values in images:
         if value not in values:
             continue
@@ -75,15 +75,6 @@ def test_the_reference_marks_its_own_regions(one):
         assert (shares[~np.isnan(shares)] == expected[name]).all()
 
 
-@given(st.lists(image, max_size=3), st.integers(0, 3))
-def test_merging_equals_one_pass(images, cut):
-    parts = profile_of(*images[:cut])
-    parts.merge(profile_of(*images[cut:]))
-    one = profile_of(*images).profile()
-    for name, values in parts.profile().items():
-        assert np.array_equal(values, one[name], equal_nan=True)
-
-
 def test_an_empty_reference_leaves_two_regions():
     truth, empty = one_row(1, 0), one_row(0, 0)
     profile = profile_of((truth, empty, truth, [1])).mean_profile()
@@ -103,8 +94,6 @@ def test_bad_images_are_refused():
     ]:
         with pytest.raises(ValueError, match=words):
             profile_of(arguments)
-    with pytest.raises(ValueError, match="merge"):
-        RegionProfile(2).merge(RegionProfile(3))
 
 
 def test_recall_of_known_parts_by_hand():
@@ -126,16 +115,3 @@ def test_one_part_everywhere_is_plain_recall(truth, prediction):
     metric.update(truth, np.full_like(truth, PARTS["shared"]), prediction)
     assert metric.recall()["shared"] == pytest.approx(confusion.recall()[1:], nan_ok=True)
     assert np.isnan(metric.recall()["discriminative"]).all()
-
-
-@given(masks, masks, masks)
-def test_merging_part_recalls_equals_one_pass(truth, parts, prediction):
-    one, half = PartRecall(CLASSES), PartRecall(CLASSES)
-    one.update(truth, parts, prediction)
-    one.update(prediction, parts, truth)
-    half.update(truth, parts, prediction)
-    other = PartRecall(CLASSES)
-    other.update(prediction, parts, truth)
-    half.merge(other)
-    for name, values in one.recall().items():
-        assert np.array_equal(values, half.recall()[name], equal_nan=True)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ truths = arrays(np.uint8, SHAPE, elements=st.sampled_from([0, 1, 2, 3, 4, 255]))
 def images(draw):
     values = draw(st.lists(st.integers(1, CLASSES), unique=True, max_size=3))
     dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    width = {np.float16: 16, np.float32: 32, np.float64: 64}[dtype]
+    width: Any = {np.float16: 16, np.float32: 32, np.float64: 64}[dtype]
     score = st.one_of(st.floats(0, 1, width=width), st.integers(0, 16).map(lambda k: k / 16))
     maps = draw(arrays(dtype, (len(values), *SHAPE), elements=score))
     return draw(truths), maps, values
@@ -53,15 +55,6 @@ def test_every_threshold_equals_direct_thresholding(images):
         assert np.array_equal(swept.matrix, direct.matrix)
         assert swept.ignored == direct.ignored
         assert miou == pytest.approx(direct.miou(), nan_ok=True)
-
-
-@given(st.lists(images(), max_size=3), st.integers(0, 3))
-def test_merging_equals_one_pass(images, cut):
-    one, parts = sweep_of(*images), sweep_of(*images[:cut])
-    parts.merge(sweep_of(*images[cut:]))
-    for threshold in (0, 0.25, 1):
-        assert np.array_equal(parts.confusion(threshold).matrix, one.confusion(threshold).matrix)
-    assert parts.confusion(0).ignored == one.confusion(0).ignored
 
 
 def test_the_best_threshold_is_the_lowest_of_equals():
@@ -121,9 +114,7 @@ def test_bad_images_are_refused(truth, maps, values, words):
         ThresholdSweep(3).update(truth, maps, values)
 
 
-def test_bad_bins_and_merges_are_refused():
+def test_bad_bins_are_refused():
     for bins in (0, 100, 65536):
         with pytest.raises(ValueError, match="power of two"):
             ThresholdSweep(3, bins)
-    with pytest.raises(ValueError, match="merge"):
-        ThresholdSweep(3).merge(ThresholdSweep(3, 128))

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_records import classifier_facts, evaluation_of
 
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.model import (
-    ClassifierFacts,
     DatasetFacts,
     GalleryEntry,
     Report,
     SkippedImage,
     Timing,
 )
+from ws3.run.records import ClassifierMetrics
 
 CLASSES = ("badger", "heron", "newt", "otter", "shrew")
 SIZE = 128
@@ -44,7 +45,7 @@ def metrics(level: float, stage: str, **changes: Any) -> dict[str, Any]:
         "ignored_share": 0.0123,
         "sweep": [[float(t), float(level * np.exp(-8 * (t - 0.27) ** 2))] for t in thresholds]
         if stage == "maps"
-        else [],
+        else None,
         "per_class": {
             name: {
                 "iou": max(0.0, level + 0.06 * (i - 2)),
@@ -60,11 +61,10 @@ def metrics(level: float, stage: str, **changes: Any) -> dict[str, Any]:
 
 
 def evaluation(recipe: str, level: float, reference: str = "cam", **changes: Any) -> dict[str, Any]:
+    """Return what makes an evaluation, to be changed: see `evaluation_of`."""
     return {
         "recipe": recipe,
-        "seed": 3,
         "reference": reference,
-        "classes": list(CLASSES),
         "splits": {
             "val": {
                 "maps": metrics(level, "maps", **changes),
@@ -176,12 +176,13 @@ def make_report() -> Callable[..., Report]:
                 },
                 skipped=(SkippedImage("img_0017", "train", "truncated JPEG"),),
             ),
-            "classifier": ClassifierFacts(
-                architecture="resnet18",
+            "classifier": classifier_facts(
                 epochs=6,
-                split="val",
-                mean_ap=0.913,
-                per_class_ap={name: 0.99 - 0.04 * i for i, name in enumerate(CLASSES)},
+                metrics=ClassifierMetrics(
+                    split="val",
+                    mean_ap=0.913,
+                    per_class_ap={name: 0.99 - 0.04 * i for i, name in enumerate(CLASSES)},
+                ),
             ),
             "gallery": tuple(
                 gallery_entry(folder, f"img_{seed:04d}", recipes, seed, objects)
@@ -195,6 +196,8 @@ def make_report() -> Callable[..., Report]:
             ),
             "versions": {"ws3": "0.1.0", "torch": "2.15.0"},
         }
-        return Report(**{**fields, **changes})
+        fields |= changes
+        fields["evaluations"] = [evaluation_of(**each) for each in fields["evaluations"]]
+        return Report(**fields)
 
     return build

@@ -8,12 +8,13 @@ import shutil
 import statistics
 
 import pytest
+from made_records import classifier_facts, evaluation_of
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
-from ws3.files import write_json
 from ws3.report.comparison import as_csv, as_markdown, compare
 from ws3.run.folder import Run
+from ws3.run.records import ClassifierMetrics, write_record
 from ws3.stages.index import write_config
 from ws3.tools.compare import compare_runs, sample_families
 
@@ -42,13 +43,12 @@ def runs(tmp_path):
         data = {**CONFIG, "seed": seed, "run": f"seed_{seed}", "results": str(tmp_path)}
         run = Run.of(resolve(data))
         write_config(run)
-        write_json(run.receipt("classifier"), {"metrics": {"mean_ap": 0.5 + miou, "split": "val"}})
+        measured = ClassifierMetrics(split="val", mean_ap=0.5 + miou, per_class_ap={})
+        write_record(run.receipt("train_classifier"), classifier_facts(metrics=measured))
         for recipe in run.config.recipes:
             one = {"maps": metrics(miou, None), "masks": metrics(miou + 0.1, 0.2)}
             splits = {"val": one} if recipe != "noisy" or seed < 2 else {}
-            write_json(
-                run.evaluation_file(recipe), {"recipe": recipe, "classes": [], "splits": splits}
-            )
+            write_record(run.evaluation_file(recipe), evaluation_of(recipe, splits))
         made.append(run)
     return made
 
@@ -85,17 +85,11 @@ def test_a_recipe_that_a_run_leaves_out_counts_fewer_runs(runs, tmp_path):
     assert "| crops_20 | 2 | 0.320 ± 0.028 |" in (tmp_path / "out/comparison.md").read_text()
 
 
-def test_the_ceiling_has_a_line_of_its_own(runs, tmp_path):
+def test_the_fully_supervised_network_has_a_row_of_its_own(runs, tmp_path):
     data = runs[0].config.model_dump(mode="json")
     run = Run(runs[0].folder, resolve({**data, "segmentation": {"fully_supervised": True}}))
-    write_json(
-        run.evaluation_file("ground_truth"),
-        {
-            "recipe": "ground_truth",
-            "classes": [],
-            "splits": {"val": {"segmentation": metrics(0.6, None)}},
-        },
-    )
+    splits = {"val": {"segmentation": metrics(0.6, None)}}
+    write_record(run.evaluation_file("ground_truth"), evaluation_of("ground_truth", splits))
     compare_runs([run], tmp_path / "out")
     assert "| ground_truth | 1 |  |  | 0.600 |" in (tmp_path / "out/comparison.md").read_text()
 

@@ -3,9 +3,11 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
+from made_records import classifier_facts
 
 from ws3.report.html import write_report
-from ws3.report.model import ClassifierFacts, DatasetFacts, SkippedImage
+from ws3.report.model import DatasetFacts, SkippedImage
+from ws3.run.records import ClassifierMetrics
 
 DASH = "\N{EN DASH}"
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -33,7 +35,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         if tag in ("td", "th"):
-            self.rows[-1].append(" ".join("".join(self._cell).split()))
+            self.rows[-1].append(" ".join("".join(self._cell or []).split()))
             self._cell = None
 
     def handle_data(self, data):
@@ -76,8 +78,8 @@ def test_recall_of_known_parts_stands_beside_the_regions(
     usual, make_report, make_evaluation, tmp_path
 ):
     assert "Known own part" not in [cell for row in usual[1].rows for cell in row]
-    parts = {"discriminative": 0.875, "shared": 0.25}
-    known = make_report(tmp_path, evaluations=[make_evaluation("cam", 0.4, known_parts=parts)])
+    parts = {"discriminative_part_recall": 0.875, "shared_part_recall": 0.25}
+    known = make_report(tmp_path, evaluations=[make_evaluation("cam", 0.4, **parts)])
     page = page_of(tmp_path, known)
     (heads,) = [row for row in page.rows if "Known own part" in row]
     assert heads[5:7] == ["Known own part", "Known shared part"]
@@ -85,7 +87,9 @@ def test_recall_of_known_parts_stands_beside_the_regions(
     assert [row[5:7] for row in rows] == [["87.5", "25.0"]] * 2
 
 
-def test_the_ceiling_is_a_row_and_never_the_best(make_report, make_evaluation, tmp_path):
+def test_the_fully_supervised_network_is_a_row_and_never_the_best(
+    make_report, make_evaluation, tmp_path
+):
     learned = make_evaluation("cam", 0.4)
     learned["splits"]["val"]["segmentation"] = {**learned["splits"]["val"]["masks"], "miou": 0.5}
     fully_supervised = make_evaluation("ground_truth", 0.7, threshold=None, threshold_split="")
@@ -133,7 +137,7 @@ def test_undefined_numbers_are_dashes(make_report, tmp_path, make_evaluation):
     regions = dict.fromkeys(("dr_recall", "ndr_recall", "fpr_region_rate", "tn_region_rate"), None)
     undefined = make_evaluation(
         "cam", 0.4, **nothing, **regions, threshold=None, threshold_kind="power",
-        threshold_split="", ignored_share=None, sweep=[],
+        threshold_split="", ignored_share=None, sweep=None,
         per_class={"newt": {"iou": None}},
     )  # fmt: skip
     page = page_of(tmp_path, make_report(tmp_path, evaluations=[undefined]))
@@ -158,7 +162,11 @@ def test_hostile_names_are_words(usual, make_report, tmp_path, make_evaluation, 
         dataset=DatasetFacts(
             HOSTILE, (HOSTILE,), {HOSTILE: 3}, {}, (SkippedImage(HOSTILE, HOSTILE, HOSTILE),)
         ),
-        classifier=ClassifierFacts(HOSTILE, None, HOSTILE, 0.5, {HOSTILE: None}),
+        classifier=classifier_facts(
+            architecture=HOSTILE,
+            epochs=None,
+            metrics=ClassifierMetrics(split=HOSTILE, mean_ap=0.5, per_class_ap={HOSTILE: None}),
+        ),
         gallery=(entry,),
         versions={HOSTILE: HOSTILE},
     )

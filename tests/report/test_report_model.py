@@ -1,6 +1,8 @@
 import math
 
 import pytest
+from made_records import evaluation_of
+from pydantic import ValidationError
 
 from ws3.report.model import best, scores_of
 
@@ -10,12 +12,12 @@ def masks_of(**changes):
 
 
 def evaluations(recipe="cam", **stages):
-    return {"recipe": recipe, "seed": 0, "reference": "cam", "splits": {"val": stages}}
+    return evaluation_of(recipe, {"val": stages})
 
 
 def test_scores_come_by_split_then_stage_then_recipe():
-    first = evaluations("b", masks=masks_of(), maps=masks_of())
-    first["splits"]["train"] = {"maps": masks_of()}
+    splits = {"val": {"masks": masks_of(), "maps": masks_of()}, "train": {"maps": masks_of()}}
+    first = evaluation_of("b", splits)
     second = evaluations("a", maps=masks_of(), segmentation=masks_of())
     order = [(s.split, s.stage, s.recipe) for s in scores_of([first, second])]
     assert order == [
@@ -62,13 +64,20 @@ def test_a_network_inherits_the_choice_of_the_masks_it_learned_from():
     assert segmentation.provenance.startswith("of its training masks: tuned on ground truth of val")
 
 
-@pytest.mark.parametrize("undefined", [None, math.nan, math.inf])
-def test_undefined_numbers_become_none(undefined):
-    curve = [[0.1, undefined], [0.2, 0.4]]
-    (score,) = scores_of([evaluations(maps=masks_of(miou=undefined, sweep=curve))])
+def test_undefined_numbers_are_none():
+    curve = [[0.1, None], [0.2, 0.4]]
+    (score,) = scores_of([evaluations(maps=masks_of(miou=None, sweep=curve))])
     assert score.miou is None
-    assert score.recall is None
+    assert score.figures.get("recall") is None
     assert score.sweep == ((0.2, 0.4),)
+
+
+@pytest.mark.parametrize("undefined", [math.nan, math.inf])
+def test_an_evaluation_holds_no_number_that_is_none(undefined):
+    curve = [[0.1, undefined], [0.2, 0.4]]
+    for changes in ({"miou": undefined}, {"sweep": curve}, {"ignored_share": undefined}):
+        with pytest.raises(ValidationError, match="finite number"):
+            evaluations(maps=masks_of(**changes))
 
 
 def test_best_ignores_undefined_and_other_stages():
@@ -86,6 +95,6 @@ def test_best_ignores_undefined_and_other_stages():
 
 
 def test_two_evaluations_of_one_recipe_are_refused(make_report, tmp_path):
-    twice = [evaluations("cam"), evaluations("cam")]
+    twice = [{"recipe": "cam", "splits": {"val": {"maps": masks_of()}}}] * 2
     with pytest.raises(ValueError, match="exactly one evaluation"):
         make_report(tmp_path, evaluations=twice)

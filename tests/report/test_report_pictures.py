@@ -63,7 +63,10 @@ def test_fit_keeps_the_aspect_and_invents_no_class(side):
 
 
 def test_gallery_writes_one_picture_a_map_and_mask(tmp_path):
-    maps = {"cam": np.zeros((2, 20, 30), dtype=np.float16), "sal": np.ones((2, 20, 30))}
+    maps: dict[str, np.ndarray] = {
+        "cam": np.zeros((2, 20, 30), dtype=np.float16),
+        "sal": np.ones((2, 20, 30)),
+    }
     masks = {"cam": np.ones((20, 30), dtype=np.uint8)}
     entry = write_gallery_entry(
         tmp_path, "a.b", "val", grey_image(), ["x", "y"], [0, 4], maps, masks

@@ -51,7 +51,7 @@ def test_a_batch_is_covered_by_exactly_the_batches_that_hold_its_images(train, v
     ours, theirs = Batches(listing.rows, SPLITS, size), Batches(listing.rows, SPLITS, other)
     for name in ours.names(SPLITS):
         wanted = set(ids(ours[name]))
-        covering = theirs.covering(ours[name])
+        covering = theirs.names_holding(ours[name])
         holding = [one for one in theirs.names(SPLITS) if wanted & set(ids(theirs[one]))]
         assert covering == holding
         assert wanted <= {image for one in covering for image in ids(theirs[one])}
@@ -88,7 +88,7 @@ def test_an_edited_row_changes_the_identity_of_its_own_batch_alone(change):
     rows[4] = replace(rows[4], **change)
     before, after = (Batches(tuple(some), SPLITS, 2) for some in (listing.rows, rows))
     names = before.names(SPLITS)
-    changed = [name for name in names if before.identity(name) != after.identity(name)]
+    changed = [name for name in names if before.fingerprint(name) != after.fingerprint(name)]
     assert changed == ["train-00002"]
 
 
@@ -96,7 +96,7 @@ def test_where_the_dataset_lies_is_no_part_of_an_identity():
     listing = listing_of(4, 0)
     moved = tuple(replace(row, path=f"/elsewhere/{row.image}.jpg") for row in listing.rows)
     before, after = (Batches(rows, ["train"], 4) for rows in (listing.rows, moved))
-    assert before.identity("train-00000") == after.identity("train-00000")
+    assert before.fingerprint("train-00000") == after.fingerprint("train-00000")
 
 
 def test_an_unknown_batch_is_named():

@@ -9,6 +9,7 @@ import pytest
 
 import ws3.run.dataset_state as sources
 from ws3.config.load import resolve
+from ws3.datasets import list_dataset
 from ws3.datasets.index import rows_fingerprint
 from ws3.run.dataset_state import dataset_state, known_listing
 from ws3.run.folder import Run
@@ -19,11 +20,10 @@ from ws3.stages.index import index
 def listed(monkeypatch):
     """Return a list that grows by one whenever the dataset is listed anew."""
     calls = []
-    original = sources.list_dataset
 
     def note(*arguments):
         calls.append(arguments)
-        return original(*arguments)
+        return list_dataset(*arguments)
 
     monkeypatch.setattr(sources, "list_dataset", note)
     return calls

@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from made_records import classifier_facts, constant_threshold, segmentation_facts
 
 from ws3.config.load import resolve
-from ws3.config.run import STAGES
-from ws3.files import write_json
 from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
+from ws3.run.records import Threshold, write_record
+from ws3.stage_table import STAGES
 
+POWER = Threshold(recipe="crops", background={"kind": "power", "alpha": 2}, kind="power")
 LATER = {"saliency": ["maps", "masks"], "maps": ["masks"]}
 
 
 def described(run):
     """Write down what the stages before have made."""
-    write_json(run.receipt("classifier"), {"digest": "c0", "input_size": 64})
-    write_json(run.receipt("segmentation", "crops"), {"digest": "m0"})
-    background = {"kind": "constant", "score": 0.3}
-    write_json(run.threshold_file("crops"), {"background": background})
+    write_record(run.receipt("train_classifier"), classifier_facts("c0"))
+    write_record(run.receipt("train_segmentation", "crops"), segmentation_facts("m0"))
+    write_record(run.threshold_file("crops"), constant_threshold("crops"))
     return run
 
 
@@ -92,16 +93,16 @@ def test_an_image_changes_what_is_made_of_it(bare_run, change, stages):
 @pytest.mark.parametrize(
     ("file", "content", "stages"),
     [
-        ("receipts/classifier.json", {"digest": "c1"}, ["saliency", "maps", "masks"]),
-        ("receipts/segmentation/crops.json", {"digest": "m1"}, ["predictions"]),
-        ("thresholds/crops.json", {"background": {"kind": "power", "alpha": 2}}, ["masks"]),
+        ("receipts/train_classifier.json", classifier_facts("c1"), ["saliency", "maps", "masks"]),
+        ("receipts/train_segmentation/crops.json", segmentation_facts("m1"), ["predictions"]),
+        ("thresholds/crops.json", POWER, ["masks"]),
     ],
 )
 def test_what_was_made_before_changes_what_is_made_from_it(bare_run, file, content, stages):
     run = described(bare_run())
     row = run.index.rows[0]
     before = of(run, row)
-    write_json(run.folder / file, content)
+    write_record(run.folder / file, content)
     assert changed(before, of(Run.open(run.folder), row)) == stages
 
 
@@ -109,7 +110,7 @@ def test_two_recipes_of_the_same_settings_draw_other_samples(bare_run, config_of
     run = described(bare_run(recipes__twin=config_of()["recipes"]["crops"]))
     row = run.index.rows[0]
     assert run.recipe("twin") == run.recipe("crops")
-    twin, crops = (Fingerprints(run, name).saliency(row) for name in ("twin", "crops"))
+    twin, crops = (Fingerprints(run, name).of("saliency", row) for name in ("twin", "crops"))
     assert twin != crops
 
 

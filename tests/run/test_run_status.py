@@ -58,7 +58,7 @@ def test_results_of_another_configuration_are_missing(bare_run, config_of):
     assert counts(state(changed)["saliency", "crops"]) == (0, 0, 0, 8)
     more = Run(run.folder, resolve(config_of(recipes__crops__samples__count=20)))
     assert counts(state(more)["saliency", "crops"]) == (8, 0, 0, 0)
-    run.receipt("classifier").unlink()
+    run.receipt("train_classifier").unlink()
     assert counts(state(Run.open(run.folder))["saliency", "crops"]) == (0, 0, 0, 8)
 
 
@@ -80,7 +80,7 @@ def test_skipped_images_are_neither_failed_nor_missing(bare_run):
 
 def test_bytes_are_those_on_disk(bare_run):
     run = bare_run()
-    store = run.map_store("cam") / "t0"
+    store = run.results("maps", "cam") / "t0"
     store.mkdir(parents=True)
     (store / "a").write_bytes(b"x" * 100)
     (store / "b").write_bytes(b"x" * 11)

@@ -92,7 +92,7 @@ def test_a_changed_seed_begins_anew(timed, config_of):
 
 
 def test_without_a_classifier_nothing_is_current(timed):
-    timed.receipt("classifier").unlink()
+    timed.receipt("train_classifier").unlink()
     assert crops(Run.open(timed.folder)).images == 0
 
 

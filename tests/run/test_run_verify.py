@@ -6,17 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_records import classifier_facts
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
-from ws3.files import file_sha256, write_json
-from ws3.jobs.runner import run_batches
+from ws3.files import file_sha256
+from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
+from ws3.run.records import write_record
 from ws3.run.verify import check_run, check_store
 from ws3.stages.index import index, write_config
 from ws3.stages.threshold import threshold
-from ws3.stages.work import begin
 
 CROPS = "saliency_crops"
 
@@ -24,7 +25,7 @@ CROPS = "saliency_crops"
 def run_stage(run, stage):
     batches = stage_batches(run.config, run.index, stage)
     names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, begin(run, stage, CROPS), [batches[name] for name in names])
+    run_batches(run, open_stage(run, stage, CROPS), [batches[name] for name in names])
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,8 @@ def original(tmp_path_factory, untrained_classifier):
     write_config(run)
     index(run)
     shutil.copy(untrained_classifier, run.classifier_file)
-    digest = file_sha256(run.classifier_file)
-    write_json(run.receipt("classifier"), {"digest": digest, "input_size": 64})
+    facts = classifier_facts(file_sha256(run.classifier_file))
+    write_record(run.receipt("train_classifier"), facts)
     for stage in ("saliency", "maps"):
         run_stage(run, stage)
     threshold(run, CROPS)
@@ -81,13 +82,13 @@ def receipts(run, stage):
 
 def part(run, image, kind):
     return {
-        "chunk": run.saliency_store(CROPS) / image / "1",
-        "sums": run.saliency_store(CROPS) / image / "1" / "sum" / "c" / "0" / "0" / "0",
-        "attributes": run.saliency_store(CROPS) / image / "zarr.json",
-        "map": run.map_store(CROPS) / image / "map" / "c" / "0" / "0" / "0",
-        "image": run.map_store(CROPS) / image,
-        "metadata": run.map_store(CROPS) / image / "map" / "zarr.json",
-        "mask": run.mask_file(CROPS, image),
+        "chunk": run.results("saliency", CROPS) / image / "1",
+        "sums": run.results("saliency", CROPS) / image / "1" / "sum" / "c" / "0" / "0" / "0",
+        "attributes": run.results("saliency", CROPS) / image / "zarr.json",
+        "map": run.results("maps", CROPS) / image / "map" / "c" / "0" / "0" / "0",
+        "image": run.results("maps", CROPS) / image,
+        "metadata": run.results("maps", CROPS) / image / "map" / "zarr.json",
+        "mask": run.result("masks", CROPS, image),
     }[kind]
 
 
@@ -167,13 +168,13 @@ def test_a_stores_own_metadata_is_written_anew_and_nothing_is_lost(made, stage, 
 @pytest.mark.parametrize("how", ["flip", "remove"])
 def test_a_damaged_network_is_named_refused_and_retracted(made, how):
     harm(made.classifier_file, how)
-    shutil.rmtree(made.saliency_store(CROPS))
+    shutil.rmtree(made.results("saliency", CROPS))
     with pytest.raises(Ws3Error, match=r"make it with: ws3 train-classifier"):
         run_stage(made, "saliency")
     assert not list(made.folder.glob("failed/**/*.json"))
     _, damages = check_run(Run.open(made.folder), repair=True)
     assert damages[-1].path == made.classifier_file
-    assert not made.receipt("classifier").exists()
+    assert not made.receipt("train_classifier").exists()
     assert not made.classifier_file.exists()
     assert check_run(Run.open(made.folder), repair=False)[1] == []
 
@@ -181,7 +182,7 @@ def test_a_damaged_network_is_named_refused_and_retracted(made, how):
 def test_a_single_store_of_a_run_is_checked_with_its_receipts(made, monkeypatch):
     image = made.rows(["val"])[0].image
     harm(part(made, image, "image"), "remove")
-    monkeypatch.chdir(made.map_store(CROPS).parent)
+    monkeypatch.chdir(made.results("maps", CROPS).parent)
     store = Path(f"{CROPS}.zarr")
     checked, damages = check_store(store, repair=True)
     assert checked == 7
@@ -192,7 +193,7 @@ def test_a_single_store_of_a_run_is_checked_with_its_receipts(made, monkeypatch)
 
 def test_a_store_outside_a_run_is_checked_by_itself(made, tmp_path):
     copy = tmp_path / "copy.zarr"
-    shutil.copytree(made.saliency_store(CROPS), copy)
+    shutil.copytree(made.results("saliency", CROPS), copy)
     image = made.rows(["train"])[0].image
     harm(copy / image / "0" / "count" / "c" / "0" / "0", "flip")
     checked, damages = check_store(copy, repair=True)

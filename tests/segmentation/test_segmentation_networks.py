@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model, mobilenet_v2
 
-from ws3.classifier.checkpoints import save, start
+from ws3.classifier.checkpoints import new_classifier, save_classifier
 from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 from ws3.segmentation import networks
@@ -38,6 +38,8 @@ def _randomise_statistics(network: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
             layer.running_mean.normal_(0, 0.1, generator=generator)
             layer.running_var.uniform_(0.5, 2, generator=generator)
 
@@ -79,8 +81,8 @@ def test_backbone_takes_a_classifiers_weights(
 
 
 def test_backbone_takes_the_weights_of_ws3s_classifier(tmp_path: Path) -> None:
-    classifier = start("mobilenet_v2", ("cat", "dog"), 64, None)
-    save(tmp_path / "classifier.pt", classifier)
+    classifier = new_classifier("mobilenet_v2", ("cat", "dog"), 64, None)
+    save_classifier(tmp_path / "classifier.pt", classifier)
     network = build("lraspp_mobilenet_v2", 3, str(tmp_path / "classifier.pt"))
     given = classifier.network.state_dict()
     for key, value in network.get_submodule("backbone").state_dict().items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import yaml
-from documented_package import documented, install, ws3_with
+from documented_package import install, ws3_with
+from pages import documented
 from torchvision.models import resnet18
 
 from ws3.config.load import resolve
@@ -21,7 +22,7 @@ PAGE = "extending/segmentation-network.md"
 
 @pytest.mark.slow
 def test_the_documented_network_trains_and_predicts(small_run, tmp_path, monkeypatch):
-    installed = install(PAGE, "my_networks.py", tmp_path)
+    installed = install(PAGE, ("my_networks.py", "pyproject.toml"), tmp_path)
     run = small_run()
     data = run.config.model_dump(mode="json")
     data["segmentation"] |= yaml.safe_load(documented(PAGE, "segmentation.yaml"))
@@ -37,7 +38,7 @@ def test_the_documented_network_trains_and_predicts(small_run, tmp_path, monkeyp
     image = run.rows(["val"])[0].image
     done = ws3("predictions", run.folder, "--recipe", "ground_truth", "--image", image)
     assert done.returncode == 0, done.stderr
-    mask = read_mask(run.prediction_file("ground_truth", image))
+    mask = read_mask(run.result("predictions", "ground_truth", image))
     assert mask.shape == (64, 64)
     assert mask.max() <= 3
 

@@ -16,20 +16,20 @@ from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import Index, write_index
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
-from ws3.jobs.runner import run_batches
+from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
 from ws3.metrics.confusion import Confusion
 from ws3.report.model import best, scores_of
 from ws3.run.batches import stage_batches, stage_splits
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record
 from ws3.run.status import run_status
 from ws3.stages.evaluate import evaluate, summarise_run
 from ws3.stages.report import report
 from ws3.stages.threshold import threshold
 from ws3.stages.train_segmentation import train_segmentation
-from ws3.stages.work import begin
 
-CEILING = "ground_truth"
+FULLY_SUPERVISED = "ground_truth"
 
 
 @pytest.fixture
@@ -43,9 +43,6 @@ def run(small_run):
         masks__background={"kind": "tuned", "split": "val"},
         masks__crf="none",
     )
-    described = read_json(run.receipt("classifier"))
-    facts = {"architecture": "resnet18", "epochs": 0, "metrics": METRICS}
-    run.receipt("classifier").write_text(json.dumps({**described, **facts}))
     for stage in ("saliency", "maps"):
         work(run, stage, "cam")
     threshold(run, "cam")
@@ -53,13 +50,10 @@ def run(small_run):
     return run
 
 
-METRICS = {"split": "val", "mean_ap": None, "per_class_ap": {}}
-
-
 def work(run, stage, recipe):
     batches = stage_batches(run.config, run.index, stage)
     names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, begin(run, stage, recipe), [batches[name] for name in names])
+    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
 
 
 def train_and_predict(run, name):
@@ -68,7 +62,7 @@ def train_and_predict(run, name):
 
 
 def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
-    for name in ("cam", CEILING):
+    for name in ("cam", FULLY_SUPERVISED):
         train_and_predict(run, name)
         evaluate(run, name)
     summarise_run(run)
@@ -76,22 +70,26 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
         rows = [(row["recipe"], row["stage"], row["miou"]) for row in csv.DictReader(file)]
     assert [row[:2] for row in rows] == [
         *(("cam", stage) for stage in ("maps", "masks", "segmentation")),
-        (CEILING, "segmentation"),
+        (FULLY_SUPERVISED, "segmentation"),
     ]
     by_hand = Confusion(3)
     for row in run.rows(["val"]):
-        predicted = read_mask(run.prediction_file(CEILING, row.image))
+        predicted = read_mask(run.result("predictions", FULLY_SUPERVISED, row.image))
         by_hand.update(read_label_mask(row.mask), predicted)
     assert float(rows[-1][2]) == by_hand.miou()
     assert {(entry.stage, entry.recipe) for entry in run_status(run) if entry.missing == 0} == {
         *((stage, "cam") for stage in ("saliency", "maps", "masks", "predictions")),
-        ("predictions", CEILING),
+        ("predictions", FULLY_SUPERVISED),
     }
 
-    scores = scores_of([read_json(run.evaluation_file(name)) for name in run.config.evaluated])
+    scores = scores_of(
+        [read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated]
+    )
     assert scores[-1].provenance == "none: trained on ground truth of train"
     assert not scores[-1].chosen_on_reported_split
-    assert best(scores, "val", "segmentation").recipe == "cam"
+    winner = best(scores, "val", "segmentation")
+    assert winner is not None
+    assert winner.recipe == "cam"
     assert [score.chosen_on_reported_split for score in scores[:-1]] == [True] * 3
     page = report(run).read_text()
     assert "ground truth (fully supervised)" in page
@@ -99,10 +97,13 @@ def test_it_learns_from_the_ground_truth_and_gets_a_row_of_its_own(run):
 
 
 def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run):
-    train_segmentation(run, CEILING)
+    train_segmentation(run, FULLY_SUPERVISED)
     train_segmentation(run, "cam")
-    first = {name: run.receipt("segmentation", name).read_text() for name in ("cam", CEILING)}
-    assert json.loads(first[CEILING])["digest"] != json.loads(first["cam"])["digest"]
+    first = {
+        name: run.receipt("train_segmentation", name).read_text()
+        for name in ("cam", FULLY_SUPERVISED)
+    }
+    assert json.loads(first[FULLY_SUPERVISED])["sha256"] != json.loads(first["cam"])["sha256"]
 
     row, *others = run.index.rows
     mask = read_label_mask(row.mask)
@@ -112,9 +113,9 @@ def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run
     again = Run.open(run.folder)
     for name in first:
         train_segmentation(again, name)
-    assert again.receipt("segmentation", "cam").read_text() == first["cam"]
-    changed = json.loads(again.receipt("segmentation", CEILING).read_text())
-    assert changed["digest"] != json.loads(first[CEILING])["digest"]
+    assert again.receipt("train_segmentation", "cam").read_text() == first["cam"]
+    changed = json.loads(again.receipt("train_segmentation", FULLY_SUPERVISED).read_text())
+    assert changed["sha256"] != json.loads(first[FULLY_SUPERVISED])["sha256"]
 
 
 def test_without_ground_truth_it_says_so(small_run, tmp_path):
@@ -129,13 +130,15 @@ def test_without_ground_truth_it_says_so(small_run, tmp_path):
         segmentation__fully_supervised=True,
     )
     with pytest.raises(Ws3Error, match="ground_truth has no mask of the train split"):
-        train_segmentation(run, CEILING)
+        train_segmentation(run, FULLY_SUPERVISED)
 
 
 def test_no_recipe_may_take_its_name(small_run):
     data = small_run().config.model_dump(mode="json")
-    data["recipes"][CEILING] = {"preset": "cam"}
-    with pytest.raises(Ws3Error, match=r"recipes: ground_truth is what the network of segm"):
+    data["recipes"][FULLY_SUPERVISED] = {"preset": "cam"}
+    with pytest.raises(
+        Ws3Error, match=r"recipes: ground_truth is the name of the fully supervised network"
+    ):
         resolve(data)
 
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ws3.aggregation.accumulate import AttributedSample
 from ws3.aggregation.combine import scale, smooth
 from ws3.aggregation.random_walk import random_walk
-from ws3.classifier import checkpoints, networks
+from ws3.attribution.engine import Attributor, network_batches
+from ws3.classifier import checkpoints
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.jobs.runner import run_batches, run_images
+from ws3.jobs.runner import open_stage, run_batches, run_images
 from ws3.run.batches import Batch, stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
-from ws3.run.results import read_maps
+from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 from ws3.stages.index import write_config
-from ws3.stages.saliency import SaliencyStage, network_batches
-from ws3.stages.work import begin
 from ws3.store.saliency import SaliencyStore
 
 CROPS = "saliency_crops"
@@ -32,7 +33,7 @@ CROPS = "saliency_crops"
 def run_stage(run, stage, recipe=CROPS):
     batches = stage_batches(run.config, run.index, stage)
     names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, begin(run, stage, recipe), [batches[name] for name in names])
+    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
 
 
 def contents(folder):
@@ -63,12 +64,12 @@ def test_batches_and_their_order_leave_no_trace(small_run, recipe):
     for size in (1, 3, 64):
         run = small_run(f"by_{size}", images_per_job=size)
         run_stage(run, "saliency", recipe)
-        stores.append(contents(run.saliency_store(recipe)))
+        stores.append(contents(run.results("saliency", recipe)))
     shuffled = small_run("shuffled")
     rows = list(shuffled.rows(["train", "val"]))
     random.Random(1).shuffle(rows)
-    run_images(shuffled, begin(shuffled, "saliency", recipe), rows)
-    stores.append(contents(shuffled.saliency_store(recipe)))
+    run_images(shuffled, open_stage(shuffled, "saliency", recipe), rows)
+    stores.append(contents(shuffled.results("saliency", recipe)))
     assert len(stores[0]) > 8
     assert all(store == stores[0] for store in stores)
 
@@ -95,19 +96,19 @@ def test_samples_added_later_give_the_bytes_of_all_at_once(small_run, samples, w
     run_stage(twice, "saliency")
     more = reconfigured(twice, **{f"recipes__{CROPS}__samples__count": 18})
     run_stage(more, "saliency")
-    assert contents(more.saliency_store(CROPS)) == contents(once.saliency_store(CROPS))
+    assert contents(more.results("saliency", CROPS)) == contents(once.results("saliency", CROPS))
 
 
 def features_of(run, image):
     """The last spatial features, by the network itself, unfolded."""
-    classifier = checkpoints.load(run.classifier_file)
+    classifier = checkpoints.load_classifier(run.classifier_file)
     factor = classifier.input_size / min(image.shape[:2])
     size = round(image.shape[0] * factor), round(image.shape[1] * factor)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     inputs = torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (classifier.mean, classifier.std))
     with torch.no_grad():
-        return networks.trunk(classifier.network.eval())((inputs - mean) / std)[0].numpy()
+        return classifier.backbone.eval()((inputs - mean) / std)[0].numpy()
 
 
 @pytest.mark.parametrize("walk", [{"steps": 9}, {"steps": 9, "features": 0.2}])
@@ -115,41 +116,45 @@ def test_a_random_walk_changes_the_maps_and_no_sample(small_run, walk):
     run = small_run()
     for stage in ("saliency", "maps"):
         run_stage(run, stage)
-    samples, plain = contents(run.saliency_store(CROPS)), contents(run.map_store(CROPS))
+    samples, plain = contents(run.results("saliency", CROPS)), contents(run.results("maps", CROPS))
     walking = reconfigured(run, **{f"recipes__{CROPS}__aggregation__random_walk": walk})
     row = run.index.rows[0]
     with pytest.raises(StaleResultError, match="made from other inputs"):
-        read_maps(walking, CROPS, row)
+        RecipeResults(walking, CROPS).maps(row)
     run_stage(walking, "maps")
-    assert contents(walking.saliency_store(CROPS)) == samples
+    assert contents(walking.results("saliency", CROPS)) == samples
     assert journal(walking, "saliency") == 8
-    walked = contents(walking.map_store(CROPS))
+    walked = contents(walking.results("maps", CROPS))
     assert walked.keys() == plain.keys()
     assert journal(walking, "maps") == 16
     settings = walking.recipe(CROPS).aggregation.random_walk
-    sums = [SaliencyStore(run.saliency_store(CROPS)).read(row.image, name) for name in "012"]
-    means = sum(chunk.sums for chunk in sums) / sum(chunk.weights.astype(int) for chunk in sums)
+    sums: list[Any] = [
+        SaliencyStore(run.results("saliency", CROPS)).read(row.image, name) for name in "012"
+    ]
+    means: Any = sum(chunk.sums for chunk in sums) / sum(
+        chunk.weights.astype(int) for chunk in sums
+    )
     smoothed = smooth(means.astype(np.float32), 0.02)
     image = load_image(row)
     features = features_of(run, image) if "features" in walk else None
     expected = scale(random_walk(image, smoothed, settings, features), 99.0)
-    np.testing.assert_allclose(read_maps(walking, CROPS, row), expected, atol=2e-3)
+    np.testing.assert_allclose(RecipeResults(walking, CROPS).maps(row), expected, atol=2e-3)
 
 
 def test_only_the_missing_samples_are_drawn(small_run, monkeypatch):
     run = small_run()
     run_stage(run, "saliency")
     drawn = []
-    original = SaliencyStage._attribute
+    original = Attributor.attribute
 
-    def note(self, image, row, numbers, attributor):
+    def note(self, image, plan, classes, numbers):
         drawn.extend(numbers)
-        return original(self, image, row, numbers, attributor)
+        return original(self, image, plan, classes, numbers)
 
-    monkeypatch.setattr(SaliencyStage, "_attribute", note)
+    monkeypatch.setattr(Attributor, "attribute", note)
     more = reconfigured(run, **{f"recipes__{CROPS}__samples__count": 14})
     batch = Batch("one", 0, (run.index.rows[0],))
-    run_batches(more, begin(more, "saliency", CROPS), [batch])
+    run_batches(more, open_stage(more, "saliency", CROPS), [batch])
     assert drawn == [12, 13]
 
 
@@ -167,8 +172,8 @@ def test_a_second_run_computes_nothing(small_run):
 def test_what_is_damaged_is_made_again_and_nothing_else(small_run, damage):
     run = small_run()
     run_stage(run, "saliency")
-    good, image = contents(run.saliency_store(CROPS)), run.index.rows[1].image
-    chunk = run.saliency_store(CROPS) / image / "1" / "sum" / "c" / "0" / "0" / "0"
+    good, image = contents(run.results("saliency", CROPS)), run.index.rows[1].image
+    chunk = run.results("saliency", CROPS) / image / "1" / "sum" / "c" / "0" / "0" / "0"
     if damage == "flip":
         data = bytearray(chunk.read_bytes())
         data[len(data) // 2] ^= 16
@@ -178,9 +183,9 @@ def test_what_is_damaged_is_made_again_and_nothing_else(small_run, damage):
     elif damage == "remove":
         chunk.unlink()
     else:
-        (run.saliency_store(CROPS) / image / "zarr.json").write_text("{")
+        (run.results("saliency", CROPS) / image / "zarr.json").write_text("{")
     run_stage(run, "saliency")
-    assert contents(run.saliency_store(CROPS)) == good
+    assert contents(run.results("saliency", CROPS)) == good
     assert journal(run, "saliency") == 9
 
 
@@ -213,10 +218,8 @@ def test_missing_samples_are_named_with_the_command_that_makes_them(small_run):
 
 
 def test_a_samples_value_does_not_depend_on_its_neighbours(small_run):
-    from ws3.stages.attributor import Attributor
-
     run = small_run()
-    attributor = Attributor(run, run.recipe(CROPS))
+    attributor = open_stage(run, "saliency", CROPS)._attributor
     rng = np.random.default_rng(0)
     batch = rng.standard_normal((16, 3, 64, 64), np.float32)
     scores, probabilities = attributor(batch, [0, 2])
@@ -240,21 +243,22 @@ def test_too_few_crops_are_completed_by_the_whole_image(small_run):
     run_stage(run, "saliency")
     run_stage(run, "maps")
     image = run.index.rows[0].image
-    chunks = SaliencyStore(run.saliency_store(CROPS)).chunk_samples(image)
+    chunks = SaliencyStore(run.results("saliency", CROPS)).chunk_samples(image)
     assert chunks == {"0": (0, 1), "cover": (-1,)}
 
 
 def test_a_score_that_is_not_a_number_fails_its_image_alone(small_run, monkeypatch):
     run = small_run()
-    work = begin(run, "saliency", CROPS)
+    work = open_stage(run, "saliency", CROPS)
     bad = run.index.rows[2].image
-    original = SaliencyStage._attribute
+    original = Attributor.attribute
 
-    def poison(self, image, row, numbers, attributor):
-        for sample, scores, weights in original(self, image, row, numbers, attributor):
-            yield sample, scores * np.float32(np.nan if row.image == bad else 1), weights
+    def poison(self, image, plan, classes, numbers):
+        for sample, scores, weights in original(self, image, plan, classes, numbers):
+            factor = np.float32(np.nan if plan.image == bad else 1)
+            yield AttributedSample(sample, scores * factor, weights)
 
-    monkeypatch.setattr(SaliencyStage, "_attribute", poison)
+    monkeypatch.setattr(Attributor, "attribute", poison)
     rows = run.rows(["train", "val"])
     with pytest.raises(Ws3Error, match=rf"(?s)1 image failed.*{bad}: the attribution is not a"):
         run_images(run, work, rows)
@@ -264,7 +268,7 @@ def test_a_score_that_is_not_a_number_fails_its_image_alone(small_run, monkeypat
 def test_work_reports_what_it_took(small_run):
     run = small_run()
     row = run.index.rows[0]
-    work, clock = begin(run, "saliency", CROPS), PhaseTimer()
+    work, clock = open_stage(run, "saliency", CROPS), PhaseTimer()
     made = work.compute(row, work.fingerprint(row), clock)
     assert made.samples == 12
     assert made.bytes > 0

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
-from ws3.jobs.runner import run_batches, run_images
-from ws3.run.batches import stage_batches, stage_recipes, stage_splits
-from ws3.run.results import read_maps
-from ws3.stages.work import begin
+from ws3.jobs.runner import open_stage, run_batches, run_images
+from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.results import RecipeResults
+from ws3.stage_table import STAGES
 from ws3.store.saliency import SaliencyStore
 from ws3.workflow.plan import Plan
 
@@ -34,7 +36,7 @@ def configured(given):
 def run_stage(run, stage, recipe):
     batches = stage_batches(run.config, run.index, stage)
     names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, begin(run, stage, recipe), [batches[name] for name in names])
+    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
 
 
 def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
@@ -45,57 +47,61 @@ def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
         run_stage(run, "maps", recipe)
     assert run.journal_file("saliency").read_text() == computed
     row = run.index.rows[0]
-    store = SaliencyStore(run.saliency_store(CROPS))
-    chunks = [store.read(row.image, name) for name in ("0", "1", "2")]
-    sums = sum(chunk.sums for chunk in chunks)
-    weights = sum(chunk.weights.astype(np.float32) for chunk in chunks)
+    store = SaliencyStore(run.results("saliency", CROPS))
+    chunks: list[Any] = [store.read(row.image, name) for name in ("0", "1", "2")]
+    sums: Any = sum(chunk.sums for chunk in chunks)
+    weights: Any = sum(chunk.weights.astype(np.float32) for chunk in chunks)
     expected = sums / weights
     expected /= expected.max(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(read_maps(run, "first", row), expected, atol=1e-3)
-    assert not np.array_equal(read_maps(run, "first", row), read_maps(run, CROPS, row))
+    np.testing.assert_allclose(RecipeResults(run, "first").maps(row), expected, atol=1e-3)
+    assert not np.array_equal(
+        RecipeResults(run, "first").maps(row), RecipeResults(run, CROPS).maps(row)
+    )
 
 
 def test_kept_samples_may_be_weighted_anew(small_run):
     weighted = {"aggregation": {"weight": "probability", "normalise_samples": "max"}}
     run = small_run(recipes=recipes(RAW, weighted=weighted), segmentation__recipes=[])
     row = run.index.rows[0]
-    run_images(run, begin(run, "saliency", CROPS), [row])
+    run_images(run, open_stage(run, "saliency", CROPS), [row])
     for recipe in (CROPS, "weighted"):
-        run_images(run, begin(run, "maps", recipe), [row])
-    assert not np.array_equal(read_maps(run, "weighted", row), read_maps(run, CROPS, row))
+        run_images(run, open_stage(run, "maps", recipe), [row])
+    assert not np.array_equal(
+        RecipeResults(run, "weighted").maps(row), RecipeResults(run, CROPS).maps(row)
+    )
 
 
 def test_shared_samples_are_made_once_and_by_their_owner(small_run):
     run = small_run(recipes=recipes(first={"samples": {"count": 15}}), segmentation__recipes=[])
-    plan = Plan(run.config.model_dump(mode="json"), look=False)
+    plan = Plan(run.config.model_dump(mode="json"), check_files=False)
     batch = plan.batches("maps").names(["train"])[0]
-    of_first = plan.upstream("maps", "first", batch, "saliency")
-    assert of_first == plan.upstream("maps", CROPS, batch, "saliency")
+    of_first = plan.input_receipts("maps", "first", batch, "saliency")
+    assert of_first == plan.input_receipts("maps", CROPS, batch, "saliency")
     assert f"/saliency/{CROPS}/" in of_first[0]
-    assert stage_recipes(run.config, "saliency") == ["cam", CROPS]
+    assert STAGES["saliency"].recipes(run.config) == ["cam", CROPS]
     with pytest.raises(Ws3Error, match=f"first takes its samples from {CROPS}; make those with"):
-        begin(run, "saliency", "first")
+        open_stage(run, "saliency", "first")
 
 
 def test_too_few_samples_to_cover_the_image_are_named(small_run):
     run = small_run(recipes=recipes(first={"samples": {"count": 5}}), segmentation__recipes=[])
     row = run.index.rows[0]
-    run_images(run, begin(run, "saliency", CROPS), [row])
+    run_images(run, open_stage(run, "saliency", CROPS), [row])
     with pytest.raises(Ws3Error, match="don't cover it; ask for 9 or more"):
-        run_images(run, begin(run, "maps", "first"), [row])
+        run_images(run, open_stage(run, "maps", "first"), [row])
 
 
 def test_another_number_of_shared_samples_reruns_only_the_maps(small_run):
     one, other = (
         Plan(
             configured(recipes(first={"samples": {"count": count}})),
-            look=False,
+            check_files=False,
         )
         for count in (10, 15)
     )
-    assert one.maps_params("first") != other.maps_params("first")
-    assert one.maps_params(CROPS) == other.maps_params(CROPS)
-    assert one.saliency_params(CROPS) == other.saliency_params(CROPS)
+    assert one.settings("maps", "first") != other.settings("maps", "first")
+    assert one.settings("maps", CROPS) == other.settings("maps", CROPS)
+    assert one.settings("saliency", CROPS) == other.settings("saliency", CROPS)
 
 
 @pytest.mark.parametrize(
@@ -130,5 +136,5 @@ def test_maps_of_only_some_training_images(small_run, limit, kept):
     batches = stage_batches(run.config, run.index, "maps")
     worked = [row for name in batches.names(["train", "val"]) for row in batches[name].rows]
     assert worked == run.mapped_rows(["train", "val"])
-    plan = Plan(run.config.model_dump(mode="json"), look=False)
+    plan = Plan(run.config.model_dump(mode="json"), check_files=False)
     assert len(plan.batches("masks").names(["train"])) == -(-len(kept) // 2)

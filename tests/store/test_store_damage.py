@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ws3.aggregation.chunks import RawChunk, SampleChunk
 
+from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import atomic_folder
 from ws3.store.groups import Store

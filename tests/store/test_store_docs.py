@@ -15,7 +15,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "store.md"
 
 
 def test_the_documented_example_reads_a_map(tmp_path):
-    code = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL).group(1)
+    found = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert found is not None
+    code = found[1]
     assert len(code.strip().splitlines()) <= 10
     assert "ws3" not in re.sub(r'"[^"]*"', "", code)
     store = MapStore(tmp_path / "results/demo/maps/cam.zarr")

@@ -7,12 +7,13 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 
+from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import (
     NoSpaceError,
@@ -22,7 +23,8 @@ from ws3.files import (
     temporary_beside,
     write_json,
 )
-from ws3.store.groups import FORMAT, Store
+from ws3.stage_table import FORMAT
+from ws3.store.groups import Store
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import remove, verify
@@ -57,7 +59,8 @@ def maps(tmp_path):
 
 
 def test_plain_zarr_reads_a_sample_chunk(saliency, chunk):
-    group = zarr.open(saliency.path)["img_1"]
+    root: Any = zarr.open(saliency.path)
+    group = root["img_1"]
     np.testing.assert_array_equal(group["0/sum"][...], chunk.sums)
     np.testing.assert_array_equal(group["0/count"][...], chunk.weights)
     assert group["0"].attrs["samples"] == [0, 1, 2]
@@ -68,7 +71,8 @@ def test_plain_zarr_reads_a_sample_chunk(saliency, chunk):
 
 
 def test_plain_zarr_reads_maps(maps):
-    array = zarr.open(maps.path)["img_1/map"]
+    root: Any = zarr.open(maps.path)
+    array = root["img_1/map"]
     assert array.dtype == np.float16
     np.testing.assert_array_equal(array[...], maps.read("img_1"))
 
@@ -97,7 +101,8 @@ def test_raw_samples_read_back_one_chunk_a_sample(saliency):
     back = saliency.read("img_1", "1")
     assert isinstance(back, RawChunk)
     np.testing.assert_array_equal(back.maps, raw.maps)
-    array = zarr.open(saliency.path)["img_1/1/maps"]
+    root: Any = zarr.open(saliency.path)
+    array = root["img_1/1/maps"]
     assert array.chunks == (1, 3, 8, 8)
     assert array.shards == (2, 3, 8, 8)
 

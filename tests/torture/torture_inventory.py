@@ -18,7 +18,7 @@ def results(contents: Mapping[str, bytes]) -> dict[Key, dict[str, bytes]]:
     for path, data in contents.items():
         match path.split("/"):
             case ["saliency" | "maps" as stage, store, image, *rest] if rest:
-                key = (stage, store.removesuffix(".zarr"), image)
+                key: Key = (stage, store.removesuffix(".zarr"), image)
             case ["masks", recipe, mask]:
                 key = ("masks", recipe, mask.removesuffix(".png"))
             case ["segmentation", recipe, "predictions", mask]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 from PIL import Image, ImageOps
-from ws3.config.dataset import Synthetic
-from ws3.datasets.synthetic.scene import CLASSES
 
+from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.dataset import draw_synthetic
+from ws3.datasets.synthetic.scene import CLASSES
 
 REPOSITORY = Path(__file__).parents[2]
 CHANGED = {
@@ -90,8 +90,10 @@ class Workflow:
         drawn = Synthetic(kind="synthetic", train_images=6, val_images=2, size=64, classes=3)
         draw_synthetic(drawn, self.folder / "data")
         torch.manual_seed(0)
-        network = checkpoints.start(CONFIG["classifier"]["architecture"], CLASSES[:3], 64, None)
-        checkpoints.save(self.folder / "mine.pt", network)
+        network = checkpoints.new_classifier(
+            CONFIG["classifier"]["architecture"], CLASSES[:3], 64, None
+        )
+        checkpoints.save_classifier(self.folder / "mine.pt", network)
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
     def change(self, name: str, original: Path) -> None:

@@ -78,7 +78,7 @@ def test_surroundings_are_left_as_they_were() -> None:
         assert logging.getLogger("lightning.pytorch").level == logging.WARNING
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     assert logging.getLogger("lightning.pytorch").level == level
     assert list(warnings.filters) == filters
     torch.manual_seed(3)

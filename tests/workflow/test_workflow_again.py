@@ -25,9 +25,8 @@ if stage == "index":
     os.execv({python!r}, [{python!r}, "-m", "ws3", *sys.argv[1:]])
 given = dict(zip(options[::2], options[1::2]))
 recipe, batch = given.get("--recipe"), given.get("--batch")
-stage = {{"maps": "maps", "predictions": "predictions"}}.get(stage, stage)
 files = {{
-    "train-classifier": "receipts/classifier.json",
+    "train-classifier": "receipts/train_classifier.json",
     "threshold": f"thresholds/{{recipe}}.json",
     "evaluate": f"evaluation/{{recipe}}.json" if recipe else "evaluation/summary.csv",
     "report": "report/index.html",
@@ -152,7 +151,7 @@ def test_two_jobs_write_different_images_of_one_store_at_once(small_run):
     stores = [
         {
             str(path.relative_to(run.folder)): path.read_bytes()
-            for path in run.saliency_store("saliency_crops").rglob("*")
+            for path in run.results("saliency", "saliency_crops").rglob("*")
             if path.is_file()
         }
         for run in (alone, both)

@@ -19,17 +19,17 @@ def params(plan):
     recipes = list(plan.config.recipes)
     return {
         "index": plan.index_params,
-        "classifier": plan.classifier_params,
-        **{f"saliency {name}": plan.saliency_params(name) for name in recipes},
-        **{f"maps {name}": plan.maps_params(name) for name in recipes},
+        "classifier": plan.train_classifier_params,
+        **{f"saliency {name}": plan.settings("saliency", name) for name in recipes},
+        **{f"maps {name}": plan.settings("maps", name) for name in recipes},
         "threshold": plan.threshold_params,
-        "masks": plan.masks_params,
-        "segmenter": plan.segmenter_params("crops"),
-        "fully_supervised": plan.segmenter_params("ground_truth"),
-        "predictions": plan.predict_params,
+        "masks": plan.settings("masks", "crops"),
+        "segmentation": plan.train_segmentation_params("crops"),
+        "fully_supervised": plan.train_segmentation_params("ground_truth"),
+        "predictions": plan.settings("predictions", "crops"),
         "evaluate": plan.evaluate_params,
         **{
-            f"batch {stage} {name}": plan.identity(stage, name)
+            f"batch {stage} {name}": plan.batch_fingerprint(stage, name)
             for stage in ("saliency", "maps", "masks", "predictions")
             for name in plan.batches(stage).names(
                 plan.config.evaluation.splits if stage == "predictions" else SPLITS
@@ -49,7 +49,7 @@ def changed(before, after):
 
 @pytest.fixture
 def plan_of(config_of):
-    return lambda **changes: Plan(config_of(**changes), look=True)
+    return lambda **changes: Plan(config_of(**changes), check_files=True)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def plan_of(config_of):
         ({"recipes__crops__aggregation": {"random_walk": {}}}, ["maps crops"]),
         ({"recipes__cam__method": "gradcam"}, ["saliency cam"]),
         ({"recipes__new": {"preset": "gradcam"}}, []),
-        ({"segmentation__epochs": 3}, ["segmenter", "fully_supervised"]),
+        ({"segmentation__epochs": 3}, ["segmentation", "fully_supervised"]),
         ({"segmentation__fully_supervised": True}, []),
         ({"segmentation__test_flip": False}, ["predictions"]),
         ({"segmentation__crf": "irn"}, ["predictions"]),
         ({"classifier__epochs": 9}, ["classifier"]),
-        ({"threads": 1}, ["classifier", "segmenter", "fully_supervised"]),
+        ({"threads": 1}, ["classifier", "segmentation", "fully_supervised"]),
         (
             {"seed": 1},
-            ["classifier", "saliency cam", "saliency crops", "segmenter", "fully_supervised"],
+            ["classifier", "saliency cam", "saliency crops", "segmentation", "fully_supervised"],
         ),
         ({"reference_recipe": "crops"}, ["evaluate"]),
         ({"on_bad_image": "skip"}, ["index"]),
@@ -150,7 +150,7 @@ def test_the_first_index_is_left_to_its_job(plan_of):
     assert not plan.run.index_file.exists()
 
 
-def test_receipts_are_one_a_batch(plan_of):
+def test_receipts_are_one_per_batch(plan_of):
     plan = plan_of(images_per_job={"saliency": 1, "maps": 3})
     receipts = plan.receipts("saliency", "cam", ["val"])
     assert receipts == [f"{plan.folder}/receipts/saliency/cam/v{n}.json" for n in range(3)]
@@ -160,29 +160,30 @@ def test_receipts_are_one_a_batch(plan_of):
 def test_a_batch_waits_for_the_batches_that_hold_its_images(plan_of):
     plan = plan_of(images_per_job={"saliency": 2, "maps": 3})
     names = [
-        path.rpartition("/")[2] for path in plan.upstream("maps", "cam", "train-00001", "saliency")
+        path.rpartition("/")[2]
+        for path in plan.input_receipts("maps", "cam", "train-00001", "saliency")
     ]
     assert names == ["train-00001.json", "train-00002.json"]
 
 
 def test_a_threshold_waits_for_the_maps_that_it_is_tuned_on(plan_of):
-    assert plan_of().threshold_inputs("cam") == []
+    assert plan_of().threshold_input("cam") == []
     tuned = {"kind": "tuned", "split": "train"}
-    assert len(plan_of(masks__background=tuned).threshold_inputs("cam")) == 3
+    assert len(plan_of(masks__background=tuned).threshold_input("cam")) == 3
     few = plan_of(masks__background={**tuned, "images": 3})
-    assert [path.rpartition("/")[2] for path in few.threshold_inputs("cam")] == [
+    assert [path.rpartition("/")[2] for path in few.threshold_input("cam")] == [
         *("train-00000.json", "train-00001.json")
     ]
     nowhere = plan_of(
         masks__background={"kind": "tuned", "split": "val"}, evaluation={"splits": ["train"]}
     )
     with pytest.raises(Ws3Error, match=r"masks\.background\.split: no maps are made for the val"):
-        nowhere.threshold_inputs("cam")
+        nowhere.threshold_input("cam")
 
 
 def test_figures_wait_for_the_reference_too(plan_of):
     plan = plan_of()
-    of_cam, of_crops = plan.evaluation_inputs("cam"), plan.evaluation_inputs("crops")
+    of_cam, of_crops = plan.evaluate_input("cam"), plan.evaluate_input("crops")
     assert f"{plan.folder}/thresholds/cam.json" in of_crops
     assert f"{plan.folder}/receipts/maps/cam/val-00000.json" in of_crops
     assert not any("predictions" in path or "crops" in path for path in of_cam)
@@ -191,12 +192,12 @@ def test_figures_wait_for_the_reference_too(plan_of):
 
 def test_the_ceiling_learns_from_no_pseudo_mask(plan_of):
     plan = plan_of(segmentation__fully_supervised=True)
-    assert plan.training_masks("ground_truth") == []
-    assert f"{plan.folder}/receipts/segmentation/ground_truth.json" in plan.targets()
+    assert plan.train_segmentation_input("ground_truth") == []
+    assert f"{plan.folder}/receipts/train_segmentation/ground_truth.json" in plan.targets()
     assert f"{plan.folder}/receipts/predictions/ground_truth/val-00001.json" in plan.targets()
-    assert plan.training_masks("crops") == plan.receipts("masks", "crops", ["train"])
+    assert plan.train_segmentation_input("crops") == plan.receipts("masks", "crops", ["train"])
     assert plan.evaluations()[-1] == f"{plan.folder}/evaluation/ground_truth.json"
-    assert plan.evaluation_inputs("ground_truth") == [
+    assert plan.evaluate_input("ground_truth") == [
         *(f"{plan.folder}/receipts/maps/cam/val-0000{number}.json" for number in (0, 1)),
         f"{plan.folder}/thresholds/cam.json",
         *(f"{plan.folder}/receipts/predictions/ground_truth/val-0000{n}.json" for n in (0, 1)),
@@ -212,7 +213,7 @@ def test_a_run_ends_with_all_that_it_makes(plan_of):
         **{f"receipts/saliency/{recipe}": 5 for recipe in ("cam", "crops")},
         **{f"receipts/maps/{recipe}": 5 for recipe in ("cam", "crops")},
         **{f"receipts/masks/{recipe}": 5 for recipe in ("cam", "crops")},
-        "receipts/segmentation": 1,
+        "receipts/train_segmentation": 1,
         "receipts/predictions/crops": 2,
         "thresholds": 2,
         "evaluation": 3,
@@ -239,7 +240,7 @@ def test_a_split_that_the_dataset_does_not_have_is_named(plan_of):
 )
 def test_a_method_is_checked_before_anything_runs(config_of, recipe, sentence):
     with pytest.raises(Ws3Error, match=sentence):
-        Plan(config_of(recipes__new=recipe), look=True)
+        Plan(config_of(recipes__new=recipe), check_files=True)
 
 
 def test_parameters_are_one_line_whatever_their_order():

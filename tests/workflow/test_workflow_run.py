@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,18 +108,18 @@ def test_it_ends_with_a_report_and_a_row_per_recipe_and_stage(finished):
 def test_every_image_has_its_maps_and_its_mask(finished):
     run = Run.open(finished / "results/tiny")
     for recipe in run.config.recipes:
-        store = zarr.open(finished / "results/tiny/maps" / f"{recipe}.zarr", mode="r")
+        store: Any = zarr.open(finished / "results/tiny/maps" / f"{recipe}.zarr", mode="r")
         for row in run.index.rows:
             maps = store[f"{row.image}/map"][...]
             assert maps.shape == (len(row.labels), 64, 64)
             assert maps.min() >= 0
             assert maps.max() <= 1
-            mask = read_mask(finished / run.mask_file(recipe, row.image))
+            mask = read_mask(finished / run.result("masks", recipe, row.image))
             assert set(np.unique(mask)) <= {0, *run.class_values(row)}
 
 
 def test_samples_per_chunk_is_honoured(finished):
-    store = zarr.open(finished / "results/tiny/saliency/crops.zarr", mode="r")
+    store: Any = zarr.open(finished / "results/tiny/saliency/crops.zarr", mode="r")
     image = store["train_0000"]
     assert sorted(image.group_keys()) == ["0", "1", "2"]
     assert [image[name].attrs["samples"] for name in "012"] == [
@@ -161,7 +162,7 @@ def test_what_a_repair_removed_is_made_again(copied, config, stage):
 
 def test_one_missing_mask_is_made_again_and_no_other(copied, config):
     run = Run.open(copied / "results/tiny")
-    mask = copied / run.mask_file("cam", "train_0001")
+    mask = copied / run.result("masks", "cam", "train_0001")
     good = mask.read_bytes()
     mask.unlink()
     (copied / "results/tiny/receipts/masks/cam/train-00000.json").unlink()
@@ -218,7 +219,8 @@ def test_more_samples_are_added_to_those_that_are_there(copied, config):
     done = snakemake(copied, config=more)
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    assert sorted(zarr.open(store, mode="r")["val_0000"].group_keys()) == ["0", "1", "2", "3", "4"]
+    opened: Any = zarr.open(store, mode="r")
+    assert sorted(opened["val_0000"].group_keys()) == ["0", "1", "2", "3", "4"]
 
 
 def test_batches_of_another_size_reuse_all_results(copied, config):

@@ -6,7 +6,8 @@ same bytes as one that was summed in one go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,53 @@ from ws3.config.recipes import Aggregation
 from ws3.errors import Ws3Error
 from ws3.sampling.plan import Sample
 from ws3.sampling.views import paste_back
+
+
+class AttributedSample(NamedTuple):
+    """One sample of an image and its score maps.
+
+    Attributes:
+        sample: What was cut out, and how it was changed.
+        scores: float32 (classes, h, w), not negative, in the geometry of the sample; h and w are
+            those of the network's input or of its last features.
+        weights: float32 (classes,), the classifier's probability of each class, at least 1e-6.
+    """
+
+    sample: Sample
+    scores: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+def collect_chunk(
+    attributed: Iterable[AttributedSample],
+    aggregation: Aggregation,
+    shape: tuple[int, int, int],
+    *,
+    keep_samples: bool = False,
+    stored: SampleChunk | None = None,
+) -> SampleChunk | RawChunk:
+    """Return what some samples of one image add up to.
+
+    Args:
+        attributed: The samples, in order of their numbers, of which there is at least one.
+        aggregation: The recipe's `aggregation` section.
+        shape: Classes of the image, its height and its width in pixels.
+        keep_samples: Whether to keep the samples one by one instead of their sum.
+        stored: A sum to continue, of the samples just before these.
+
+    Raises:
+        Ws3Error: If a score is not a finite number.
+    """
+    if keep_samples:
+        samples, scores, weights = zip(*attributed, strict=True)
+        return raw_chunk(samples, scores, weights)
+    if stored is None:
+        accumulator = Accumulator(aggregation, *shape)
+    else:
+        accumulator = Accumulator.resume(aggregation, stored)
+    for sample, score, weight in attributed:
+        accumulator.add(sample, score, weight)
+    return accumulator.chunk()
 
 
 class Accumulator:

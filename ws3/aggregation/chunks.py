@@ -27,6 +27,11 @@ class SampleChunk:
     sums: NDArray[np.float32]
     weights: NDArray[np.uint16] | NDArray[np.float32]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.sums.nbytes + self.weights.nbytes
+
 
 @dataclass(frozen=True)
 class RawChunk:
@@ -43,6 +48,11 @@ class RawChunk:
     maps: NDArray[np.float16]
     scales: NDArray[np.float32]
     weights: NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.maps.nbytes + self.scales.nbytes + self.weights.nbytes
 
 
 def chunk_layout(total: int, per_chunk: int, cover: Sequence[int]) -> dict[str, tuple[int, ...]]:

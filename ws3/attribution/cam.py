@@ -1,7 +1,8 @@
 """Methods that weigh the last spatial features: CAM and its relatives that use gradients.
 
-None of them goes back further than those features, so the trunk needs no gradient. Their maps have
-the features' resolution.
+None of them goes back further than those features, so the backbone needs no gradient. Their maps
+have the features' resolution. `Method` says what they get; they have no options of their own, and
+reduction and sign have no meaning for them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ws3.attribution import catalogue
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
 from ws3.errors import Ws3Error
@@ -25,19 +25,12 @@ def cam(
     The features are weighted by the class's row of the linear head, without its bias; negative
     evidence is set to 0. All classes come from one forward pass.
 
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: No options of its own; reduction and sign have no meaning here.
-
     Raises:
         Ws3Error: If the network doesn't end in global average pooling and one linear layer.
     """
-    catalogue.resolve("cam", options.values)
-    if network.head is None:
+    if network.cam_weight is None:
         raise Ws3Error(
-            f"the method cam needs global average pooling and one linear layer, but "
+            f"CAM needs global average pooling and one linear layer, but "
             f"{network.architecture} ends otherwise; use the method gradcam"
         )
     with torch.no_grad():
@@ -45,7 +38,7 @@ def cam(
         logits = network.logits_from_features(features)
         # All classes, as the shape of the product decides its rounding: a class's map then is the
         # same whatever others the image has.
-        maps = nn.functional.conv2d(features, network.head[:, :, None, None])
+        maps = nn.functional.conv2d(features, network.cam_weight[:, :, None, None])
         scores = maps[:, list(classes)].transpose(0, 1).relu().float()
         return Attribution(scores, logits[:, list(classes)].float().sigmoid())
 
@@ -57,14 +50,7 @@ def gradcam(
 
     The features are weighted by the mean of their gradient over the map. On a network with a
     pooled-linear head this is CAM, divided by the number of the map's pixels.
-
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: No options of its own; reduction and sign have no meaning here.
     """
-    catalogue.resolve("gradcam", options.values)
     return _weighted(network, inputs, classes, _mean_gradient)
 
 
@@ -75,14 +61,7 @@ def gradcam_plus_plus(
 
     The class score is the exponential of the logit, as in the paper, which makes the higher
     derivatives powers of the first; the common factor exp(logit) of a map is left out.
-
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: No options of its own; reduction and sign have no meaning here.
     """
-    catalogue.resolve("gradcam++", options.values)
     return _weighted(network, inputs, classes, _corrected_gradient)
 
 
@@ -92,14 +71,7 @@ def layercam(
     """LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943) at the last spatial features.
 
     Each pixel of each feature map is weighted by its own gradient where that is positive.
-
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: No options of its own; reduction and sign have no meaning here.
     """
-    catalogue.resolve("layercam", options.values)
     return _weighted(network, inputs, classes, lambda features, gradient: gradient.relu())
 
 

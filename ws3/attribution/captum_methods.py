@@ -2,6 +2,7 @@
 
 Each class of an image takes its own passes here. The baseline of all that need one is the mean
 colour, which is 0 in the normalised input. Captum is imported on first use, since that takes long.
+`Method` says what the methods get.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx, nn
 
-from ws3.attribution import catalogue
 from ws3.attribution.channels import reduce_channels
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
@@ -24,6 +24,8 @@ from ws3.errors import Ws3Error
 # Captum knows rules for ReLU and max pooling only; it would pass over all of these silently. Gates
 # of squeeze-and-excitation (Sigmoid, Hardsigmoid) multiply two signals, which has no rule either.
 _NO_RULE = (nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Sigmoid, nn.SiLU)
+# Nor does it see a function that is called without a module.
+_UNSEEN = {"relu", "relu_", "relu6", "gelu", "hardswish", "max_pool2d", "sigmoid", "silu", "tanh"}
 
 
 def guided_backprop(
@@ -31,19 +33,14 @@ def guided_backprop(
 ) -> Attribution:
     """Guided back-propagation (Springenberg et al. 2014, arXiv 1412.6806).
 
-    Args:
-        network: The frozen classifier; its only nonlinearities are ReLU, ReLU6 and max pooling.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: Reduction and sign; no options of its own.
+    For networks whose only nonlinearities are ReLU, ReLU6 and max pooling.
 
     Raises:
         Ws3Error: If the network has other nonlinearities.
     """
     from captum.attr import GuidedBackprop
 
-    catalogue.resolve("guided_backprop", options.values)
-    attribute = GuidedBackprop(_rectified("guided_backprop", network)).attribute
+    attribute = GuidedBackprop(rectified(network, _GuidedCap)).attribute
     return _by_class(network, inputs, classes, options, lambda x, c: attribute(x, target=c))
 
 
@@ -52,19 +49,14 @@ def deeplift(
 ) -> Attribution:
     """DeepLIFT with the rescale rule, against the mean colour (Shrikumar 2017, arXiv 1704.02685).
 
-    Args:
-        network: The frozen classifier; its only nonlinearities are ReLU, ReLU6 and max pooling.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: Reduction and sign; no options of its own.
+    For networks whose only nonlinearities are ReLU, ReLU6 and max pooling.
 
     Raises:
         Ws3Error: If the network has other nonlinearities.
     """
     from captum.attr import DeepLift
 
-    catalogue.resolve("deeplift", options.values)
-    attribute = DeepLift(_rectified("deeplift", network)).attribute
+    attribute = DeepLift(rectified(network, RescaledCap)).attribute
     return _by_class(network, inputs, classes, options, lambda x, c: attribute(x, target=c))
 
 
@@ -73,18 +65,12 @@ def integrated_gradients(
 ) -> Attribution:
     """Integrated gradients from the mean colour (Sundararajan et al. 2017, arXiv 1703.01365).
 
-    Gauss-Legendre quadrature; each step is one batch of the samples, so that memory doesn't grow
-    with the steps and every batch has one shape.
-
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: Reduction and sign; `steps`.
+    Gauss-Legendre quadrature with as many points as the option `steps` says; each is one batch of
+    the samples, so that memory doesn't grow with the steps and every batch has one shape.
     """
     from captum.attr import IntegratedGradients
 
-    steps = catalogue.resolve("integrated_gradients", options.values)["steps"]
+    steps = options.values["steps"]
     attribute = IntegratedGradients(network).attribute
     return _by_class(
         network,
@@ -100,18 +86,13 @@ def occlusion(
 ) -> Attribution:
     """Fall of the logit under a moving window of the mean colour (Zeiler and Fergus 2014).
 
-    A pixel's value is the mean over the windows that hide it; source: arXiv 1311.2901. All three
-    channels carry that value, so `max` and `mean` keep it, `sum` triples it.
-
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: Reduction and sign; `window` and `stride`, as shares of the input's sides.
+    The options `window` and `stride` are shares of the input's sides. A pixel's value is the mean
+    over the windows that hide it; source: arXiv 1311.2901. All three channels
+    carry that value, so `max` and `mean` keep it, `sum` triples it.
     """
     from captum.attr import Occlusion
 
-    values = catalogue.resolve("occlusion", options.values)
+    values = options.values
     sides = inputs.shape[2:]
     window = [max(1, round(values["window"] * side)) for side in sides]
     # A stride above the window would leave pixels that are never hidden.
@@ -165,7 +146,7 @@ class _GuidedCap(nn.Module):
         return cast(Tensor, self.relu(inputs)).clamp(max=6)
 
 
-class _RescaledCap(nn.Module):
+class RescaledCap(nn.Module):
     """ReLU6 as two ReLU modules in a row, whose rescale factors multiply to ReLU6's own."""
 
     def __init__(self) -> None:
@@ -174,40 +155,69 @@ class _RescaledCap(nn.Module):
         self.upper = nn.ReLU()
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the inputs, cut at 0 and 6."""
         return 6 - cast(Tensor, self.upper(6 - self.lower(inputs)))
 
 
-_CAPS: dict[str, type[nn.Module]] = {"guided_backprop": _GuidedCap, "deeplift": _RescaledCap}
-_rectified_copies: WeakKeyDictionary[AttributionNetwork, dict[str, nn.Module]] = WeakKeyDictionary()
+_rectified_copies: WeakKeyDictionary[AttributionNetwork, dict[type[nn.Module], nn.Module]] = (
+    WeakKeyDictionary()
+)
 
 
-def _rectified(method: str, network: AttributionNetwork) -> nn.Module:
+def rectified(network: AttributionNetwork, relu6: type[nn.Module]) -> nn.Module:
     """Return a copy whose every ReLU is a module of its own that works out of place.
 
     Captum hooks modules, so one that a network uses twice, as torchvision's ResNet does, would see
     two signals as one; and it passes over ReLU6.
+
+    Args:
+        network: The frozen classifier; the copy is made once for each `relu6`.
+        relu6: What stands in for every ReLU6.
+
+    Raises:
+        Ws3Error: If the network has nonlinearities for which there is no rule, or can't be traced.
     """
     copies = _rectified_copies.setdefault(network, {})
-    if method not in copies:
-        copies[method] = _rectify(method, network)
-    return copies[method]
+    if relu6 not in copies:
+        copies[relu6] = _rectify(network, relu6)
+    return copies[relu6]
 
 
-def _rectify(method: str, network: AttributionNetwork) -> nn.Module:
-    whole = nn.Sequential(network.trunk, network.tail)
+def _rectify(network: AttributionNetwork, relu6: type[nn.Module]) -> nn.Module:
+    whole = nn.Sequential(network.backbone, network.classifier_head)
     strange = sorted({type(m).__name__ for m in whole.modules() if isinstance(m, _NO_RULE)})
     if strange:
         raise Ws3Error(
-            f"the method {method} is defined for networks of ReLUs, but {network.architecture} has "
-            f"{' and '.join(strange)}; use the method gradient or integrated_gradients"
+            "guided_backprop and deeplift are defined for networks of ReLUs, but "
+            f"{network.architecture} has {' and '.join(strange)}; use the method gradient or "
+            "integrated_gradients"
         )
-    graph = fx.symbolic_trace(copy.deepcopy(whole))
+    try:
+        graph = fx.symbolic_trace(copy.deepcopy(whole))
+    except Exception as error:
+        # Any kind, as the tracer runs the network's own code on stand-ins for tensors.
+        raise Ws3Error(
+            f"guided_backprop and deeplift need a network that torch.fx can trace, and "
+            f"{network.architecture} is none ({error}); use the method gradient or "
+            "integrated_gradients"
+        ) from error
+    called = {
+        getattr(node.target, "__name__", str(node.target))
+        for node in graph.graph.nodes
+        if node.op in ("call_function", "call_method")
+    }
+    if called & _UNSEEN:
+        raise Ws3Error(
+            f"guided_backprop and deeplift see modules only, but {network.architecture} calls "
+            f"{' and '.join(sorted(called & _UNSEEN))} as a function; make it a module, or use the "
+            "method gradient or integrated_gradients"
+        )
     modules = dict(graph.named_modules())
     for number, node in enumerate(list(graph.graph.nodes)):
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.ReLU | nn.ReLU6):
             name = f"rectifier_{number}"
-            graph.add_submodule(name, nn.ReLU() if isinstance(module, nn.ReLU) else _CAPS[method]())
+            graph.add_submodule(name, nn.ReLU() if isinstance(module, nn.ReLU) else relu6())
             node.target = name
     graph.delete_all_unused_submodules()
     graph.recompile()

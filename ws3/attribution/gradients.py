@@ -2,6 +2,7 @@
 
 "Normalised" means RGB in [0, 1], minus the mean and divided by the standard deviation that the
 classifier was trained with: per unit of RGB, a channel's gradient would be larger by 1 / std.
+`Method` says what the methods get; they have no options of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ws3.attribution import catalogue
 from ws3.attribution.channels import reduce_channels
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
@@ -22,30 +22,15 @@ def gradient(
 ) -> Attribution:
     """Input gradients, "vanilla saliency" (Simonyan et al. 2013, arXiv 1312.6034).
 
-    One forward pass for all classes, one backward pass a class.
-
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: Reduction and sign; no options of its own.
+    One forward pass for all classes, one backward pass per class.
     """
-    catalogue.resolve("gradient", options.values)
     return _from_gradients(network, inputs, classes, options, lambda inputs, gradient: gradient)
 
 
 def input_x_gradient(
     network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
 ) -> Attribution:
-    """Input times gradient (Shrikumar et al. 2016, arXiv 1605.01713).
-
-    Args:
-        network: The frozen classifier.
-        inputs: Normalised inputs (B, 3, H, W).
-        classes: Logit indices.
-        options: Reduction and sign; no options of its own.
-    """
-    catalogue.resolve("input_x_gradient", options.values)
+    """Input times gradient (Shrikumar et al. 2016, arXiv 1605.01713)."""
     return _from_gradients(network, inputs, classes, options, torch.mul)
 
 

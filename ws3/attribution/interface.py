@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor
 
 from ws3.attribution.network import AttributionNetwork
+from ws3.config.methods import check_fit, method_entry, method_options
+from ws3.config.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,11 @@ class Options:
     Attributes:
         reduction: How a pixel's channels become one number; see `ws3.attribution.channels`.
         sign: What happens to negative values before that.
-        values: The method's own options.
+        values: The method's own options, checked and completed with its defaults.
+
+    Example:
+        >>> load_method(Recipe(method="integrated_gradients", sign="positive"))[1]
+        Options(reduction='max', sign='positive', values={'steps': 32})
     """
 
     reduction: Literal["max", "mean", "l2", "sum", "net"] = "max"
@@ -34,7 +40,7 @@ class Attribution:
         scores: float32 (classes, B, h, w), at least 0; h and w are those of the input, or of the
             last spatial features, which the caller enlarges.
         probabilities: float32 (B, classes), sigmoid of the same classes' logits (of
-            their contrasts, hence the softmax, where those are explained).
+            their log-odds, hence the softmax, where those are explained).
     """
 
     scores: Tensor
@@ -42,13 +48,19 @@ class Attribution:
 
 
 class Method(Protocol):
-    """An attribution method.
+    """An attribution method: a function from samples of one image to their score maps.
+
+    Samples of a batch must not influence each other, scores are finite and at least 0, and on a CPU
+    the same input gives the same bytes.
 
     Args:
         network: The frozen classifier.
         inputs: float32 (B, 3, H, W), normalised (`AttributionNetwork.normalise`), on its device.
         classes: Logit indices to explain.
         options: The part of the recipe that concerns the method.
+
+    Raises:
+        Ws3Error: If the method can't explain this network.
     """
 
     def __call__(
@@ -60,3 +72,17 @@ class Method(Protocol):
     ) -> Attribution:
         """Return the score maps; see the class."""
         ...
+
+
+def load_method(recipe: Recipe) -> tuple[Method, Options]:
+    """Return a recipe's method and what it gets of the recipe.
+
+    Raises:
+        Ws3Error: If there is no such method, it can't be imported, or it doesn't go with what the
+            recipe asks of it.
+    """
+    entry = method_entry(recipe.method)
+    check_fit(recipe, entry)
+    values = method_options(recipe.method, entry, recipe.options)
+    function = cast(Method, entry.load())
+    return function, Options(recipe.reduce_channels, recipe.sign, values)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ws3.attribution.smooth_relu import with_smooth_relu
-from ws3.classifier import networks
-from ws3.classifier.checkpoints import Classifier
+from ws3.classifier.model import Classifier, cam_weight, folded
 from ws3.errors import Ws3Error
 
 
@@ -28,7 +27,7 @@ class LogOdds(nn.Module):
         self.register_buffer("own", torch.eye(classes, dtype=torch.bool), persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Return the contrasts (B, classes)."""
+        """Return the log-odds (B, classes)."""
         others = logits.unsqueeze(1).masked_fill(self.own, -torch.inf)
         return logits - others.logsumexp(dim=2)
 
@@ -41,10 +40,10 @@ class AttributionNetwork:
     ReLU network by up to 3e-2 (relative L2), since a rounding can open or close a ReLU.
 
     Attributes:
-        trunk: From the input to the last spatial features.
-        tail: From those features to the logits, or to the contrasts.
-        head: Weight of the linear head (classes, F), or None where CAM isn't exact.
-        architecture: Torchvision's name of the network.
+        backbone: From the input to the last spatial features.
+        classifier_head: From those features to the logits, or to the log-odds.
+        cam_weight: Weight of the linear head (classes, F), or None where CAM isn't exact.
+        architecture: What messages call the network.
         classes: Class names, in the order of the logits.
         input_size: Side in pixels of the input that the classifier was made for.
         device: Where the parameters are.
@@ -57,7 +56,6 @@ class AttributionNetwork:
         classifier: Classifier,
         device: torch.device | str = "cpu",
         *,
-        fold: bool = True,
         log_odds: bool = False,
         smooth_relu: float | None = None,
     ) -> None:
@@ -66,44 +64,40 @@ class AttributionNetwork:
         Args:
             classifier: The trained classifier.
             device: Where to compute.
-            fold: Whether to fold batch norms; off, the arithmetic is exactly the network's own.
-            log_odds: Whether the outputs are contrasts instead of logits; their sigmoid is the
+            log_odds: Whether the outputs are log-odds instead of logits; their sigmoid is the
                 softmax over the classes.
             smooth_relu: Sharpness of the softplus whose derivative every ReLU has; None: its own.
 
         Raises:
-            Ws3Error: If contrasts are asked of a classifier with a single class, or smooth ReLUs
+            Ws3Error: If log-odds are asked of a classifier with a single class, or smooth ReLUs
                 of a network that has no ReLU.
         """
-        network = copy.deepcopy(classifier.network).eval()
-        linear = networks.linear_head(network)
-        trunk: nn.Module = networks.trunk(network)
-        if fold:
-            trunk = networks.folded(trunk)
+        backbone, head = copy.deepcopy((classifier.backbone, classifier.head))
+        backbone = folded(backbone.eval())
         if smooth_relu is not None:
-            trunk = with_smooth_relu(trunk, smooth_relu, classifier.architecture)
-        self.trunk = self._frozen(trunk, device)
-        tail = networks.tail(network)
+            backbone = with_smooth_relu(backbone, smooth_relu, classifier.name)
+        weight = cam_weight(head)
         if log_odds:
             if len(classifier.classes) < 2:
                 raise Ws3Error(
                     "target: log_odds compares classes, but the classifier has only one; use "
                     "target: logit"
                 )
-            tail = nn.Sequential(tail, LogOdds(len(classifier.classes)))
-        self.tail = self._frozen(tail, device)
-        self.head = None if linear is None else linear.weight.detach()
-        self.architecture = classifier.architecture
-        self.classes = classifier.classes
-        self.input_size = classifier.input_size
+            head = nn.Sequential(head, LogOdds(len(classifier.classes)))
         self.device = torch.device(device)
-        reference = next(self.tail.parameters())
+        self.backbone = self._frozen(backbone)
+        self.classifier_head = self._frozen(head)
+        self.cam_weight = None if weight is None else weight.detach().to(self.device)
+        self.architecture = classifier.name
+        self.classes = tuple(classifier.classes)
+        self.input_size = classifier.input_size
+        parameters = [*self.classifier_head.parameters(), *self.backbone.parameters()]
+        reference = parameters[0] if parameters else torch.zeros(1, device=self.device)
         self.mean = reference.new_tensor(classifier.mean).view(1, 3, 1, 1)
         self.std = reference.new_tensor(classifier.std).view(1, 3, 1, 1)
 
-    @staticmethod
-    def _frozen(part: nn.Module, device: torch.device | str) -> nn.Module:
-        frozen = part.eval().requires_grad_(False).to(device)
+    def _frozen(self, part: nn.Module) -> nn.Module:
+        frozen = part.eval().requires_grad_(False).to(self.device)
         return frozen.to(memory_format=torch.channels_last)
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -111,15 +105,39 @@ class AttributionNetwork:
         return (images - self.mean) / self.std
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Return the last spatial features (B, F, h, w) of normalised inputs (B, 3, H, W)."""
-        result: Tensor = self.trunk(inputs.contiguous(memory_format=torch.channels_last))
+        """Return the last spatial features (B, F, h, w) of normalised inputs (B, 3, H, W).
+
+        Raises:
+            Ws3Error: If the backbone returns anything else.
+        """
+        result = self.backbone(inputs.contiguous(memory_format=torch.channels_last))
+        if not isinstance(result, Tensor) or result.ndim != 4 or len(result) != len(inputs):
+            raise Ws3Error(
+                f"the backbone of {self.architecture} must return spatial features (B, F, h, w) "
+                f"for {len(inputs)} images, but returned {_described(result)}; give the part of "
+                "the network that comes before pooling"
+            )
         return result
 
     def logits_from_features(self, features: Tensor) -> Tensor:
-        """Return the logits (B, classes) of features (B, F, h, w)."""
-        logits: Tensor = self.tail(features)
+        """Return the logits (B, classes) of features (B, F, h, w).
+
+        Raises:
+            Ws3Error: If the head returns anything else.
+        """
+        logits = self.classifier_head(features)
+        expected = (len(features), len(self.classes))
+        if not isinstance(logits, Tensor) or logits.shape != expected:
+            raise Ws3Error(
+                f"the head of {self.architecture} must return logits {expected}, one per image and "
+                f"class, but returned {_described(logits)}; check the head and the class names"
+            )
         return logits
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the logits (B, classes) of normalised inputs (B, 3, H, W)."""
         return self.logits_from_features(self.features(inputs))
+
+
+def _described(value: object) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"

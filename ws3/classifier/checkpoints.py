@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision import models
 
-from ws3.classifier import networks
+from ws3 import files
+from ws3.classifier.model import Classifier
+from ws3.classifier.networks import build_classifier
 from ws3.errors import Ws3Error
-from ws3.files import sha256
 from ws3.tensors import UnusableError, load_tensors, write_tensors
 
 FORMAT = 1
@@ -28,53 +29,42 @@ StateDict = Mapping[str, Tensor]
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.[a-z_]+)$")
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A multi-label classifier with all that is needed to feed it.
-
-    Attributes:
-        architecture: Torchvision's name of the network.
-        classes: Class names, in the order of the logits.
-        input_size: Side in pixels of the input that it is made for.
-        mean: Mean of RGB in [0, 1] that is subtracted from the input.
-        std: Standard deviation of RGB in [0, 1] that the input is divided by.
-        network: The network, on the CPU.
-    """
-
-    architecture: str
-    classes: tuple[str, ...]
-    input_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    network: nn.Module
-
-
-def start(
+def new_classifier(
     architecture: str, classes: Sequence[str], input_size: int, weights: str | None
 ) -> Classifier:
     """Return a classifier to train: a new head on a random or pretrained backbone.
 
     Args:
-        architecture: Torchvision's name of the network.
+        architecture: Torchvision's name of the network, or one that an installed package adds.
         classes: Class names.
         input_size: Side in pixels of the network's input.
-        weights: `imagenet` (torchvision downloads its default weights), the path of a torchvision
-            state dict of the same network, or None for random weights from torch's global seed.
+        weights: `imagenet` (torchvision downloads its default weights), the path of a state dict of
+            the same network, or None: the weights that it is built with, which torchvision's
+            networks draw from torch's global generator.
 
     Raises:
         Ws3Error: If the weights can't be had or don't fit.
     """
-    network = networks.build(architecture, len(classes))
+    classifier = build_classifier(architecture, classes, input_size)
     if weights == "imagenet":
-        load_imagenet(network, architecture)
+        load_imagenet(classifier)
     elif weights is not None:
-        load_backbone(network, weights)
-    mean, std = networks.normalisation(architecture)
-    return Classifier(architecture, tuple(classes), input_size, mean, std, network)
+        load_backbone(classifier, weights)
+    return classifier
 
 
-def save(path: str | Path, classifier: Classifier) -> None:
-    """Write a classifier; the file appears whole or not at all."""
+def save_classifier(path: str | Path, classifier: Classifier) -> None:
+    """Write a classifier; the file appears whole or not at all.
+
+    Raises:
+        Ws3Error: If the classifier's architecture has no name, since no file could then be read
+            back, or the file can't be written.
+    """
+    if classifier.architecture is None:
+        raise Ws3Error(
+            f"{path}: a network of {classifier.name} can't be saved, since ws3 could not build it "
+            "again; register it (docs/extending/classifier.md) and give its architecture"
+        )
     content = {
         "format": FORMAT,
         "architecture": classifier.architecture,
@@ -90,14 +80,14 @@ def save(path: str | Path, classifier: Classifier) -> None:
     write_tensors(Path(path), content)
 
 
-def load(path: str | Path) -> Classifier:
-    """Read a classifier that `save` wrote.
+def load_classifier(path: str | Path) -> Classifier:
+    """Read a classifier that `save_classifier` wrote.
 
     Raises:
         Ws3Error: If the file is missing, damaged, of another format, or doesn't fit its own
             architecture.
     """
-    content = read(path)
+    content = _read_dict(path)
     if "format" not in content:
         raise Ws3Error(
             f"{path} is no classifier of ws3's but perhaps a state dict; name it in "
@@ -106,7 +96,7 @@ def load(path: str | Path) -> Classifier:
     return _from_content(path, content)
 
 
-def adopt(
+def load_external(
     path: str | Path, architecture: str, classes: Sequence[str], input_size: int
 ) -> Classifier:
     """Read a trained multi-label classifier that the user brings.
@@ -121,7 +111,7 @@ def adopt(
     Raises:
         Ws3Error: If the file can't be read, doesn't fit, or is for other classes.
     """
-    content = read(path)
+    content = _read_dict(path)
     if "format" in content:
         classifier = _from_content(path, content)
         if classifier.classes != tuple(classes):
@@ -130,29 +120,34 @@ def adopt(
                 f"dataset has {', '.join(classes)}; use a checkpoint for the dataset's classes"
             )
         return classifier
-    network = networks.build(architecture, len(classes))
-    _fit(network, _state_dict(path, content), path)
-    mean, std = networks.normalisation(architecture)
-    return Classifier(architecture, tuple(classes), input_size, mean, std, network)
+    classifier = build_classifier(architecture, classes, input_size)
+    _fit(classifier.network, _state_dict(path, content), path)
+    return classifier
 
 
-def load_backbone(network: nn.Module, path: str | Path) -> None:
-    """Load a torchvision ImageNet state dict into a network with another head.
+def load_backbone(classifier: Classifier, path: str | Path) -> None:
+    """Load a state dict of the same network, such as torchvision's, that has another head.
 
     Tensors of the head that have no place or another shape are left out; all others must fit.
 
     Raises:
         Ws3Error: If the file can't be read, or the backbone doesn't fit.
     """
-    _fit_backbone(network, _state_dict(path, read(path)), path)
+    _fit_backbone(classifier, _state_dict(path, _read_dict(path)), path)
 
 
-def load_imagenet(network: nn.Module, architecture: str) -> None:
+def load_imagenet(classifier: Classifier) -> None:
     """Load torchvision's default ImageNet weights, downloaded through torchvision if need be.
 
     Raises:
-        Ws3Error: If they can't be downloaded.
+        Ws3Error: If they can't be downloaded, or the network is not one of torchvision's.
     """
+    architecture = classifier.name
+    if architecture not in models.list_models(module=models):
+        raise Ws3Error(
+            f"classifier.weights: imagenet stands for torchvision's weights, and {architecture} is "
+            "another package's network; give the path of a state-dict file, or null"
+        )
     try:
         weights = models.get_model_weights(architecture)["DEFAULT"]
         state = weights.get_state_dict(check_hash=True, progress=False, weights_only=True)
@@ -161,18 +156,22 @@ def load_imagenet(network: nn.Module, architecture: str) -> None:
             f"classifier.weights: torchvision's ImageNet weights of {architecture} can't be "
             f"downloaded ({error}); give the path of a state-dict file instead"
         ) from error
-    _fit_backbone(network, state, f"torchvision's ImageNet weights of {architecture}")
+    _fit_backbone(classifier, state, f"torchvision's ImageNet weights of {architecture}")
 
 
-def digest(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        Ws3Error: If it can't be read.
+    """
     try:
-        return sha256(Path(path))
+        return files.sha256(Path(path))
     except OSError as error:
         raise Ws3Error(f"{path} can't be read: {error.strerror}") from error
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def _read_dict(path: str | Path) -> dict[str, Any]:
     """Return the dict of tensors and plain values in a file of torch's, executing nothing.
 
     Raises:
@@ -210,16 +209,9 @@ def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
         state = content["state_dict"]
     except (KeyError, TypeError, ValueError) as error:
         raise Ws3Error(f"{path} is an incomplete classifier ({error}); train it again") from error
-    network = networks.build(architecture, len(classes))
-    _fit(network, _state_dict(path, {"state_dict": state}), path)
-    return Classifier(
-        architecture,
-        classes,
-        input_size,
-        (mean_r, mean_g, mean_b),
-        (std_r, std_g, std_b),
-        network,
-    )
+    classifier = build_classifier(architecture, classes, input_size)
+    _fit(classifier.network, _state_dict(path, {"state_dict": state}), path)
+    return replace(classifier, mean=(mean_r, mean_g, mean_b), std=(std_r, std_g, std_b))
 
 
 def _state_dict(path: str | Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -239,16 +231,23 @@ def _state_dict(path: str | Path, content: Mapping[str, Any]) -> dict[str, Tenso
     return {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in result.items()}
 
 
-def _fit_backbone(network: nn.Module, state: StateDict, origin: str | Path) -> None:
+def _fit_backbone(classifier: Classifier, state: StateDict, origin: str | Path) -> None:
     """Load all but the head's misfits; the head keeps its own values for them."""
-    prefix = networks.head_name(network) + "."
-    own = network.state_dict()
+    of_head = _head_prefixes(classifier)
+    own = classifier.network.state_dict()
     kept = {
         name: value
         for name, value in state.items()
-        if not name.startswith(prefix) or (name in own and own[name].shape == value.shape)
+        if not name.startswith(of_head) or (name in own and own[name].shape == value.shape)
     }
-    _fit(network, {**{n: v for n, v in own.items() if n.startswith(prefix)}, **kept}, origin)
+    head = {name: value for name, value in own.items() if name.startswith(of_head)}
+    _fit(classifier.network, {**head, **kept}, origin)
+
+
+def _head_prefixes(classifier: Classifier) -> tuple[str, ...]:
+    """Return what the names of the head's tensors in the whole network begin with."""
+    parts = set(classifier.head.modules())
+    return tuple(f"{name}." for name, part in classifier.network.named_modules() if part in parts)
 
 
 def _fit(network: nn.Module, state: StateDict, origin: str | Path) -> None:

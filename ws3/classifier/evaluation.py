@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_average_precision
 
-from ws3.classifier.checkpoints import Classifier
+from ws3.classifier.model import Classifier
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.index import ImageRow
+from ws3.pixels import channels_first, normalise, resize_short_side, to_unit
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ def average_precision(
 
 def _whole(row: ImageRow, classifier: Classifier) -> torch.Tensor:
     image = decode_rgb(read_bytes(row.path), row.path)
-    scale = classifier.input_size / min(image.shape[:2])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
-    pixels = resized.astype(np.float32) / 255
-    mean, std = (np.asarray(values, np.float32) for values in (classifier.mean, classifier.std))
-    normalised = (pixels - mean) / std
-    return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]
+    pixels = to_unit(resize_short_side(image, classifier.input_size))
+    return torch.from_numpy(channels_first(normalise(pixels, classifier.mean, classifier.std)))[
+        None
+    ]

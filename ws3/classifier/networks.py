@@ -1,43 +1,48 @@
-"""Torchvision's classification networks with a multi-label head, and where to take them apart.
+"""Classifiers by name: torchvision's networks, taken apart, and those that other packages add.
 
-Every supported network is a *trunk*, which ends in the last spatial feature map, and a *tail*,
-which pools it and classifies. Where the tail is exactly global average pooling and one linear
-layer, the class activation map (CAM) is exact.
+Every torchvision network that is supported is a *backbone*, which ends in the last spatial feature
+map, and a *head*, which pools it and classifies. Where the head is exactly global average pooling
+and one linear layer, the class activation map (CAM) is exact.
 """
 
 from __future__ import annotations
 
-import copy
 import difflib
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import get_type_hints
 
 from torch import nn
-from torch.fx.experimental.optimization import fuse
-from torch.fx.proxy import TraceError
 from torchvision import models
 
+from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD, RGB, Classifier
 from ws3.errors import Ws3Error
+from ws3.registry import Registry
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+CLASSIFIERS: Registry[Callable[[Sequence[str]], Classifier]] = Registry(
+    "classifier", "ws3.classifiers", {}
+)
+"""The networks that installed packages add to torchvision's.
+
+An entry point of the group `ws3.classifiers` is a function from class names to an untrained
+`Classifier`. See docs/extending/classifier.md.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
     """How the networks of one torchvision class are put together."""
 
-    trunk: tuple[str, ...]  # children that lead to the last spatial features, in order
+    backbone: tuple[str, ...]  # children that lead to the last spatial features, in order
     head: str  # child that ends in the linear layer of the logits
-    relu_after_trunk: bool = False
+    relu_after_backbone: bool = False
     flat: bool = True  # whether the head takes flattened features
 
 
 _FAMILIES: dict[type[nn.Module], _Family] = {
     models.AlexNet: _Family(("features",), "classifier"),
     models.ConvNeXt: _Family(("features",), "classifier", flat=False),
-    models.DenseNet: _Family(("features",), "classifier", relu_after_trunk=True),
+    models.DenseNet: _Family(("features",), "classifier", relu_after_backbone=True),
     models.EfficientNet: _Family(("features",), "classifier"),
     models.MNASNet: _Family(("layers",), "classifier"),
     models.MobileNetV2: _Family(("features",), "classifier"),
@@ -50,6 +55,49 @@ _FAMILIES: dict[type[nn.Module], _Family] = {
     models.SwinTransformer: _Family(("features", "norm", "permute"), "head"),
     models.VGG: _Family(("features",), "classifier"),
 }
+
+
+def build_classifier(architecture: str, classes: Sequence[str], input_size: int) -> Classifier:
+    """Return an untrained classifier by the name of its network.
+
+    Args:
+        architecture: Torchvision's name of a classification network, or the name of one that an
+            installed package adds.
+        classes: Class names.
+        input_size: Side in pixels of the network's input.
+
+    Raises:
+        Ws3Error: If there is no such network, it isn't supported, or the package that adds it
+            can't be imported or adds something else.
+
+    Example:
+        >>> build_classifier("resnet18", ("cat", "dog"), 224).head
+        Sequential(
+          (pool): AdaptiveAvgPool2d(output_size=1)
+          (flatten): Flatten(start_dim=1, end_dim=-1)
+          (fc): Linear(in_features=512, out_features=2, bias=True)
+        )
+    """
+    if architecture in models.list_models(module=models) or architecture not in CLASSIFIERS:
+        network = build(architecture, len(classes))
+        mean, std = normalisation(architecture)
+        return Classifier(
+            backbone(network),
+            classifier_head(network),
+            tuple(classes),
+            mean,
+            std,
+            input_size,
+            architecture,
+            network,
+        )
+    made = CLASSIFIERS[architecture](tuple(classes))
+    if not isinstance(made, Classifier) or tuple(made.classes) != tuple(classes):
+        raise Ws3Error(
+            f"classifier.architecture: what {architecture} adds must return a ws3.Classifier for "
+            "the classes that it is given; mend or remove the package that adds it"
+        )
+    return replace(made, input_size=input_size, architecture=architecture)
 
 
 def build(architecture: str, classes: int) -> nn.Module:
@@ -75,16 +123,16 @@ def build(architecture: str, classes: int) -> nn.Module:
             f"these families: {names}"
         )
     network: nn.Module = models.get_model(architecture, weights=None)
-    head = head_name(network)
+    head = _family(network).head
     old = network.get_submodule(head)
     if family in (models.VGG, models.AlexNet):
-        convolutions = [m for m in trunk(network).modules() if isinstance(m, nn.Conv2d)]
+        convolutions = [m for m in backbone(network).modules() if isinstance(m, nn.Conv2d)]
         network.add_module("avgpool", nn.AdaptiveAvgPool2d(1))
         network.add_module(head, nn.Linear(convolutions[-1].out_channels, classes))
     elif isinstance(old, nn.Sequential):
-        old[-1] = nn.Linear(logits_layer(network).in_features, classes)
+        old[-1] = nn.Linear(_in_features(old[-1]), classes)
     else:
-        network.add_module(head, nn.Linear(logits_layer(network).in_features, classes))
+        network.add_module(head, nn.Linear(_in_features(old), classes))
     return network
 
 
@@ -96,48 +144,41 @@ def family_of(architecture: str) -> type[nn.Module] | None:
     """
     known = models.list_models(module=models)
     if architecture not in known:
-        close = difflib.get_close_matches(architecture, known, n=3)
+        close = difflib.get_close_matches(architecture, [*known, *CLASSIFIERS], n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        added = ", ".join(CLASSIFIERS) or "none"
         raise Ws3Error(
             f"classifier.architecture: torchvision has no classification network "
-            f"{architecture!r}{hint}"
+            f"{architecture!r}{hint} (installed packages add: {added})"
         )
     kind: type[nn.Module] = get_type_hints(models.get_model_builder(architecture))["return"]
     return kind if kind in _FAMILIES else None
 
 
-def head_name(network: nn.Module) -> str:
-    """Return the name of the child that holds the classification layers."""
-    return _family(network).head
-
-
-def logits_layer(network: nn.Module) -> nn.Linear:
-    """Return the linear layer that gives the logits."""
-    head = network.get_submodule(head_name(network))
-    last = head[-1] if isinstance(head, nn.Sequential) else head
-    if not isinstance(last, nn.Linear):
-        raise TypeError(f"the head of {type(network).__name__} doesn't end in a linear layer")
-    return last
-
-
-def trunk(network: nn.Module) -> nn.Sequential:
+def backbone(network: nn.Module) -> nn.Sequential:
     """Return the part from the image (B, 3, H, W) to the last spatial features (B, F, h, w).
 
     This is what CAM weights and what Grad-CAM targets. The modules are shared with the network.
+
+    Raises:
+        Ws3Error: If it is not one of torchvision's supported networks.
     """
     family = _family(network)
     part = nn.Sequential()
-    for name in family.trunk:
+    for name in family.backbone:
         part.add_module(name, network.get_submodule(name))
-    if family.relu_after_trunk:
+    if family.relu_after_backbone:
         part.add_module("relu", nn.ReLU())
     return part
 
 
-def tail(network: nn.Module) -> nn.Sequential:
+def classifier_head(network: nn.Module) -> nn.Sequential:
     """Return the part from the last spatial features (B, F, h, w) to the logits (B, classes).
 
     The modules are shared with the network.
+
+    Raises:
+        Ws3Error: If it is not one of torchvision's supported networks.
     """
     family = _family(network)
     part = nn.Sequential()
@@ -148,30 +189,7 @@ def tail(network: nn.Module) -> nn.Sequential:
     return part
 
 
-def linear_head(network: nn.Module) -> nn.Linear | None:
-    """Return the last layer if the tail is only average pooling, dropout and it; else None.
-
-    Where it is not None, the logits are the average of the class activation maps plus a bias.
-    """
-    if not _family(network).flat:
-        return None
-    head = network.get_submodule(head_name(network))
-    before = list(head)[:-1] if isinstance(head, nn.Sequential) else []
-    return logits_layer(network) if all(isinstance(m, nn.Dropout) for m in before) else None
-
-
-def backbone_and_head_parameters(
-    network: nn.Module,
-) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the parameters of all but the last layer, and those of the last layer."""
-    head = list(logits_layer(network).parameters())
-    ids = {id(parameter) for parameter in head}
-    return [p for p in network.parameters() if id(p) not in ids], head
-
-
-def normalisation(
-    architecture: str,
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def normalisation(architecture: str) -> tuple[RGB, RGB]:
     """Return the RGB mean and standard deviation of torchvision's weights of that network.
 
     They are for RGB in [0, 1]; networks for which torchvision has no weights get ImageNet's.
@@ -184,16 +202,17 @@ def normalisation(
     return tuple(preset.mean), tuple(preset.std)
 
 
-def folded(part: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode with batch norms folded into the convolutions before them.
-
-    A part that torch.fx can't trace is copied as it is.
-    """
-    duplicate = copy.deepcopy(part).eval()
-    with suppress(TraceError):
-        duplicate = fuse(duplicate)
-    return duplicate
+def _in_features(layer: nn.Module) -> int:
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"the head ends in {type(layer).__name__}, not in a linear layer")
+    return layer.in_features
 
 
 def _family(network: nn.Module) -> _Family:
-    return _FAMILIES[type(network)]
+    family = _FAMILIES.get(type(network))
+    if family is None:
+        raise Ws3Error(
+            f"{type(network).__name__} is none of the torchvision networks that ws3 takes apart; "
+            "give its parts: ws3.Classifier(backbone=..., head=..., classes=...)"
+        )
+    return family

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +26,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import binary_average_precision
 from torchvision.transforms import v2
 
-from ws3.classifier import checkpoints, networks
-from ws3.classifier.checkpoints import Classifier
+from ws3.classifier import checkpoints
+from ws3.classifier.model import Classifier, backbone_and_head_parameters
 from ws3.config.classifier import ClassifierConfig
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
+from ws3.pixels import resize_short_side
 from ws3.training.batches import SharedBatches
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
 from ws3.training.history import write_history
@@ -119,7 +119,9 @@ def train(
         workers = min(8, max(1, (os.cpu_count() or 1) // processes)) if on_gpu else 0
     last = folder / CHECKPOINT
     with isolated_torch_state(seed, device):
-        start = checkpoints.start(config.architecture, classes, config.input_size, config.weights)
+        start = checkpoints.new_classifier(
+            config.architecture, classes, config.input_size, config.weights
+        )
         order = _Order(len(rows), config.batch_size, seed, processes)
         identity = _identity(rows, val_rows, classes, config, seed)
         module = _Module(start, config, seed, order, folder, identity)
@@ -191,11 +193,7 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
 
     def _read(self, path: str) -> npt.NDArray[np.uint8]:
         image = decode_rgb(read_bytes(path), path)
-        height, width = image.shape[:2]
-        scale = self.short_side / min(height, width)
-        target = (max(1, round(width * scale)), max(1, round(height * scale)))
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(image, target, interpolation=method), dtype=np.uint8)
+        return resize_short_side(image, self.short_side)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -277,6 +275,7 @@ class _Module(pl.LightningModule):
         identity: str,
     ) -> None:
         super().__init__()
+        self.start = start
         self.network = start.network.to(memory_format=torch.channels_last)
         self.config = config
         self.seed = seed
@@ -289,7 +288,7 @@ class _Module(pl.LightningModule):
         self.register_buffer("mean", torch.tensor(start.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(start.std).view(1, 3, 1, 1), persistent=False)
         if config.backbone_rate == 0:
-            for parameter in networks.backbone_and_head_parameters(self.network)[0]:
+            for parameter in backbone_and_head_parameters(self.start)[0]:
                 parameter.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -301,7 +300,7 @@ class _Module(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW and its learning rate's cycle."""
         config = self.config
-        backbone, head = networks.backbone_and_head_parameters(self.network)
+        backbone, head = backbone_and_head_parameters(self.start)
         groups: list[dict[str, Any]] = [{"params": head, "lr": config.learning_rate}]
         if config.backbone_rate > 0:
             rate = config.learning_rate * config.backbone_rate
@@ -408,7 +407,7 @@ def _identity(
     """Return a digest of everything that the trained weights follow from."""
     images = [[row.image, row.labels, row.sha256 or row.stat_key] for row in (*rows, *val_rows)]
     weights = (
-        checkpoints.digest(config.weights)
+        checkpoints.sha256(config.weights)
         if config.weights not in (None, "imagenet")
         else config.weights
     )

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from ws3.cli.stages import Recipe, RunFolder
+from ws3.cli.stages import RecipeName, RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
+    from ws3.config.methods import MethodEntry
+    from ws3.config.presets import Preset
     from ws3.run.folder import Run
 
 _PANEL = "Looking at things, handing them on"
@@ -186,7 +188,7 @@ def verify(
 
 def export(
     run: RunFolder,
-    recipe: Recipe,
+    recipe: RecipeName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that isn't there.")],
     format_name: Annotated[str, typer.Option("--format", "-f", metavar="NAME")] = "voc",
 ) -> None:
@@ -208,14 +210,14 @@ def recipes(
     from rich.console import Console
     from rich.table import Table
 
-    from ws3.attribution.catalogue import METHODS, plugins
+    from ws3.config.methods import METHODS, OWN_METHODS
     from ws3.config.presets import PRESETS
 
     table = Table("name", "what it is", "source")
-    entries = METHODS if methods else PRESETS
+    entries: Mapping[str, MethodEntry | Preset] = OWN_METHODS if methods else PRESETS
     for name, entry in entries.items():
         table.add_row(name, entry.summary, entry.source)
-    for name, point in plugins().items() if methods else ():
+    for name, point in METHODS.plugins().items() if methods else ():
         package = point.dist.name if point.dist else "an installed package"
         table.add_row(name, f"added by {package}", point.value)
     Console().print(table)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ws3.config.run import Stage
+from ws3.stage_table import JOBS, STAGES, StageSpec
 
 _PANEL = "Stages, in the order of the data"
 
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="The run's folder, such as results/demo.")
 ]
-Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe of the run.")]
+RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe of the run.")]
 BatchNames = Annotated[
     list[str] | None,
     typer.Option("--batch", help="Only this batch; may be repeated. Default: all of the stage."),
@@ -23,26 +24,34 @@ Images = Annotated[
     list[str] | None,
     typer.Option("--image", help="Only this image; may be repeated. Not with --batch."),
 ]
-Processes = Annotated[
-    int, typer.Option("--processes", "-p", min=1, help="Divide the batches among so many.")
-]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for name, command in (
-        ("index", index),
-        ("train-classifier", train_classifier),
-        ("saliency", saliency),
-        ("maps", maps),
-        ("threshold", threshold),
-        ("masks", masks),
-        ("train-segmentation", train_segmentation),
-        ("predictions", predictions),
-        ("evaluate", evaluate),
-        ("report", report),
-    ):
-        app.command(name, rich_help_panel=_PANEL)(command)
+    """Add the commands, in the order of the table of stages."""
+    single: dict[str, Callable[..., None]] = {
+        "index": index,
+        "train_classifier": train_classifier,
+        "threshold": threshold,
+        "train_segmentation": train_segmentation,
+        "evaluate": evaluate,
+        "report": report,
+    }
+    for name, job in JOBS.items():
+        command = _per_image(STAGES[name]) if name in STAGES else single.get(name)
+        if command is not None:
+            app.command(job.command, rich_help_panel=_PANEL)(command)
+
+
+def _per_image(spec: StageSpec) -> Callable[..., None]:
+    """Return the command of a per-image stage."""
+
+    def command(
+        run: RunFolder, recipe: RecipeName, batch: BatchNames = None, image: Images = None
+    ) -> None:
+        _work(spec.name, run, recipe, batch, image)
+
+    command.__doc__ = spec.summary
+    return command
 
 
 def index(
@@ -80,68 +89,25 @@ def train_classifier(run: RunFolder) -> None:
     train_classifier(Run.open(run))
 
 
-def saliency(
-    run: RunFolder,
-    recipe: Recipe,
-    batch: BatchNames = None,
-    image: Images = None,
-    processes: Processes = 1,
-) -> None:
-    """Attribute random samples and store their partial sums."""
-    _work("saliency", run, recipe, batch, image, processes)
-
-
-def maps(
-    run: RunFolder,
-    recipe: Recipe,
-    batch: BatchNames = None,
-    image: Images = None,
-    processes: Processes = 1,
-) -> None:
-    """Combine the partial sums into one map per class."""
-    _work("maps", run, recipe, batch, image, processes)
-
-
-def threshold(run: RunFolder, recipe: Recipe) -> None:
+def threshold(run: RunFolder, recipe: RecipeName) -> None:
     """Choose the background threshold of a recipe."""
-    from ws3.run.folder import Run, read_json
+    from ws3.run.folder import Run
+    from ws3.run.records import Threshold, read_record
     from ws3.stages.threshold import threshold
 
     opened = Run.open(run)
     threshold(opened, recipe)
-    chosen = read_json(opened.threshold_file(recipe))
-    where = f" on {chosen['images']} images of {chosen['split']}" if chosen["split"] else ""
-    typer.echo(f"{recipe}: {chosen['background']}, {chosen['kind']}{where}")
+    chosen = read_record(opened.threshold_file(recipe), Threshold)
+    where = f" on {chosen.images} images of {chosen.split}" if chosen.split else ""
+    typer.echo(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.kind}{where}")
 
 
-def masks(
-    run: RunFolder,
-    recipe: Recipe,
-    batch: BatchNames = None,
-    image: Images = None,
-    processes: Processes = 1,
-) -> None:
-    """Cut the maps and refine them with a dense CRF into palette PNGs."""
-    _work("masks", run, recipe, batch, image, processes)
-
-
-def train_segmentation(run: RunFolder, recipe: Recipe) -> None:
+def train_segmentation(run: RunFolder, recipe: RecipeName) -> None:
     """Train a segmentation network on a recipe's pseudo-masks, or on ground_truth itself."""
     from ws3.run.folder import Run
     from ws3.stages.train_segmentation import train_segmentation
 
     train_segmentation(Run.open(run), recipe)
-
-
-def predictions(
-    run: RunFolder,
-    recipe: Recipe,
-    batch: BatchNames = None,
-    image: Images = None,
-    processes: Processes = 1,
-) -> None:
-    """Predict masks with the segmentation network of a recipe."""
-    _work("predictions", run, recipe, batch, image, processes)
 
 
 def evaluate(
@@ -175,25 +141,18 @@ def report(run: RunFolder) -> None:
 
 
 def _work(
-    stage: Stage,
-    folder: Path,
-    recipe: str,
-    names: list[str] | None,
-    images: list[str] | None,
-    processes: int,
+    stage: str, folder: Path, recipe: str, names: list[str] | None, images: list[str] | None
 ) -> None:
     from ws3.errors import Ws3Error
-    from ws3.jobs.runner import run_batches, run_images
+    from ws3.jobs.runner import open_stage, run_batches, run_images
     from ws3.run.batches import stage_batches, stage_splits
     from ws3.run.folder import Run
-    from ws3.stages.processes import run_in_processes
-    from ws3.stages.work import begin
 
-    if images and (names or processes > 1):
-        raise Ws3Error("--image goes with neither --batch nor --processes")
+    if images and names:
+        raise Ws3Error("--image does not go with --batch")
     run = Run.open(folder)
     if images:
-        work = begin(run, stage, recipe)
+        work = open_stage(run, stage, recipe)
         rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
         unknown = [image for image in images if image not in rows]
         if unknown:
@@ -203,7 +162,4 @@ def _work(
     batches = stage_batches(run.config, run.index, stage)
     names = names or batches.names(stage_splits(run.config, stage))
     chosen = [batches[name] for name in names]
-    if processes > 1:
-        run_in_processes(run, stage, recipe, names, processes)
-    else:
-        run_batches(run, begin(run, stage, recipe), chosen)
+    run_batches(run, open_stage(run, stage, recipe), chosen)

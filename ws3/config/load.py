@@ -11,10 +11,20 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ws3.config.dataset import DatasetConfig, dataset_model
+from ws3.config.methods import check_method
 from ws3.config.presets import expand_presets
 from ws3.config.recipes import Recipe
 from ws3.config.run import RunConfig
 from ws3.errors import Ws3Error
+
+_RENAMED = {
+    ("aggregation", "reducer"): "combine_samples",
+    ("aggregation", "scale"): "percentile",
+    ("segmentation", "scale"): "scale_range",
+    ("segmentation", "ceiling"): "fully_supervised",
+    ("recipes", "reduction"): "reduce_channels",
+}
+"""Keys of ws3 0.1 by section, and what they are called now; of `recipes`, each recipe's own."""
 
 
 def resolve(data: Mapping[str, Any], source: str = "the configuration") -> RunConfig:
@@ -31,10 +41,58 @@ def resolve(data: Mapping[str, Any], source: str = "the configuration") -> RunCo
         raise Ws3Error(f"{source} is not a mapping of keys to values.")
     expanded = expand_presets(data, source)
     try:
-        return RunConfig.model_validate(expanded)
+        config = RunConfig.model_validate(expanded)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_lines(error, expanded)))
-        raise Ws3Error("\n".join(f"{source}: {line}" for line in lines)) from None
+        raise _explained(error, expanded, source) from None
+    for name, recipe in config.recipes.items():
+        _check_method(name, recipe, source)
+    return config
+
+
+def resolve_recipe(
+    recipe: Recipe | Mapping[str, Any] | str, source: str = "the configuration"
+) -> Recipe:
+    """Return a recipe that is given by a preset's name, as a plain dict, or ready.
+
+    Args:
+        recipe: The name of a preset, what a configuration holds under a recipe's name (it may
+            start from a preset), or a recipe.
+        source: What to call it in an error.
+
+    Raises:
+        Ws3Error: If there is no such preset or method, or a key or value is wrong.
+
+    Example:
+        >>> resolve_recipe("cam").method
+        'cam'
+        >>> resolve_recipe({"preset": "gradient_crops", "samples": {"count": 60}}).samples.total
+        60
+    """
+    name = recipe if isinstance(recipe, str) else "recipe"
+    if not isinstance(recipe, Recipe):
+        given = {"preset": recipe} if isinstance(recipe, str) else recipe
+        expanded = expand_presets({"recipes": {name: given}}, source)
+        try:
+            recipe = Recipe.model_validate(expanded["recipes"][name])
+        except ValidationError as error:
+            raise _explained(error, expanded, source, "recipes", name) from None
+    _check_method(name, recipe, source)
+    return recipe
+
+
+def _check_method(name: str, recipe: Recipe, source: str) -> None:
+    try:
+        check_method(recipe)
+    except Ws3Error as error:
+        raise Ws3Error(f"{source}: recipes.{name}: {error}") from None
+
+
+def _explained(
+    error: ValidationError, data: Mapping[str, Any], source: str, *section: str
+) -> Ws3Error:
+    """Return pydantic's errors about a section of the data, one line per wrong key."""
+    lines = list(dict.fromkeys(_lines(error, data, section)))
+    return Ws3Error("\n".join(f"{source}: {line}" for line in lines))
 
 
 def load(path: Path) -> RunConfig:
@@ -71,8 +129,12 @@ def dump(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _lines(error: ValidationError, data: Mapping[str, Any]) -> Iterable[str]:
+def _lines(
+    error: ValidationError, data: Mapping[str, Any], section: tuple[str, ...]
+) -> Iterable[str]:
     details = error.errors(include_url=False, include_context=True)
+    for detail in details:
+        detail["loc"] = (*section, *detail["loc"])
     tried = [detail for detail in details if not _is_untried_branch(detail, data, details)]
     for detail in tried:
         parts = _path(detail["loc"], data, detail["type"])
@@ -117,10 +179,16 @@ def _path(loc: Sequence[int | str], data: Mapping[str, Any], kind: str) -> list[
 def _message(detail: Any, path: Sequence[str], data: Mapping[str, Any]) -> str:
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
+        section = "recipes" if path[:1] == ["recipes"] and len(path) == 3 else path[-2:-1]
+        renamed = _RENAMED.get(("".join(section), path[-1]))
+        if renamed is not None:
+            return f"this key is called {renamed} now"
         allowed = _allowed_keys(path[:-1], data)
         return "this key is unknown" + (f"; the keys here are: {allowed}" if allowed else "")
     if kind == "missing":
         return "this key is required"
+    if kind == "literal_error" and path[-1] == "target" and value == "contrast":
+        return "this value is called log_odds now"
     if kind == "union_tag_not_found":
         return f"the key 'kind' is required; allowed: {_kinds(path, data)}"
     if kind == "union_tag_invalid":

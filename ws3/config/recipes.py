@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ws3.config.model import Float, Int, Range, Section
+from ws3.stage_table import SUMMED
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
@@ -205,9 +206,8 @@ def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
     differing = [key for key in own if own[key] != given[key]]
     if differing:
         return f"{differing[0]} must be that of"
-    summed = ("combine_samples", "weight", "normalise_samples")
     mine, theirs = recipe.aggregation, source_recipe.aggregation
-    for key in () if source_recipe.samples.keep_samples else summed:
+    for key in () if source_recipe.samples.keep_samples else SUMMED:
         if getattr(mine, key) != getattr(theirs, key):
             return f"aggregation.{key} needs keep_samples: true, or must be that of"
     count, total, chunk = (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from ws3.config.classifier import ClassifierConfig
 from ws3.config.dataset import Dataset
@@ -13,9 +14,8 @@ from ws3.config.masks import Masks
 from ws3.config.model import Distinct, Int, Section
 from ws3.config.recipes import Recipe, sharing_problem
 from ws3.config.segmentation import Segmentation
+from ws3.stage_table import STAGES
 
-Stage = Literal["saliency", "maps", "masks", "predictions"]
-STAGES: tuple[Stage, ...] = ("saliency", "maps", "masks", "predictions")
 GROUND_TRUTH = "ground_truth"
 """In a recipe's place: the segmentation network that learned from the ground truth itself."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -46,17 +46,12 @@ class Evaluation(Section):
     )
 
 
-class ImagesPerJob(Section):
-    """Batch sizes, one per stage.
-
-    An image takes seconds to minutes for its saliency, and a tenth of a second or two for all that
-    follows; a job of either must be long against the seconds that its start takes.
-    """
-
-    saliency: Annotated[Int, Field(ge=1)] = 64
-    maps: Annotated[Int, Field(ge=1)] = 512
-    masks: Annotated[Int, Field(ge=1)] = 512
-    predictions: Annotated[Int, Field(ge=1)] = 512
+_batch_sizes: dict[str, Any] = {
+    name: (Annotated[Int, Field(ge=1)], spec.images_per_job) for name, spec in STAGES.items()
+}
+ImagesPerJob: type[Section] = create_model(
+    "ImagesPerJob", __base__=Section, __doc__="Batch sizes, one per stage.", **_batch_sizes
+)
 
 
 class RunConfig(Section):
@@ -79,7 +74,7 @@ class RunConfig(Section):
     segmentation: Segmentation = Field(default_factory=Segmentation)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     images_per_job: Annotated[Int, Field(ge=1)] | ImagesPerJob = Field(
-        default_factory=ImagesPerJob, description="Images a job: one number, or one per stage."
+        default_factory=ImagesPerJob, description="Images per job: one number, or one per stage."
     )
     on_bad_image: Literal["fail", "skip"] = Field(
         "fail", description="fail: stop and name them; skip: go on and list them in the report."
@@ -89,6 +84,20 @@ class RunConfig(Section):
     @classmethod
     def _run_is_a_name(cls, value: str) -> str:
         return check_name(value)
+
+    @field_validator("results")
+    @classmethod
+    def _results_is_a_folder_snakemake_can_name(cls, value: str) -> str:
+        strange = [mark for mark in value if mark in "{}" or not mark.isprintable()]
+        if strange:
+            raise ValueError(
+                f"{value[:200]!r} holds {strange[0]!r}, which Snakemake can't have in a path; "
+                "choose a folder without braces and line breaks"
+            )
+        try:
+            return str(Path(value).expanduser())
+        except RuntimeError:
+            raise ValueError(f"{value[:200]!r}: there is no such user on this machine") from None
 
     @field_validator("recipes")
     @classmethod
@@ -130,11 +139,11 @@ class RunConfig(Section):
         settings = self.recipes.get(recipe)
         return recipe if settings is None else settings.samples_from or recipe
 
-    def batch_size(self, stage: Stage) -> int:
-        """Images a job of this stage."""
-        if isinstance(self.images_per_job, ImagesPerJob):
-            return int(getattr(self.images_per_job, stage))
-        return self.images_per_job
+    def batch_size(self, stage: str) -> int:
+        """Images per job of this stage."""
+        if isinstance(self.images_per_job, int):
+            return self.images_per_job
+        return int(getattr(self.images_per_job, stage))
 
     @property
     def segmentation_names(self) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from ws3.config.methods import OWN_METHODS, NoOptions
+from ws3.config.model import Section
 from ws3.config.presets import PRESETS
 from ws3.config.run import RunConfig
 
@@ -34,12 +36,27 @@ def schema() -> dict[str, Any]:
     }
     recipe["anyOf"] = [{"required": [key]} for key in ("method", "preset", "samples_from")]
     del recipe["required"]
+    recipe["allOf"] = _method_options()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **generated}
 
 
 def schema_text() -> str:
     """Return the schema as the text of `config/schema.yaml`."""
     return _HEADER + yaml.safe_dump(schema(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _method_options() -> list[dict[str, Any]]:
+    """Return the rules that a recipe may only have its own method's options."""
+    by_options: dict[type[Section], list[str]] = {}
+    for name, entry in OWN_METHODS.items():
+        by_options.setdefault(entry.options or NoOptions, []).append(name)
+    rules = []
+    for section, names in by_options.items():
+        options = section.model_json_schema()
+        options.pop("title")
+        method = {"properties": {"method": {"enum": names}}, "required": ["method"]}
+        rules.append({"if": method, "then": {"properties": {"options": options}}})
+    return rules
 
 
 def _with_bounds(node: Any) -> Any:

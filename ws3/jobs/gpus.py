@@ -1,7 +1,7 @@
 """Which GPU a job computes on where it sees several.
 
-A cluster's scheduler shows each job its own GPU. On a machine without one, every job sees all of
-them, and all jobs would crowd on the first.
+Most schedulers show each job its own GPU. Without a scheduler, and under a Grid Engine that only
+counts GPUs, every job sees all of them and would take the first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,8 +18,11 @@ import torch
 
 from ws3.torch_setup import device
 
+LOCKS = Path("/tmp")  # noqa: S108
+"""Where the locks lie. Not in TMPDIR: many schedulers give each job a folder of its own there."""
+
 _log = logging.getLogger(__name__)
-_claimed: list[IO[bytes]] = []  # open as long as the process lives, and so are their locks
+_claimed: list[IO[bytes]] = []  # open as long as the process lives, which keeps their locks
 
 
 def own_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -28,12 +30,19 @@ def own_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
     Of several GPUs it is one that no other process of this user has claimed in this way.
 
+    Args:
+        name: `auto` is a GPU if torch finds one, otherwise the CPU.
+
+    Example:
+        >>> own_device("cpu")
+        device(type='cpu')
+
     Raises:
         Ws3Error: If `cuda` is asked for and torch finds no GPU.
     """
-    place = device(name)
-    if place.type == "cpu" or torch.cuda.device_count() < 2:
-        return place
+    found = device(name)
+    if found.type == "cpu" or torch.cuda.device_count() < 2:
+        return found
     # Two processes can see the same GPU under different numbers.
     gpus = tuple(
         str(torch.cuda.get_device_properties(number).uuid)
@@ -46,13 +55,16 @@ def own_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 def claim(gpus: Sequence[str]) -> int:
     """Claim one of several GPUs until this process ends, however it ends.
 
+    A process that calls it again gets the same GPU.
+
     Args:
-        gpus: A name for each, the same in all processes.
+        gpus: A name for each, the same in all processes, such as its UUID.
 
     Returns:
-        The position of the first that no other process has claimed. If all are, one of them.
+        The position of the first GPU that no other process of this user on this host has claimed.
+        If all are claimed, or locks can't be written, any of them, with a warning.
     """
-    folder = Path(tempfile.gettempdir()) / f"ws3-gpus-{os.getuid()}"
+    folder = LOCKS / f"ws3-gpus-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         for number, gpu in enumerate(gpus):

@@ -1,7 +1,11 @@
 """A lease on a batch or a training: only one job works on it at a time.
 
-A restarted main process may submit a batch whose first job still runs somewhere. The second job
+A restarted Snakemake may submit a batch whose first job is still running somewhere. The second job
 waits for the first; when the first is gone, it takes over.
+
+PyPI's flufl.lock (10.0) also locks by `link(2)`, but has no heartbeat, waits for a dead owner on
+the same host until the lock expires, waits forever for a damaged lock file, and may remove the lock
+of a process that was quicker to break a stale one.
 """
 
 from __future__ import annotations
@@ -22,16 +26,26 @@ from typing import Any
 from ws3.files import no_space_is_an_error, temporary_beside
 
 HEARTBEAT = 15.0
-"""Seconds between two signs of life of a lease's owner."""
+"""Seconds between two heartbeats of a lease's owner."""
 
 STALE = 120.0
-"""Seconds without one after which the owner counts as dead."""
+"""Seconds without a heartbeat after which the owner counts as dead."""
 
 _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """A lock file with an owner and a heartbeat; works on network file systems."""
+    """A lock file with an owner and a heartbeat; works on network file systems.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "train-00000.lease")
+        >>> with Lease(path):
+        ...     path.exists()  # no other process that takes this lease gets here meanwhile
+        True
+        >>> path.exists()
+        False
+    """
 
     def __init__(
         self,
@@ -44,10 +58,10 @@ class Lease:
         """Prepare a lease.
 
         Args:
-            path: the lock file.
-            heartbeat: seconds between two signs of life.
-            stale: seconds without one after which an owner counts as dead.
-            give_up: called while waiting; raises to stop.
+            path: The lock file. Its folder is made if it is missing.
+            heartbeat: Seconds between two heartbeats, which set the file's modification time.
+            stale: Seconds without a heartbeat after which an owner counts as dead.
+            give_up: Called about once a second while waiting; it raises an error to stop waiting.
         """
         self._path, self._heartbeat, self._stale = path, heartbeat, stale
         self._give_up = give_up
@@ -60,9 +74,15 @@ class Lease:
         }
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        # A modification time ahead of this host's clock, and when it was first seen.
+        self._ahead: tuple[float, float] | None = None
 
     def __enter__(self) -> Lease:
-        """Take the lease; wait while a living owner holds it."""
+        """Take the lease; wait while a living owner holds it.
+
+        Raises:
+            NoSpaceError: If the disk is full.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         announced = False
         while not self._take():
@@ -114,19 +134,36 @@ class Lease:
     def _read_owner(self, path: Path | None = None) -> dict[str, Any]:
         try:
             owner = json.loads((path or self._path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return owner if isinstance(owner, dict) else {}
 
     def _is_dead(self, owner: dict[str, Any]) -> bool:
         try:
-            silent = time.time() - self._path.stat().st_mtime
+            heartbeat = self._path.stat().st_mtime
         except FileNotFoundError:
             return True  # given back meanwhile
-        if silent > self._stale:
+        if self._silence(heartbeat) > self._stale:
             return True
-        ours = owner.get("processes") == self._owner["processes"]
-        return ours and not _alive(int(owner.get("pid", 0)))
+        if owner.get("processes") != self._owner["processes"]:
+            return False
+        pid = owner.get("pid")
+        return isinstance(pid, int) and not _alive(pid)
+
+    def _silence(self, heartbeat: float) -> float:
+        """Return the seconds since a heartbeat; one in the future is as old as we have known it."""
+        silence = time.time() - heartbeat
+        if silence >= 0:
+            return silence
+        if self._ahead is None or self._ahead[0] != heartbeat:
+            if self._ahead is None and -silence > self._heartbeat:
+                _log.warning(
+                    "%s is dated %.0f s in the future; the clocks of the hosts differ",
+                    self._path,
+                    -silence,
+                )
+            self._ahead = heartbeat, time.monotonic()
+        return time.monotonic() - self._ahead[1]
 
     def _break(self, dead: dict[str, Any]) -> None:
         # Of several that find the owner dead, the rename lets one remove the file.
@@ -157,7 +194,10 @@ class Lease:
 
 
 def _process_table() -> str:
-    """Return what names the processes that this one can see; containers may share a host's name."""
+    """Return a name of the process table that this process sees.
+
+    It differs between containers of one host, and between two boots.
+    """
     names = [socket.gethostname()]
     with suppress(OSError):
         names.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -170,7 +210,7 @@ def _alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

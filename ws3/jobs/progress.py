@@ -1,4 +1,4 @@
-"""Progress: a bar where a person watches, plain lines with rate and ETA where a log is written."""
+"""Progress: a bar in a terminal, and plain lines with images per second and time left in a log."""
 
 from __future__ import annotations
 
@@ -22,15 +22,27 @@ _LINE_EVERY = 30.0
 
 
 class ProgressReport:
-    """Reports how far a loop over images has come, on standard error."""
+    """Reports how far a loop over images has come, on standard error.
+
+    Example:
+        >>> with ProgressReport("maps cam", total=2) as progress:
+        ...     progress.advance()
+        ...     progress.advance()
+    """
 
     def __init__(self, title: str, total: int) -> None:
+        """Prepare a report.
+
+        Args:
+            title: What is done, such as stage and recipe.
+            total: Number of images.
+        """
         self._title, self._total, self._done = title, total, 0
         self._began = self._spoke = time.monotonic()
         self._bar: Progress | None = None
 
     def __enter__(self) -> ProgressReport:
-        """Show the bar, if a person watches."""
+        """Show the bar if standard error is a terminal."""
         if sys.stderr.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -50,12 +62,16 @@ class ProgressReport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
     def advance(self, images: int = 1) -> None:
-        """Count some images as done."""
+        """Count images as done; in a log, print a line at most every 30 s.
+
+        Args:
+            images: How many.
+        """
         self._done += images
         if self._bar is not None:
             self._bar.update(self._task, advance=images)

@@ -9,20 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from ws3 import __version__
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError, remove_leftovers, write_json
+from ws3.files import NoSpaceError, remove_leftovers
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
+from ws3.registry import load_object
 from ws3.run import journal
 from ws3.run.batches import Batch, Batches
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer, since_start
-from ws3.run.skips import DEPENDS_ON, skip_reason
+from ws3.run.records import Failure, Receipt, write_record
+from ws3.run.skips import skip_reason
+from ws3.stage_table import STAGES, stages_before
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class ImageResult:
 class ImageStage(Protocol):
     """One stage of one recipe."""
 
-    stage: Stage
+    stage: str
     recipe: str
 
     def fingerprint(self, row: ImageRow) -> str:
@@ -53,6 +55,16 @@ class ImageStage(Protocol):
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Make and commit an image's result; a Ws3Error concerns this image alone."""
+
+
+def open_stage(run: Run, stage: str, recipe: str) -> ImageStage:
+    """Return a per-image stage of a recipe, ready to compute; only what it needs is imported.
+
+    Raises:
+        Ws3Error: If the run has no such recipe, or an earlier stage has not begun.
+    """
+    worker: ImageStage = load_object(STAGES[stage].worker)(run, recipe)
+    return worker
 
 
 @dataclass
@@ -102,11 +114,11 @@ def _run(run: Run, work: ImageStage, batches: Sequence[Batch], *, complete: bool
                 results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
                 remove_leftovers([receipt, *results])
                 timer, start = PhaseTimer(start), 0.0
-                tally = _do_images(run, work, batch.rows, timer, stop, progress)
-                if complete and not tally.failed:
-                    write_json(receipt, _receipt(work, batch, tally, timer))
-            failed |= tally.failed
-            _log.info("%s %s: %s", _title(work), batch.name, _summary(tally))
+                summary = _do_images(run, work, batch.rows, timer, stop, progress)
+                if complete and not summary.failed:
+                    write_record(receipt, _receipt(work, batch, summary, timer))
+            failed |= summary.failed
+            _log.info("%s %s: %s", _title(work), batch.name, _summary(summary))
     _raise_failures(work, failed)
 
 
@@ -118,12 +130,12 @@ def _do_images(
     stop: _Stop,
     progress: ProgressReport,
 ) -> BatchSummary:
-    tally = BatchSummary()
+    summary = BatchSummary()
     for row in rows:
         stop.check()
-        _do_image(run, work, row, tally, timer)
+        _do_image(run, work, row, summary, timer)
         progress.advance()
-    return tally
+    return summary
 
 
 def _title(work: ImageStage) -> str:
@@ -146,11 +158,11 @@ def _raise_failures(work: ImageStage, failed: Mapping[str, str]) -> None:
 
 
 def _do_image(
-    run: Run, work: ImageStage, row: ImageRow, tally: BatchSummary, timer: PhaseTimer
+    run: Run, work: ImageStage, row: ImageRow, summary: BatchSummary, timer: PhaseTimer
 ) -> None:
-    reason = skip_reason(run, work.recipe, row, DEPENDS_ON[work.stage])
+    reason = skip_reason(run, work.recipe, row, stages_before(work.stage))
     if reason:
-        tally.skipped[row.image] = reason
+        summary.skipped[row.image] = reason
         return
     fingerprint = work.fingerprint(row)
     failure = run.failure_file(work.stage, work.recipe, row.image)
@@ -160,19 +172,19 @@ def _do_image(
         except NoSpaceError:
             raise
         except Ws3Error as error:
-            write_json(failure, {"reason": str(error)})
+            write_record(failure, Failure(reason=str(error)))
             _note(run, work, row, "failed", fingerprint, timer, ImageResult())
             if run.config.on_bad_image == "skip":
-                tally.skipped[row.image] = str(error)
+                summary.skipped[row.image] = str(error)
             else:
-                tally.failed[row.image] = str(error)
+                summary.failed[row.image] = str(error)
             return
-        tally.computed += 1
-        tally.samples += made.samples
-        tally.bytes += made.bytes
+        summary.computed += 1
+        summary.samples += made.samples
+        summary.bytes += made.bytes
         _note(run, work, row, "computed", fingerprint, timer, made)
     failure.unlink(missing_ok=True)
-    tally.fingerprints[row.image] = fingerprint
+    summary.fingerprints[row.image] = fingerprint
 
 
 def _note(
@@ -191,31 +203,29 @@ def _note(
     journal.note(run, work.stage, entry)
 
 
-def _receipt(
-    work: ImageStage, batch: Batch, tally: BatchSummary, timer: PhaseTimer
-) -> dict[str, Any]:
-    return {
-        "stage": work.stage,
-        "recipe": work.recipe,
-        "batch": batch.name,
-        "images": tally.fingerprints,
-        "skipped": tally.skipped,
-        "computed": tally.computed,
-        "reused": len(tally.fingerprints) - tally.computed,
-        "samples": tally.samples,
-        "bytes": tally.bytes,
-        "seconds": {phase: round(spent, 3) for phase, spent in timer.seconds.items()},
-        "versions": {"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
-    }
+def _receipt(work: ImageStage, batch: Batch, summary: BatchSummary, timer: PhaseTimer) -> Receipt:
+    return Receipt(
+        stage=work.stage,
+        recipe=work.recipe,
+        batch=batch.name,
+        images=summary.fingerprints,
+        skipped=summary.skipped,
+        computed=summary.computed,
+        reused=len(summary.fingerprints) - summary.computed,
+        samples=summary.samples,
+        bytes=summary.bytes,
+        seconds={phase: round(spent, 3) for phase, spent in timer.seconds.items()},
+        versions={"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
+    )
 
 
-def _summary(tally: BatchSummary) -> str:
-    reused = len(tally.fingerprints) - tally.computed
+def _summary(summary: BatchSummary) -> str:
+    reused = len(summary.fingerprints) - summary.computed
     parts = {
-        "computed": tally.computed,
+        "computed": summary.computed,
         "already done": reused,
-        "skipped": len(tally.skipped),
-        "failed": len(tally.failed),
+        "skipped": len(summary.skipped),
+        "failed": len(summary.failed),
     }
     return ", ".join(f"{count} {name}" for name, count in parts.items() if count) or "no images"
 

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ws3.labels import IGNORED
+from ws3.metrics.base import Counts, EvaluatedImage, FloatArray, Metric
 from ws3.metrics.checks import check_classes, check_masks, check_values
 from ws3.metrics.ratios import mean_defined, ratio
 
 
-class BoundaryIou:
+class BoundaryIou(Counts):
     """IoU of the inner boundary bands of masks, per object class (Cheng et al. 2021).
 
     A class's band is its pixels within d of its contour or of the image border, where
@@ -20,8 +21,16 @@ class BoundaryIou:
     mask belong to no class in both, so that masks which agree on all others score 1.
 
     Args:
-        classes: number of classes, the background not counted.
-        dilation: width of the band as a share of the image's diagonal.
+        classes: Number of classes, the background not counted.
+        dilation: Width of the band as a share of the image's diagonal.
+
+    Example:
+        >>> truth, shifted = np.zeros((2, 60, 80), np.uint8)
+        >>> truth[10:30, 10:30] = shifted[10:30, 11:31] = 1
+        >>> boundary = BoundaryIou(classes=1)
+        >>> boundary.update(truth, shifted)
+        >>> round(boundary.mean(), 3)
+        0.6
     """
 
     def __init__(self, classes: int, dilation: float = 0.02) -> None:
@@ -38,10 +47,10 @@ class BoundaryIou:
 
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255.
-            prediction: uint8 (H, W), likewise.
+            prediction: uint8 (H, W), the same values.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         check_masks(truth=truth, prediction=prediction)
         check_values("truth", truth, self.classes)
@@ -56,27 +65,30 @@ class BoundaryIou:
             self._intersection[value - 1] += np.count_nonzero(expected & found)
             self._union[value - 1] += np.count_nonzero(expected | found)
 
-    def merge(self, other: BoundaryIou) -> None:
-        """Add another's counts.
+    def add(self, image: EvaluatedImage) -> None:
+        """Add the mask of an image."""
+        self.update(image.truth, image.mask)
 
-        Raises:
-            ValueError: if it has other classes or another dilation.
-        """
-        if (other.classes, other.dilation) != (self.classes, self.dilation):
-            raise ValueError(
-                f"can't merge counts of {other.classes} and {self.classes} classes, "
-                f"dilation {other.dilation} and {self.dilation}"
-            )
-        self._intersection += other._intersection
-        self._union += other._union
-
-    def per_class(self) -> npt.NDArray[np.float64]:
+    def per_class(self) -> FloatArray:
         """Return the boundary IoU of each class; NaN for a class that occurs in neither mask."""
         return ratio(self._intersection, self._union)
 
     def mean(self) -> float:
         """Return the mean over the object classes that occur; NaN if none does."""
         return mean_defined(self.per_class())
+
+
+class MeanBoundaryIou(Metric[BoundaryIou]):
+    """Mean boundary IoU, arXiv 2103.16562."""
+
+    name, title = "boundary_iou", "Boundary IoU"
+    counts = BoundaryIou
+    formula = "IoU of the bands along the inside of the outlines, 2 % of the diagonal wide"
+    mean_over = "object classes that occur in the ground truth or the masks"
+
+    def per_class(self, counts: BoundaryIou) -> FloatArray:
+        """Return the boundary IoU of each class."""
+        return counts.per_class()
 
 
 def _band(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
@@ -87,4 +99,4 @@ def _band(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
     return band
 
 
-__all__ = ["BoundaryIou"]
+__all__ = ["BoundaryIou", "MeanBoundaryIou"]

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 import numpy.typing as npt
 
 from ws3.labels import IGNORED
+from ws3.metrics.base import Counts, EvaluatedImage, FloatArray, Metric
 from ws3.metrics.checks import check_classes, check_masks
 from ws3.metrics.ratios import mean_defined, ratio
 
-FloatArray = npt.NDArray[np.float64]
+_MEAN_OVER = "classes where it is defined, and the background"
+_UNION_MEAN_OVER = "classes that occur in the ground truth or the masks, and the background"
 
 
-class Confusion:
+class Confusion(Counts):
     """Counts of (ground truth, prediction) pairs over the pixels of any number of images.
 
     A pixel that is 255 in either mask is ignored and only counted in `ignored`. Results are
     arrays of `classes` + 1 numbers, the background first; NaN is undefined.
 
     Args:
-        classes: number of classes, the background not counted.
+        classes: Number of classes, the background not counted.
 
     Attributes:
-        classes: as given.
+        classes: As given.
         matrix: int64 (classes + 1, classes + 1); rows are the ground truth.
-        ignored: number of ignored pixels.
+        ignored: Number of ignored pixels.
+
+    Example:
+        >>> confusion = Confusion(classes=1)
+        >>> confusion.update(np.array([[0, 1, 1]], np.uint8), np.array([[0, 0, 1]], np.uint8))
+        >>> confusion.iou().tolist(), confusion.miou()
+        ([0.5, 0.5], 0.5)
     """
 
     def __init__(self, classes: int) -> None:
@@ -38,10 +48,10 @@ class Confusion:
 
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255.
-            prediction: uint8 (H, W), likewise.
+            prediction: uint8 (H, W), the same values.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         check_masks(truth=truth, prediction=prediction)
         pairs = (truth.astype(np.uint16) << 8) | prediction
@@ -61,16 +71,9 @@ class Confusion:
         self.matrix += valid
         self.ignored += truth.size - int(valid.sum())
 
-    def merge(self, other: Confusion) -> None:
-        """Add another's counts.
-
-        Raises:
-            ValueError: if it is over another number of classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(f"can't merge counts of {other.classes} and {self.classes} classes")
-        self.matrix += other.matrix
-        self.ignored += other.ignored
+    def add(self, image: EvaluatedImage) -> None:
+        """Add the mask of an image."""
+        self.update(image.truth, image.mask)
 
     def iou(self) -> FloatArray:
         """Intersection over union; NaN for a class that occurs in neither mask."""
@@ -130,4 +133,98 @@ class Confusion:
         return union
 
 
-__all__ = ["Confusion"]
+class ConfusionMetric(Metric[Confusion]):
+    """A figure of the confusion matrix whose mean counts the background as a class."""
+
+    counts = Confusion
+    mean_over = _MEAN_OVER
+
+    @abstractmethod
+    def values(self, counts: Confusion) -> FloatArray:
+        """Return the figure of the background and each class, float64 (classes + 1,)."""
+
+    def per_class(self, counts: Confusion) -> FloatArray:
+        """Return the figure of each object class, float64 (classes,); NaN where undefined."""
+        return self.values(counts)[1:]
+
+    def mean(self, counts: Confusion) -> float:
+        """Return the mean over the classes where it is defined, the background included."""
+        return mean_defined(self.values(counts))
+
+
+class MeanIou(ConfusionMetric):
+    """Mean intersection over union (Everingham et al. 2010)."""
+
+    name, title = "miou", "mIoU"
+    formula = "TP / (TP + FP + FN), over all pixels of the split together"
+    mean_over = _UNION_MEAN_OVER
+
+    @property
+    def class_name(self) -> str:
+        """Key of one class's figure in JSON."""
+        return "iou"
+
+    def values(self, counts: Confusion) -> FloatArray:
+        """Return the IoU of the background and each class."""
+        return counts.iou()
+
+
+class Precision(ConfusionMetric):
+    """Mean precision."""
+
+    name, title = "precision", "Precision"
+    formula = "TP / (TP + FP)"
+
+    def values(self, counts: Confusion) -> FloatArray:
+        """Return the precision of the background and each class."""
+        return counts.precision()
+
+
+class Recall(ConfusionMetric):
+    """Mean recall."""
+
+    name, title = "recall", "Recall"
+    formula = "TP / (TP + FN)"
+
+    def values(self, counts: Confusion) -> FloatArray:
+        """Return the recall of the background and each class."""
+        return counts.recall()
+
+
+class FalsePositiveShare(ConfusionMetric):
+    """Mean share of false positives in the union."""
+
+    name, title = "fp_share", "FP share"
+    formula = "FP / (TP + FP + FN)"
+    mean_over = _UNION_MEAN_OVER
+    note = "IoU, FP share and FN share add up to one."
+    direction = "lower"
+
+    def values(self, counts: Confusion) -> FloatArray:
+        """Return the share of the background and each class."""
+        return counts.fp_share()
+
+
+class FalseNegativeShare(ConfusionMetric):
+    """Mean share of false negatives in the union."""
+
+    name, title = "fn_share", "FN share"
+    formula = "FN / (TP + FP + FN)"
+    mean_over = _UNION_MEAN_OVER
+    note = FalsePositiveShare.note
+    direction = "lower"
+
+    def values(self, counts: Confusion) -> FloatArray:
+        """Return the share of the background and each class."""
+        return counts.fn_share()
+
+
+__all__ = [
+    "Confusion",
+    "ConfusionMetric",
+    "FalseNegativeShare",
+    "FalsePositiveShare",
+    "MeanIou",
+    "Precision",
+    "Recall",
+]

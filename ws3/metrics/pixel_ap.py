@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ws3.labels import IGNORED, checked_maps
+from ws3.metrics.base import Counts, EvaluatedImage, FloatArray, Metric
 from ws3.metrics.checks import (
     check_bins,
     check_class_values,
@@ -18,18 +19,28 @@ from ws3.metrics.checks import (
 from ws3.metrics.ratios import mean_defined
 
 
-class PixelAveragePrecision:
+class PixelAveragePrecision(Counts):
     """Area under each class's pixel-wise precision-recall curve (Choe et al. 2020, PxAP).
 
     A class's pixels are those of the images that came with a map of it, pooled over the images;
     255 is ignored. The area is the sum over thresholds of (recall gained) x precision, as in
     scikit-learn's `average_precision_score`, with scores rounded down to multiples of 1 / bins.
-    (Choe et al. have one class an image and pool all; here it is one number per class.)
+    (Choe et al. have one class per image and pool all; here it is one number per class.)
 
     Args:
-        classes: number of classes, the background not counted.
-        bins: steps of a score between 0 and 1, a power of two.
+        classes: Number of classes, the background not counted.
+        bins: Steps of a score between 0 and 1, a power of two.
+
+    Example:
+        >>> truth = np.array([[1, 0, 1, 0, 255]], np.uint8)
+        >>> maps = np.array([[[1.0, 0.75, 0.5, 0.25, 1.0]]])
+        >>> precision = PixelAveragePrecision(classes=1)
+        >>> precision.update(truth, maps, class_values=[1])
+        >>> round(precision.mean(), 3)
+        0.833
     """
+
+    needs = ("maps",)
 
     def __init__(self, classes: int, bins: int = 1024) -> None:
         check_classes(classes)
@@ -50,10 +61,10 @@ class PixelAveragePrecision:
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255 (ignored).
             maps: floating point (C, H, W) in [0, 1], of the image's own classes.
-            class_values: the C mask values of the maps.
+            class_values: The C mask values of the maps.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others, or a score is NaN.
+            ValueError: If a dtype, shape or value is not as above, or a score is NaN.
         """
         check_masks(truth=truth)
         check_values("truth", truth, self.classes)
@@ -69,20 +80,17 @@ class PixelAveragePrecision:
             counts = np.bincount(cell.ravel(), minlength=3 * (self.bins + 1))
             self._counts[value - 1] += counts.reshape(3, self.bins + 1)[:2]
 
-    def merge(self, other: PixelAveragePrecision) -> None:
-        """Add another's counts.
+    def add(self, image: EvaluatedImage) -> None:
+        """Add the score maps of an image.
 
         Raises:
-            ValueError: if it has other classes or bins.
+            ValueError: If it has none, or they don't fit it.
         """
-        if (other.classes, other.bins) != (self.classes, self.bins):
-            raise ValueError(
-                f"can't merge counts of {other.classes} and {self.classes} classes, "
-                f"{other.bins} and {self.bins} bins"
-            )
-        self._counts += other._counts
+        if image.maps is None:
+            raise ValueError("the image came without score maps")
+        self.update(image.truth, image.maps, image.class_values)
 
-    def per_class(self) -> npt.NDArray[np.float64]:
+    def per_class(self) -> FloatArray:
         """Return the average precision of each class in [0, 1]; NaN if it has no pixel."""
         result = np.full(self.classes, np.nan)
         for index, counts in enumerate(self._counts):
@@ -98,4 +106,21 @@ class PixelAveragePrecision:
         return mean_defined(self.per_class())
 
 
-__all__ = ["PixelAveragePrecision"]
+class MeanPixelAp(Metric[PixelAveragePrecision]):
+    """Mean pixel average precision, arXiv 2007.04178."""
+
+    name, title = "pxap", "PxAP"
+    counts = PixelAveragePrecision
+    formula = (
+        "area under the pixel-wise precision-recall curve of the score maps, over the images that "
+        "are labelled with the class"
+    )
+    mean_over = "object classes that have pixels"
+    note = "Of score maps only; it needs no threshold."
+
+    def per_class(self, counts: PixelAveragePrecision) -> FloatArray:
+        """Return the average precision of each class."""
+        return counts.per_class()
+
+
+__all__ = ["MeanPixelAp", "PixelAveragePrecision"]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ws3.labels import IGNORED
+from ws3.metrics.base import Counts, EvaluatedImage, FloatArray, Metric
 from ws3.metrics.checks import check_class_values, check_classes, check_masks, check_values
 from ws3.metrics.ratios import mean_defined, ratio
-
-FloatArray = npt.NDArray[np.float64]
 
 REGIONS = ("dr_recall", "ndr_recall", "fpr_region_rate", "tn_region_rate")
 PARTS = {"discriminative": 1, "shared": 2}
 
 
-class RegionProfile:
+class RegionProfile(Counts):
     """The share of each of four regions that a recipe marks as the class.
 
     Per class and over the images labelled with it, the reference recipe (CAM) at its threshold
@@ -33,7 +33,16 @@ class RegionProfile:
     1, 0, 1, 0. A pixel that is 255 in any of the three masks is ignored.
 
     Args:
-        classes: number of classes, the background not counted.
+        classes: Number of classes, the background not counted.
+
+    Example:
+        >>> truth = np.array([[1, 1, 1, 1, 0, 0]], np.uint8)
+        >>> reference = np.array([[1, 1, 0, 0, 1, 0]], np.uint8)
+        >>> mask = np.array([[1, 1, 1, 0, 0, 0]], np.uint8)
+        >>> profile = RegionProfile(classes=1)
+        >>> profile.update(truth, reference, mask, class_values=[1])
+        >>> list(profile.mean_profile().values())
+        [1.0, 0.5, 0.0, 0.0]
     """
 
     def __init__(self, classes: int) -> None:
@@ -53,12 +62,12 @@ class RegionProfile:
 
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255.
-            reference: uint8 (H, W), the reference recipe's mask, likewise.
-            prediction: uint8 (H, W), the mask of the recipe itself, likewise.
-            class_values: mask values of the classes that the image is labelled with.
+            reference: uint8 (H, W), the reference recipe's mask, the same values.
+            prediction: uint8 (H, W), the mask of the recipe itself, the same values.
+            class_values: Mask values of the classes that the image is labelled with.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         masks = {"truth": truth, "reference": reference, "prediction": prediction}
         check_masks(**masks)
@@ -74,19 +83,12 @@ class RegionProfile:
                 self._pixels[value - 1, index] += np.count_nonzero(inside)
                 self._marked[value - 1, index] += np.count_nonzero(inside & marked)
 
-    def merge(self, other: RegionProfile) -> None:
-        """Add another's counts.
-
-        Raises:
-            ValueError: if it is over another number of classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(f"can't merge counts of {other.classes} and {self.classes} classes")
-        self._pixels += other._pixels
-        self._marked += other._marked
+    def add(self, image: EvaluatedImage) -> None:
+        """Add the mask of an image."""
+        self.update(image.truth, image.reference, image.mask, image.class_values)
 
     def profile(self) -> dict[str, FloatArray]:
-        """Return the four shares by name, each one number a class; NaN if the region is empty."""
+        """Return the four shares by name, one number per class; NaN where the region is empty."""
         return dict(zip(REGIONS, ratio(self._marked, self._pixels).T, strict=True))
 
     def mean_profile(self) -> dict[str, float]:
@@ -94,15 +96,17 @@ class RegionProfile:
         return {name: mean_defined(values) for name, values in self.profile().items()}
 
 
-class PartRecall:
+class PartRecall(Counts):
     """Recall of objects' known parts, for the built-in dataset's part masks.
 
     What the reference recipe says in `RegionProfile` is here known by construction: which part of
     an object tells its class apart, and which it shares with others.
 
     Args:
-        classes: number of classes, the background not counted.
+        classes: Number of classes, the background not counted.
     """
+
+    needs = ("parts",)
 
     def __init__(self, classes: int) -> None:
         check_classes(classes)
@@ -125,7 +129,7 @@ class PartRecall:
                 in the truth are ignored.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others.
+            ValueError: If a dtype, shape or value is not as above.
         """
         check_masks(truth=truth, parts=parts, prediction=prediction)
         check_values("truth", truth, self.classes)
@@ -137,19 +141,18 @@ class PartRecall:
             self._pixels[:, index] += self._per_class(truth[inside])
             self._found[:, index] += self._per_class(truth[inside & right])
 
-    def merge(self, other: PartRecall) -> None:
-        """Add another's counts.
+    def add(self, image: EvaluatedImage) -> None:
+        """Add the mask of an image whose parts are known.
 
         Raises:
-            ValueError: if it is over another number of classes.
+            ValueError: If they are not, or the masks don't fit each other.
         """
-        if other.classes != self.classes:
-            raise ValueError(f"can't merge counts of {other.classes} and {self.classes} classes")
-        self._pixels += other._pixels
-        self._found += other._found
+        if image.parts is None:
+            raise ValueError("the image came without a mask of its parts")
+        self.update(image.truth, image.parts, image.mask)
 
     def recall(self) -> dict[str, FloatArray]:
-        """Return the recall of each part by name, one number a class; NaN without such pixels."""
+        """Return the recall of each part by name, one number per class; NaN without such pixels."""
         return dict(zip(PARTS, ratio(self._found, self._pixels).T, strict=True))
 
     def mean_recall(self) -> dict[str, float]:
@@ -161,4 +164,90 @@ class PartRecall:
         return counts
 
 
-__all__ = ["PARTS", "REGIONS", "PartRecall", "RegionProfile"]
+class _RegionShare(Metric[RegionProfile]):
+    """One of the four shares of the region profile."""
+
+    counts = RegionProfile
+    table = "regions"
+
+    def per_class(self, counts: RegionProfile) -> FloatArray:
+        """Return the share of each class."""
+        return counts.profile()[self.name]
+
+
+class DrRecall(_RegionShare):
+    """Recall of what the reference recipe finds."""
+
+    name, title = "dr_recall", "DR recall"
+    formula = "marked pixels / all pixels of DR, the part of the object that the reference finds"
+    note = "1 for the reference's own maps."
+
+
+class NdrRecall(_RegionShare):
+    """Recall of what the reference recipe misses."""
+
+    name, title = "ndr_recall", "NDR recall"
+    formula = "marked pixels / all pixels of NDR, the part of the object that the reference misses"
+    note = "0 for the reference's own maps."
+
+
+class FprRegionRate(_RegionShare):
+    """False positives where the reference recipe has them too."""
+
+    name, title = "fpr_region_rate", "FPR-region rate"
+    formula = "marked pixels / all pixels of the FPR-region, which the reference marks wrongly"
+    note = DrRecall.note
+    direction = "lower"
+
+
+class TnRegionRate(_RegionShare):
+    """False positives where the reference recipe has none."""
+
+    name, title = "tn_region_rate", "TN-region rate"
+    formula = "marked pixels / all pixels of the TN-region, which the reference leaves out rightly"
+    note = NdrRecall.note
+    direction = "lower"
+
+
+class _PartMetric(Metric[PartRecall]):
+    """Recall of one kind of known parts."""
+
+    counts = PartRecall
+    table = "regions"
+    note = (
+        "Only where parts are known, as in the built-in dataset; it does not depend on the "
+        "reference recipe."
+    )
+    part: ClassVar[str]
+
+    def per_class(self, counts: PartRecall) -> FloatArray:
+        """Return the recall of each class."""
+        return counts.recall()[self.part]
+
+
+class DiscriminativePartRecall(_PartMetric):
+    """Recall of the parts that tell a class."""
+
+    name, title, part = "discriminative_part_recall", "Known own part", "discriminative"
+    formula = "marked pixels / all pixels of the parts that only this class has"
+
+
+class SharedPartRecall(_PartMetric):
+    """Recall of the parts that classes share."""
+
+    name, title, part = "shared_part_recall", "Known shared part", "shared"
+    formula = "marked pixels / all pixels of the parts that classes share"
+
+
+__all__ = [
+    "PARTS",
+    "REGIONS",
+    "DiscriminativePartRecall",
+    "DrRecall",
+    "FprRegionRate",
+    "NdrRecall",
+    "PartRecall",
+    "RegionProfile",
+    "SharedPartRecall",
+    "TnRegionRate",
+]

@@ -27,9 +27,16 @@ class ThresholdSweep:
     that must be counted: int64 [truth, winner, bin].
 
     Args:
-        classes: number of classes, the background not counted.
-        bins: thresholds between 0 and 1, a power of two. (A score times it is then exact, so the
+        classes: Number of classes, the background not counted.
+        bins: Thresholds between 0 and 1, a power of two. (A score times it is then exact, so the
             results are those of thresholding the scores themselves.)
+
+    Example:
+        >>> sweep = ThresholdSweep(classes=1)
+        >>> truth = np.array([[0, 0, 1, 1]], np.uint8)
+        >>> sweep.update(truth, np.array([[[0.1, 0.2, 0.5, 1.0]]]), class_values=[1])
+        >>> sweep.best()
+        (0.203125, 1.0)
     """
 
     def __init__(self, classes: int, bins: int = 256) -> None:
@@ -52,10 +59,10 @@ class ThresholdSweep:
         Args:
             truth: uint8 (H, W), values 0 to `classes` and 255 (ignored).
             maps: floating point (C, H, W) in [0, 1]; with C = 0 all is background.
-            class_values: the C mask values of the maps.
+            class_values: The C mask values of the maps.
 
         Raises:
-            ValueError: if dtypes, shapes or values are others, or a score is NaN.
+            ValueError: If a dtype, shape or value is not as above, or a score is NaN.
         """
         check_masks(truth=truth)
         check_values("truth", truth, self.classes)
@@ -77,25 +84,11 @@ class ThresholdSweep:
         self._counts[:, winners] += counts[:-1]
         self._ignored += int(counts[-1].sum())
 
-    def merge(self, other: ThresholdSweep) -> None:
-        """Add another's counts.
-
-        Raises:
-            ValueError: if it has other classes or bins.
-        """
-        if (other.classes, other.bins) != (self.classes, self.bins):
-            raise ValueError(
-                f"can't merge sweeps of {other.classes} and {self.classes} classes, "
-                f"{other.bins} and {self.bins} bins"
-            )
-        self._counts += other._counts
-        self._ignored += other._ignored
-
     def confusion(self, threshold: float) -> Confusion:
         """Return the confusion matrix of the masks at a threshold, exactly.
 
         Raises:
-            ValueError: if the threshold is not k / bins with k from 0 to bins.
+            ValueError: If the threshold is not k / bins with k from 0 to bins.
         """
         step = threshold * self.bins
         if not (0 <= step <= self.bins and step == int(step)):
@@ -114,7 +107,7 @@ class ThresholdSweep:
         """Return the threshold of the highest mIoU, the lowest of equals, and that mIoU.
 
         Raises:
-            ValueError: if no pixel has been counted.
+            ValueError: If no pixel has been counted.
         """
         if not self._counts.any():
             raise ValueError("no threshold is best: no pixel of known ground truth was counted")

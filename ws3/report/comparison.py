@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
+from ws3.metrics.registry import all_metrics
 from ws3.report.figures import LIGHT, Theme, styled
-from ws3.report.model import STAGES, Score
+from ws3.report.model import Score
+from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 
-METRICS = (
-    *("miou", "precision", "recall", "pxap", "dr_recall", "ndr_recall"),
-    *("fpr_region_rate", "tn_region_rate", "boundary_iou"),
-)
+_STAGE_TITLES = {"maps": "score maps", "masks": "pseudo-masks", "segmentation": "network"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,10 @@ class Spread:
     Attributes:
         mean: Their mean.
         deviation: Their sample standard deviation; None of a single run.
-        runs: How many have it.
     """
 
     mean: float
     deviation: float | None
-    runs: int
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread | None:
@@ -41,7 +38,7 @@ class Spread:
         if not known:
             return None
         deviation = statistics.stdev(known) if len(known) > 1 else None
-        return cls(statistics.fmean(known), deviation, len(known))
+        return cls(statistics.fmean(known), deviation)
 
     def __str__(self) -> str:
         """Return `mean ± deviation`, with three digits."""
@@ -56,14 +53,14 @@ class Row:
     Attributes:
         recipe: Its name.
         split: Split that was measured.
-        stage: maps, masks or segmentation.
+        stage: What was measured.
         runs: Number of runs that have it.
-        spreads: By metric; what no run has is missing.
+        spreads: By the metric's name; what no run has is absent.
     """
 
     recipe: str
     split: str
-    stage: str
+    stage: EvaluatedStage
     runs: int
     spreads: Mapping[str, Spread]
 
@@ -75,7 +72,7 @@ def compare(scores: Sequence[Sequence[Score]]) -> list[Row]:
         scores: The scores of each run.
     """
     keys = dict.fromkeys((s.split, s.stage, s.recipe) for run in scores for s in run)
-    rows = []
+    rows, metrics = [], all_metrics()
     for split, stage, recipe in keys:
         same = [
             s
@@ -84,56 +81,74 @@ def compare(scores: Sequence[Sequence[Score]]) -> list[Row]:
             if (s.split, s.stage, s.recipe) == (split, stage, recipe)
         ]
         spreads = {
-            metric: spread
-            for metric in METRICS
-            if (spread := Spread.of(getattr(score, metric) for score in same)) is not None
+            metric.name: spread
+            for metric in metrics
+            if (spread := Spread.of(score.figures.get(metric.name) for score in same)) is not None
         }
         rows.append(Row(recipe, split, stage, len(same), spreads))
     return rows
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV: for each metric its mean, deviation and number of runs."""
-    text = io.StringIO()
+    """Return the rows as CSV: the number of runs, and each metric's mean and deviation."""
+    text, names = io.StringIO(), [metric.name for metric in all_metrics()]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["recipe", "split", "stage", "runs", *(f"{m}{end}" for m in METRICS for end in ("", "_sd"))]
-    )
+    heads = [f"{name}{ending}" for name in names for ending in ("", "_sd")]
+    writer.writerow(["recipe", "split", "stage", "runs", *heads])
     for row in rows:
         cells: list[object] = []
-        for metric in METRICS:
-            spread = row.spreads.get(metric)
+        for name in names:
+            spread = row.spreads.get(name)
             cells += ["", ""] if spread is None else [spread.mean, _blank(spread.deviation)]
         writer.writerow([row.recipe, row.split, row.stage, row.runs, *cells])
     return text.getvalue()
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return a table a split: a line a recipe, its stages side by side."""
+    """Return Markdown: per split mIoU with the stages side by side, then all else per stage.
+
+    An arrow in a column's head says whether a higher or a lower value is better.
+    """
     lines = []
     for split in dict.fromkeys(row.split for row in rows):
-        found = {(row.recipe, row.stage): row for row in rows if row.split == split}
-        lines += [
-            f"Split: {split}",
-            "",
-            "| recipe | runs | mIoU maps | mIoU masks | mIoU network | PxAP "
-            "| DR / NDR recall, maps | DR / NDR recall, masks |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        for recipe in dict.fromkeys(row.recipe for row in rows if row.split == split):
-            maps, masks, network = (found.get((recipe, stage)) for stage in STAGES)
-            cells = [
-                _cell(maps, "miou"),
-                _cell(masks, "miou"),
-                _cell(network, "miou"),
-                _cell(maps, "pxap"),
-                f"{_cell(maps, 'dr_recall')} / {_cell(maps, 'ndr_recall')}",
-                f"{_cell(masks, 'dr_recall')} / {_cell(masks, 'ndr_recall')}",
-            ]
-            runs = max(row.runs for row in (maps, masks, network) if row is not None)
-            lines.append(f"| {recipe} | {runs} | {' | '.join(cells)} |")
-        lines.append("")
+        here = [row for row in rows if row.split == split]
+        lines += [f"Split: {split}", "", *_miou_table(here), ""]
+        for stage in EVALUATED_STAGES:
+            measured = [row for row in here if row.stage == stage]
+            if measured:
+                lines += [f"{_STAGE_TITLES[stage].capitalize()}:", "", *_stage_table(measured), ""]
     return "\n".join(lines)
+
+
+def _miou_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of one split's table of mIoU: a recipe per row, a stage per column."""
+    yield from _head(
+        "recipe", "runs", *(f"mIoU \u2191, {_STAGE_TITLES[s]}" for s in EVALUATED_STAGES)
+    )
+    found = {(row.recipe, row.stage): row for row in rows}
+    for recipe in dict.fromkeys(row.recipe for row in rows):
+        stages = [found.get((recipe, stage)) for stage in EVALUATED_STAGES]
+        runs = max(row.runs for row in stages if row is not None)
+        yield _line(recipe, str(runs), *(_cell(row, "miou") for row in stages))
+
+
+def _stage_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of one stage's table: a recipe per row, a metric per column."""
+    measured = {name for row in rows for name in row.spreads} - {"miou"}
+    metrics = [metric for metric in all_metrics() if metric.name in measured]
+    arrows = {"higher": "\u2191", "lower": "\u2193"}
+    yield from _head("recipe", "runs", *(f"{m.title} {arrows[m.direction]}" for m in metrics))
+    for row in rows:
+        yield _line(row.recipe, str(row.runs), *(_cell(row, metric.name) for metric in metrics))
+
+
+def _head(*cells: str) -> Iterator[str]:
+    yield _line(*cells)
+    yield f"|{'---|' * len(cells)}"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def samples_chart(
@@ -150,7 +165,9 @@ def samples_chart(
         reference: Recipe drawn as horizontal lines.
         theme: Colours.
     """
-    found = {(row.recipe, row.stage): row.spreads.get("miou") for row in rows}
+    found: dict[tuple[str, str], Spread | None] = {
+        (row.recipe, row.stage): row.spreads.get("miou") for row in rows
+    }
     with styled(theme):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
@@ -183,7 +200,7 @@ def samples_chart(
         axes.set_xticks(sorted({count for members in families.values() for count in members}))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.minorticks_off()
-        axes.set_xlabel("samples an image")
+        axes.set_xlabel("samples per image")
         axes.set_ylabel("mIoU")
         figure.legend(loc="outside upper left", ncols=2)
     return figure
@@ -225,8 +242,8 @@ def recalls_chart(rows: Sequence[Row], reference: str, theme: Theme = LIGHT) -> 
     return figure
 
 
-def _cell(row: Row | None, metric: str) -> str:
-    spread = None if row is None else row.spreads.get(metric)
+def _cell(row: Row | None, name: str) -> str:
+    spread = None if row is None else row.spreads.get(name)
     return "" if spread is None else str(spread)
 
 

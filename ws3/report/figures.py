@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
-from ws3.report.model import STAGES, Score, title_of
+from ws3.report.model import Score, title_of
 from ws3.report.pictures import PICTURE_SIDE, UInt8, class_hex, fit, heat_overlay, mask_overlay
+from ws3.run.records import EVALUATED_STAGES
 
 _RECIPES_A_ROW = 5
 
@@ -113,7 +114,7 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
         theme: The theme that the figure was drawn with.
 
     Raises:
-        Ws3Error: The path has another ending.
+        Ws3Error: If the path has another ending.
     """
     if path.suffix not in (".png", ".svg"):
         raise Ws3Error(f"{path}: figures are PNG or SVG; choose a name that ends in .png or .svg")
@@ -140,7 +141,7 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
         theme: Colours.
     """
     recipes = list(dict.fromkeys(score.recipe for score in scores))
-    stages = [stage for stage in STAGES if any(score.stage == stage for score in scores)]
+    stages = [stage for stage in EVALUATED_STAGES if any(score.stage == stage for score in scores)]
     thickness = 0.8 / max(1, len(stages))
     with styled(theme):
         figure = Figure(
@@ -152,7 +153,12 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
                 continue
             row, place = recipes.index(score.recipe), stages.index(score.stage)
             y = row + (place - (len(stages) - 1) / 2) * thickness
-            axes.barh(y, score.miou, thickness * 0.9, color=theme.stages[STAGES.index(score.stage)])
+            axes.barh(
+                y,
+                score.miou,
+                thickness * 0.9,
+                color=theme.stages[EVALUATED_STAGES.index(score.stage)],
+            )
             axes.annotate(
                 f"{100 * score.miou:.1f}",
                 (score.miou, y),
@@ -177,7 +183,7 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
         axes.tick_params(axis="y", length=0)
         figure.legend(
             handles=[
-                Patch(color=theme.stages[STAGES.index(stage)], label=_STAGE_LABELS[stage])
+                Patch(color=theme.stages[EVALUATED_STAGES.index(stage)], label=_STAGE_LABELS[stage])
                 for stage in stages
             ],
             loc="outside upper left",
@@ -243,11 +249,9 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         for number, recipe in enumerate(recipes):
             colour = theme.series[number % len(theme.series)]
             points = {
-                score.stage: (score.dr_recall, score.ndr_recall)
+                score.stage: both
                 for score in scores
-                if score.recipe == recipe
-                and score.dr_recall is not None
-                and score.ndr_recall is not None
+                if score.recipe == recipe and (both := recalls(score)) is not None
             }
             look: dict[str, Any] = {
                 "color": colour,
@@ -275,6 +279,12 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         figure.legend(loc="outside upper left", ncols=3)
     return figure
+
+
+def recalls(score: Score) -> tuple[float, float] | None:
+    """Return DR and NDR recall, or None if either is undefined."""
+    hit, missed = score.figures.get("dr_recall"), score.figures.get("ndr_recall")
+    return None if hit is None or missed is None else (hit, missed)
 
 
 def region_drawing(theme: Theme = LIGHT) -> Figure:
@@ -349,7 +359,7 @@ def image_panel(
     *,
     class_ids: Sequence[int],
 ) -> Figure:
-    """Draw one image through all recipes: a column a recipe, its heat above its pseudo-mask.
+    """Draw one image through all recipes: a column per recipe, its heat above its pseudo-mask.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -361,7 +371,7 @@ def image_panel(
         class_ids: Positions of the classes in the class list, counted from 0.
 
     Raises:
-        ValueError: Names, ids, maps and image do not fit each other.
+        ValueError: If names, ids, maps and image do not fit each other.
     """
     if len(class_names) != len(class_ids):
         raise ValueError(f"{len(class_names)} class names but {len(class_ids)} class ids")

@@ -12,9 +12,20 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ws3.files import write_bytes
-from ws3.report.figures import THEMES, miou_chart, recall_chart, region_drawing, save, sweep_chart
-from ws3.report.model import DASH, STAGES, Report, Score, best, scores_of
+from ws3.metrics.base import Metric
+from ws3.metrics.registry import all_metrics
+from ws3.report.figures import (
+    THEMES,
+    miou_chart,
+    recall_chart,
+    recalls,
+    region_drawing,
+    save,
+    sweep_chart,
+)
+from ws3.report.model import DASH, Report, Score, best, scores_of
 from ws3.report.pictures import class_hex
+from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,7 @@ class _Group:
     """The scores of one split and stage."""
 
     split: str
-    stage: str
+    stage: EvaluatedStage
     title: str
     scores: tuple[Score, ...]
     best: Score | None
@@ -57,7 +68,7 @@ def write_report(folder: Path, report: Report) -> Path:
         The path of the page.
 
     Raises:
-        ValueError: The report names a picture that is not in the folder.
+        ValueError: If the report names a picture that is not in the folder.
     """
     for entry in report.gallery:
         for picture in entry.paths:
@@ -73,8 +84,8 @@ def write_report(folder: Path, report: Report) -> Path:
             groups=_groups(report, scores),
             highlights=_highlights(report, scores),
             biased=[score for score in scores if score.chosen_on_reported_split],
-            has_parts=any(score.shared_recall is not None for score in scores),
-            has_ceiling=any(score.is_ceiling for score in scores),
+            metrics=_columns(scores),
+            fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
             charts=charts,
             config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
@@ -98,9 +109,7 @@ def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts
             split=split,
             miou=f"miou-{number}",
             sweep=f"sweep-{number}" if any(score.sweep for score in maps) else None,
-            recall=f"recall-{number}"
-            if any(s.dr_recall is not None and s.ndr_recall is not None for s in here)
-            else None,
+            recall=f"recall-{number}" if any(recalls(score) for score in here) else None,
         )
         for theme in THEMES:
             ending = f"{theme.name}.svg"
@@ -114,6 +123,16 @@ def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts
     for theme in THEMES:
         save(region_drawing(theme), folder / f"regions.{theme.name}.svg", theme)
     return drawn
+
+
+def _columns(scores: Sequence[Score]) -> dict[str, list[Metric[Any]]]:
+    """Return the metrics that any score has, by the table that shows them."""
+    measured = {name for score in scores for name in score.figures}
+    tables: dict[str, list[Metric[Any]]] = {"scores": [], "regions": []}
+    for metric in all_metrics():
+        if metric.name in measured:
+            tables[metric.table].append(metric)
+    return tables
 
 
 def _groups(report: Report, scores: Sequence[Score]) -> list[_Group]:
@@ -136,7 +155,7 @@ def _highlights(report: Report, scores: Sequence[Score]) -> list[dict[str, Any]]
         return []
     split = scores[0].split
     found = []
-    for stage in STAGES:
+    for stage in EVALUATED_STAGES:
         top = best(scores, split, stage)
         if top is None or top.miou is None:
             continue
@@ -160,10 +179,15 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        percent=_percent, width=_width, duration=_duration, size=_size, rate=_rate
+        figure=_figure, percent=_percent, width=_width, duration=_duration, size=_size, rate=_rate
     )
     environment.globals.update(class_hex=class_hex, dash=DASH)
     return environment
+
+
+def _figure(value: float | None, metric: Metric[Any]) -> str:
+    """Return a metric's value as the page shows it."""
+    return DASH if value is None else metric.text(value)
 
 
 def _percent(share: float | None, digits: int = 1) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ws3.config.run import GROUND_TRUTH
+from ws3.run.records import (
+    EVALUATED_STAGES,
+    ClassFigures,
+    ClassifierFacts,
+    EvaluatedStage,
+    Evaluation,
+    StageFigures,
+)
 
 DASH = "\N{EN DASH}"
 """What stands where a number is undefined."""
-
-STAGES = ("maps", "masks", "segmentation")
-"""Stages that are evaluated, in the order of the pipeline."""
 
 STAGE_TITLES = {
     "maps": "Score maps, before the CRF",
@@ -30,54 +34,48 @@ def title_of(recipe: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassScore:
-    """One class in one evaluation; every share is in [0, 1], None where it is undefined."""
-
-    iou: float | None
-    precision: float | None
-    recall: float | None
-    pxap: float | None
-    images: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Score:
     """One recipe, evaluated at one stage on one split.
 
-    Every share is in [0, 1] and None where it is undefined. `threshold_split` is the split whose
-    ground truth chose the threshold, "" if none did. `discriminative_recall` and `shared_recall`
-    are of parts that are known, as the built-in dataset's are. A segmentation network has no
-    threshold of its own: it inherits how the threshold of the masks that it learned from was
-    chosen, unless it is the fully supervised network, which learned from ground truth.
+    A segmentation network has no threshold of its own: it inherits how the threshold of the masks
+    that it learned from was chosen, unless it is the fully supervised network, which learned from
+    ground truth.
+
+    Attributes:
+        recipe: Its name.
+        split: Split that was measured.
+        stage: What was measured.
+        images: Number of images.
+        figures: Means over the classes by the metric's name; None is undefined, an absent one not
+            measured.
+        per_class: The figures of each class.
+        threshold: Background score; None if there is no constant one.
+        threshold_kind: How it was chosen: constant, power, tuned or "".
+        threshold_split: Split whose ground truth chose it; "" if none did.
+        ignored_share: Share of the pixels that count nowhere.
+        sweep: (threshold, mIoU) of the maps, where mIoU is defined.
     """
 
     recipe: str
     split: str
-    stage: str
-    images: int | None
-    miou: float | None
-    precision: float | None
-    recall: float | None
-    pxap: float | None
-    boundary_iou: float | None
-    fp_share: float | None
-    fn_share: float | None
-    dr_recall: float | None
-    ndr_recall: float | None
-    fpr_region_rate: float | None
-    tn_region_rate: float | None
-    discriminative_recall: float | None
-    shared_recall: float | None
+    stage: EvaluatedStage
+    images: int
+    figures: Mapping[str, float | None]
+    per_class: Mapping[str, ClassFigures]
     threshold: float | None
     threshold_kind: str
     threshold_split: str
     ignored_share: float | None
     sweep: tuple[tuple[float, float], ...]
-    per_class: Mapping[str, ClassScore]
 
     @property
-    def is_ceiling(self) -> bool:
-        """Whether this is the network that learned from ground truth, no recipe's result."""
+    def miou(self) -> float | None:
+        """Mean IoU in [0, 1]: the figure that ranks recipes; None if it is undefined."""
+        return self.figures.get("miou")
+
+    @property
+    def is_fully_supervised(self) -> bool:
+        """Whether this is the network that learned from ground truth: an upper bound."""
         return self.recipe == GROUND_TRUTH
 
     @property
@@ -98,7 +96,7 @@ class Score:
     @property
     def provenance(self) -> str:
         """How the threshold was chosen, in a few words."""
-        if self.is_ceiling:
+        if self.is_fully_supervised:
             return "none: trained on ground truth of train"
         if self.threshold_split:
             how = f"tuned on ground truth of {self.threshold_split}"
@@ -128,7 +126,7 @@ class DatasetFacts:
         name: What to call it, such as "voc".
         classes: Class names, in class-list order.
         images: Usable images of each split.
-        class_images: For each split, how many images bear each class.
+        class_images: For each split, how many images contain each class.
         skipped: Images left out; one that several recipes left out may stand here several times.
     """
 
@@ -142,25 +140,6 @@ class DatasetFacts:
     def skipped_images(self) -> int:
         """How many different images are among the skipped."""
         return len({(entry.split, entry.image) for entry in self.skipped})
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierFacts:
-    """The classifier and how well it names what is in an image.
-
-    Attributes:
-        architecture: Name of the network.
-        epochs: Epochs trained, None for a classifier that was brought along.
-        split: Split on which the average precisions were measured.
-        mean_ap: Mean of the classes' average precisions, in [0, 1].
-        per_class_ap: Average precision of each class, in [0, 1].
-    """
-
-    architecture: str
-    epochs: int | None
-    split: str
-    mean_ap: float | None
-    per_class_ap: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +209,7 @@ class Report:
     Attributes:
         run: Name of the run.
         config: The resolved configuration, of plain values only.
-        evaluations: One evaluation a recipe, as in `evaluation/<recipe>.json`.
+        evaluations: One evaluation per recipe.
         dataset: The dataset.
         classifier: The classifier, None if it was not measured.
         gallery: Images to show.
@@ -238,12 +217,12 @@ class Report:
         versions: Version of each program that took part.
 
     Raises:
-        ValueError: Two evaluations are of the same recipe.
+        ValueError: If two evaluations are of the same recipe.
     """
 
     run: str
     config: Mapping[str, Any]
-    evaluations: Sequence[Mapping[str, Any]]
+    evaluations: Sequence[Evaluation]
     dataset: DatasetFacts
     classifier: ClassifierFacts | None = None
     gallery: tuple[GalleryEntry, ...] = ()
@@ -257,12 +236,12 @@ class Report:
     @property
     def recipes(self) -> tuple[str, ...]:
         """Names of the recipes that were evaluated."""
-        return tuple(str(evaluation["recipe"]) for evaluation in self.evaluations)
+        return tuple(evaluation.recipe for evaluation in self.evaluations)
 
     @property
     def reference(self) -> str:
         """The recipe that the four regions are relative to, "" without evaluations."""
-        return str(self.evaluations[0]["reference"]) if self.evaluations else ""
+        return self.evaluations[0].reference if self.evaluations else ""
 
     @property
     def has_crf(self) -> bool:
@@ -275,79 +254,46 @@ class Report:
         return STAGE_TITLES if self.has_crf else STAGE_TITLES_WITHOUT_CRF
 
 
-def scores_of(evaluations: Sequence[Mapping[str, Any]]) -> tuple[Score, ...]:
-    """Return the scores of evaluations, by split, then stage, then recipe as given.
-
-    Args:
-        evaluations: Contents of `evaluation/<recipe>.json`. Absent, null and non-finite numbers
-            alike become None.
-    """
-    splits: list[str] = []
-    for evaluation in evaluations:
-        splits += [split for split in evaluation["splits"] if split not in splits]
-    found: list[Score] = []
-    for split in splits:
-        for stage in STAGES:
-            for evaluation in evaluations:
-                stages = evaluation["splits"].get(split, {})
-                if stages.get(stage):
-                    found.append(_score(str(evaluation["recipe"]), split, stage, stages))
-    return tuple(found)
+def scores_of(evaluations: Sequence[Evaluation]) -> tuple[Score, ...]:
+    """Return the scores of evaluations, by split, then stage, then recipe as given."""
+    splits = dict.fromkeys(split for evaluation in evaluations for split in evaluation.splits)
+    return tuple(
+        _score(evaluation.recipe, split, stage, stages)
+        for split in splits
+        for stage in EVALUATED_STAGES
+        for evaluation in evaluations
+        if stage in (stages := evaluation.splits.get(split, {}))
+    )
 
 
-def best(scores: Sequence[Score], split: str, stage: str) -> Score | None:
+def best(scores: Sequence[Score], split: str, stage: EvaluatedStage) -> Score | None:
     """Return the recipe with the highest mIoU of a split and stage; None if no recipe has one."""
-    here = [s for s in scores if s.split == split and s.stage == stage and not s.is_ceiling]
+    here = [
+        s for s in scores if s.split == split and s.stage == stage and not s.is_fully_supervised
+    ]
     ranked = [score for score in here if score.miou is not None]
     return max(ranked, key=lambda score: score.miou or 0.0, default=None)
 
 
-def _score(recipe: str, split: str, stage: str, stages: Mapping[str, Any]) -> Score:
-    metrics = stages[stage]
-    chosen = metrics
-    parts = metrics.get("known_parts") or {}
-    if stage == "segmentation" and not metrics.get("threshold_split"):
-        chosen = stages.get("masks") or metrics
+def _score(
+    recipe: str,
+    split: str,
+    stage: EvaluatedStage,
+    stages: Mapping[EvaluatedStage, StageFigures],
+) -> Score:
+    found = stages[stage]
+    inherits = stage == "segmentation" and not found.threshold_split
+    chosen = stages.get("masks", found) if inherits else found
     return Score(
         recipe=recipe,
         split=split,
         stage=stage,
-        images=metrics.get("images"),
-        miou=_number(metrics.get("miou")),
-        precision=_number(metrics.get("precision")),
-        recall=_number(metrics.get("recall")),
-        pxap=_number(metrics.get("pxap")),
-        boundary_iou=_number(metrics.get("boundary_iou")),
-        fp_share=_number(metrics.get("fp_share")),
-        fn_share=_number(metrics.get("fn_share")),
-        dr_recall=_number(metrics.get("dr_recall")),
-        ndr_recall=_number(metrics.get("ndr_recall")),
-        fpr_region_rate=_number(metrics.get("fpr_region_rate")),
-        tn_region_rate=_number(metrics.get("tn_region_rate")),
-        discriminative_recall=_number(parts.get("discriminative")),
-        shared_recall=_number(parts.get("shared")),
-        threshold=_number(chosen.get("threshold")),
-        threshold_kind=str(chosen.get("threshold_kind") or ""),
-        threshold_split=str(chosen.get("threshold_split") or ""),
-        ignored_share=_number(metrics.get("ignored_share")),
-        sweep=_curve(metrics.get("sweep") or ()),
-        per_class={
-            str(name): ClassScore(
-                iou=_number(values.get("iou")),
-                precision=_number(values.get("precision")),
-                recall=_number(values.get("recall")),
-                pxap=_number(values.get("pxap")),
-                images=values.get("images"),
-            )
-            for name, values in (metrics.get("per_class") or {}).items()
-        },
+        images=found.images,
+        figures=found.figures,
+        per_class=found.per_class,
+        threshold=chosen.threshold,
+        threshold_kind=chosen.threshold_kind,
+        threshold_split=chosen.threshold_split,
+        ignored_share=found.ignored_share,
+        sweep=tuple((point, miou) for point, miou in found.sweep or () if miou is not None),
     )
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _curve(points: Sequence[Sequence[Any]]) -> tuple[tuple[float, float], ...]:
-    pairs = ((_number(threshold), _number(miou)) for threshold, miou in points)
-    return tuple((t, m) for t, m in pairs if t is not None and m is not None)

@@ -60,7 +60,7 @@ def heat_overlay(image: UInt8, scores: NDArray[np.floating[Any]]) -> UInt8:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: If the shapes differ.
     """
     _check_shapes(image, scores)
     clipped = np.clip(np.nan_to_num(scores.astype(np.float32), nan=0.0), 0.0, 1.0)
@@ -81,7 +81,7 @@ def mask_overlay(image: UInt8, mask: UInt8) -> UInt8:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: If the shapes differ.
     """
     _check_shapes(image, mask)
     grey = _grey(image)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ws3.config.run import RunConfig, Stage
+from ws3.config.run import RunConfig
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
 from ws3.errors import Ws3Error
+from ws3.stage_table import STAGES
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Batches:
         self._by_split: dict[str, list[Batch]] = {}
         self._by_name: dict[str, Batch] = {}
         self._size = size
-        self._identities: dict[str, str] = {}
+        self._fingerprints: dict[str, str] = {}
         for split in splits:
             rows = [row for row in images if row.split == split]
             batches = [
@@ -58,7 +59,7 @@ class Batches:
         except KeyError:
             raise Ws3Error(
                 f"{name}: there is no such batch; batches are called train-00000 and so on, or, "
-                "with one image a job, as the image"
+                "with one image per job, as the image"
             ) from None
 
     def holding(self, rows: Iterable[ImageRow]) -> list[Batch]:
@@ -69,17 +70,17 @@ class Batches:
             found.setdefault(named[row.image].name, []).append(row)
         return [replace(self[name], rows=tuple(some)) for name, some in found.items()]
 
-    def covering(self, batch: Batch) -> list[str]:
+    def names_holding(self, batch: Batch) -> list[str]:
         """Return the batches of this stage that hold the images of another stage's batch."""
-        ours = self._by_split[batch.rows[0].split]
+        own = self._by_split[batch.rows[0].split]
         first, last = batch.start, batch.start + len(batch.rows) - 1
-        return [ours[number].name for number in range(first // self._size, last // self._size + 1)]
+        return [own[number].name for number in range(first // self._size, last // self._size + 1)]
 
-    def identity(self, name: str) -> str:
-        """Return the digest of a batch's index rows: when it changes, so does the batch's work."""
-        if name not in self._identities:
-            self._identities[name] = rows_fingerprint(self._by_name[name].rows)
-        return self._identities[name]
+    def fingerprint(self, name: str) -> str:
+        """Return the fingerprint of a batch's index rows; when it changes, the batch runs again."""
+        if name not in self._fingerprints:
+            self._fingerprints[name] = rows_fingerprint(self._by_name[name].rows)
+        return self._fingerprints[name]
 
 
 def mapped_rows(
@@ -96,21 +97,12 @@ def mapped_rows(
     return [row for row in kept if row.split != "train" or row.image in chosen]
 
 
-def stage_splits(config: RunConfig, stage: Stage) -> tuple[str, ...]:
+def stage_splits(config: RunConfig, stage: str) -> tuple[str, ...]:
     """Return the splits that a stage works on."""
-    return config.evaluation.splits if stage == "predictions" else config.map_splits
+    return config.evaluation.splits if STAGES[stage].splits == "reported" else config.map_splits
 
 
-def stage_recipes(config: RunConfig, stage: Stage) -> list[str]:
-    """Return the recipes that a stage works on."""
-    if stage == "predictions":
-        return list(config.segmentation_names)
-    if stage == "saliency":
-        return [name for name in config.recipes if config.sample_source(name) == name]
-    return list(config.recipes)
-
-
-def stage_batches(config: RunConfig, listing: Listing, stage: Stage) -> Batches:
+def stage_batches(config: RunConfig, listing: Listing, stage: str) -> Batches:
     """Return the batches of a stage."""
     splits = stage_splits(config, stage)
     return Batches(mapped_rows(config, listing.rows, splits), splits, config.batch_size(stage))

@@ -10,7 +10,8 @@ from ws3.config.dataset import KINDS, DatasetConfig
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.index import ImageRow, Listing, read_index
 from ws3.datasets.listing_files import row_stat_key
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import IndexFacts, read_record
 
 
 def known_listing(run: Run, *, look: bool) -> Listing:
@@ -31,9 +32,8 @@ def known_listing(run: Run, *, look: bool) -> Listing:
     if run.index_file.exists() and run.index_facts.exists():
         if not look:
             return read_index(run.index_file)
-        if read_json(run.index_facts).get("sources") == dataset_state(
-            run.config.dataset, run.folder
-        ):
+        facts = read_record(run.index_facts, IndexFacts)
+        if facts.sources == dataset_state(run.config.dataset, run.folder):
             index = read_index(run.index_file)
             if KINDS[run.config.dataset.kind].drawing_key is not None:
                 return index

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ws3.config.load import load
 from ws3.config.recipes import Recipe
-from ws3.config.run import GROUND_TRUTH, RunConfig, Stage
+from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.run.batches import mapped_rows
+from ws3.run.records import ClassifierFacts, SegmentationFacts, Threshold, read_record
+from ws3.stage_table import FORMAT, STAGES
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,30 @@ class Run:
                 f"{folder}: there is no run here (no config.yaml); begin one with: "
                 "ws3 index --config FILE"
             )
-        return cls(folder, load(path))
+        run = cls(folder, load(path))
+        run.check_format()
+        return run
 
     @classmethod
     def of(cls, config: RunConfig) -> Run:
         """Return the run that a configuration names; nothing need be there yet."""
         return cls(Path(config.results) / config.run, config)
+
+    def check_format(self) -> None:
+        """Refuse a folder whose results an older or newer ws3 made.
+
+        Raises:
+            Ws3Error: Naming the folder and what to do.
+        """
+        try:
+            found = json.loads(self.index_facts.read_bytes()).get("format", 1)
+        except (OSError, ValueError, AttributeError):
+            return  # nothing is there yet, or whoever reads it says that it is damaged
+        if found != FORMAT:
+            raise Ws3Error(
+                f"{self.folder}: these results have format {found}, and this ws3 makes format "
+                f"{FORMAT}; give the run another name (run: ...), or remove this folder"
+            )
 
     @property
     def index_file(self) -> Path:
@@ -68,18 +87,37 @@ class Run:
         return read_index(self.index_file)
 
     @cached_property
-    def classifier(self) -> dict[str, Any]:
-        """What `receipts/classifier.json` says of the classifier, its digest above all.
+    def classifier(self) -> ClassifierFacts:
+        """The facts of the run's classifier, from `receipts/train_classifier.json`.
 
         Raises:
-            StaleResultError: if there is no classifier yet.
+            StaleResultError: If there is no classifier yet.
+            Ws3Error: If the file is damaged.
         """
-        path = self.receipt("classifier")
+        path = self.receipt("train_classifier")
         if not path.exists():
             raise StaleResultError(
                 f"{path}: there is no classifier; run: ws3 train-classifier {self.folder}"
             )
-        return read_json(path)
+        return read_record(path, ClassifierFacts)
+
+    def threshold(self, recipe: str) -> Threshold:
+        """The background score that a recipe's maps are cut with, from `thresholds/<recipe>.json`.
+
+        Raises:
+            StaleResultError: If it is not chosen yet.
+            Ws3Error: If the file is damaged.
+        """
+        return read_record(self.threshold_file(recipe), Threshold)
+
+    def segmentation(self, recipe: str) -> SegmentationFacts:
+        """The facts of a segmentation network, from `receipts/train_segmentation/<recipe>.json`.
+
+        Raises:
+            StaleResultError: If it is not trained yet.
+            Ws3Error: If the file is damaged.
+        """
+        return read_record(self.receipt("train_segmentation", recipe), SegmentationFacts)
 
     def recipe(self, name: str) -> Recipe:
         """Return a recipe of this run.
@@ -126,43 +164,23 @@ class Run:
         """The classifier's checkpoint."""
         return self.folder / "classifier.pt"
 
-    def saliency_store(self, recipe: str) -> Path:
-        """The store of a recipe's partial sums, which another recipe may have computed."""
-        return self.folder / "saliency" / f"{self.config.sample_source(recipe)}.zarr"
-
-    def map_store(self, recipe: str) -> Path:
-        """The store of final maps."""
-        return self.folder / "maps" / f"{recipe}.zarr"
-
     def threshold_file(self, recipe: str) -> Path:
         """The background threshold of a recipe and how it was chosen."""
         return self.folder / "thresholds" / f"{recipe}.json"
 
-    def mask_file(self, recipe: str, image: str) -> Path:
-        """An image's pseudo-mask."""
-        return self.folder / "masks" / recipe / f"{image}.png"
+    def results(self, stage: str, recipe: str) -> Path:
+        """The folder of a per-image stage's results: a Zarr store, or a folder of PNGs."""
+        spec = STAGES[stage]
+        return self.folder / spec.results.format(recipe=spec.owner(self.config, recipe))
 
-    def results(self, stage: Stage, recipe: str) -> Path:
-        """The folder of a per-image stage's results: a store, or a folder of masks."""
-        return {
-            "saliency": self.saliency_store(recipe),
-            "maps": self.map_store(recipe),
-            "masks": self.mask_file(recipe, "any").parent,
-            "predictions": self.prediction_file(recipe, "any").parent,
-        }[stage]
-
-    def result(self, stage: Stage, recipe: str, image: str) -> Path:
-        """An image's result of a per-image stage: a store's group, or a mask."""
-        name = f"{image}.png" if stage in ("masks", "predictions") else image
+    def result(self, stage: str, recipe: str, image: str) -> Path:
+        """An image's result of a per-image stage: a store's group, or a PNG."""
+        name = image if STAGES[stage].is_store else f"{image}.png"
         return self.results(stage, recipe) / name
 
     def model_file(self, recipe: str) -> Path:
         """The segmentation network trained on a recipe's masks."""
         return self.folder / "segmentation" / recipe / "model.pt"
-
-    def prediction_file(self, recipe: str, image: str) -> Path:
-        """An image's predicted mask."""
-        return self.folder / "segmentation" / recipe / "predictions" / f"{image}.png"
 
     def evaluation_file(self, recipe: str) -> Path:
         """The figures of a recipe."""
@@ -179,34 +197,27 @@ class Run:
         return self.folder / "report" / "index.html"
 
     def receipt(self, *parts: str) -> Path:
-        """A receipt: `receipts/<stage>[/<recipe>[/<batch>]].json`."""
+        """A receipt: `receipts/<job>[/<recipe>[/<batch>]].json`."""
+        return self.file_of("receipts", *parts, suffix=".json")
+
+    def log(self, *parts: str) -> Path:
+        """A job's log: `logs/<job>[/<recipe>[/<batch>]].log`."""
+        return self.file_of("logs", *parts, suffix=".log")
+
+    def benchmark(self, *parts: str) -> Path:
+        """Snakemake's record of a job's cost: `benchmarks/<job>[/<recipe>[/<batch>]].tsv`."""
+        return self.file_of("benchmarks", *parts, suffix=".tsv")
+
+    def file_of(self, kind: str, *parts: str, suffix: str) -> Path:
+        """What is kept per job: `<kind>/<job>[/<recipe>[/<batch>]]<suffix>`."""
         *folders, name = parts
-        return self.folder.joinpath("receipts", *folders, f"{name}.json")
+        return self.folder.joinpath(kind, *folders, f"{name}{suffix}")
 
     def failure_file(self, stage: str, recipe: str, image: str) -> Path:
         """Why an image failed in a stage; there only while it does."""
-        owner = self.config.sample_source(recipe) if stage == "saliency" else recipe
+        owner = STAGES[stage].owner(self.config, recipe)
         return self.folder / "failed" / stage / owner / f"{image}.json"
 
     def journal_file(self, stage: str) -> Path:
         """What was done in a stage, a line an image, only ever appended to."""
         return self.folder / "journal" / f"{stage}.jsonl"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that ws3 wrote.
-
-    Raises:
-        Ws3Error: if it is missing or broken.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StaleResultError(f"{path}: this file is missing; run snakemake again.") from None
-    except (OSError, ValueError) as error:
-        raise Ws3Error(
-            f"{path}: this file is damaged ({error}); remove it and run snakemake again."
-        ) from None
-    if not isinstance(data, dict):
-        raise Ws3Error(f"{path}: a JSON object is expected; remove it and run snakemake again.")
-    return data

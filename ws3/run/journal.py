@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ws3.config.run import Stage
 from ws3.files import no_space_is_an_error
 from ws3.run.folder import Run
 
@@ -42,7 +41,7 @@ class Entry:
     bytes: int = 0
 
 
-def note(run: Run, stage: Stage, entry: Entry) -> None:
+def note(run: Run, stage: str, entry: Entry) -> None:
     """Append an entry.
 
     Raises:
@@ -57,7 +56,7 @@ def note(run: Run, stage: Stage, entry: Entry) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def entries(run: Run, stage: Stage) -> Iterator[Entry]:
+def entries(run: Run, stage: str) -> Iterator[Entry]:
     """Yield what is noted of a stage; a line that a full disk cut off is left out."""
     path = run.journal_file(stage)
     if not path.exists():
@@ -65,8 +64,7 @@ def entries(run: Run, stage: Stage) -> Iterator[Entry]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                # The lines of earlier versions lack these two.
-                found = {"samples": 0, "bytes": 0, **json.loads(line)}
+                found = json.loads(line)
                 yield Entry(*(found[name] for name in Entry.__annotations__))
             except (ValueError, KeyError, TypeError):
                 continue

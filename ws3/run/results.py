@@ -1,40 +1,108 @@
-"""What a stage reads of an earlier one: made from what the run expects, or refused."""
+"""Reads the stored results of a recipe: made from what the run expects, or refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.masks.png import read_mask, read_text
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.skips import DEPENDS_ON, skip_reason
+from ws3.run.records import ClassifierFacts, SegmentationFacts
+from ws3.run.skips import skip_reason
+from ws3.stage_table import STAGES, stages_before
 from ws3.store.maps import MapStore
 
 FINGERPRINT = "ws3:fingerprint"
 """Name of the text entry of a mask that holds its fingerprint."""
 
 
-def check_model(path: Path, receipt: Mapping[str, Any], command: str) -> None:
-    """Refuse a network that is not the one its receipt vouches for.
+class RecipeResults:
+    """Reads one recipe's results; each must bear the fingerprint that the run now expects.
+
+    What all images share is looked up once, when the first image is read: make a new reader after
+    the run's configuration, classifier or threshold changed.
+    """
+
+    def __init__(self, run: Run, recipe: str) -> None:
+        """Prepare to read the results of a recipe, or of `ground_truth`; nothing is read yet."""
+        self.run, self.recipe = run, recipe
+        self.fingerprints = Fingerprints(run, recipe)
+
+    def maps(self, row: ImageRow) -> NDArray[np.float32]:
+        """Return an image's final maps, float32 (classes, H, W) in [0, 1].
+
+        Raises:
+            StaleResultError: If they are missing, damaged or made from other inputs; the message
+                names the image and the command that makes them.
+        """
+        store = MapStore(self.run.results("maps", self.recipe))
+        attributes = store.attributes(row.image)
+        repair = self.command("maps", row)
+        if attributes is None:
+            raise StaleResultError(
+                f"{store.path}: image {row.image} has no maps; make them with: {repair}"
+            )
+        if attributes.get("fingerprint") != self.fingerprints.of("maps", row):
+            raise StaleResultError(
+                f"{store.path}: the maps of image {row.image} were made from other inputs; make "
+                f"them again with: {repair}"
+            )
+        try:
+            return store.read(row.image).astype(np.float32)
+        except StaleResultError as error:
+            raise StaleResultError(f"{error} Make them again with: {repair}") from None
+
+    def mask(self, row: ImageRow) -> NDArray[np.uint8]:
+        """Return an image's pseudo-mask, uint8 (H, W).
+
+        Raises:
+            StaleResultError: As for `maps`.
+        """
+        return self._png("masks", row)
+
+    def prediction(self, row: ImageRow) -> NDArray[np.uint8]:
+        """Return the mask that the segmentation network predicts for an image, uint8 (H, W).
+
+        Raises:
+            StaleResultError: As for `maps`.
+        """
+        return self._png("predictions", row)
+
+    def command(self, stage: str, row: ImageRow) -> str:
+        """Return the command that makes an image's result of a stage again."""
+        owner = STAGES[stage].owner(self.run.config, self.recipe)
+        return f"ws3 {stage} {self.run.folder} --recipe {owner} --image {row.image}"
+
+    def _png(self, stage: str, row: ImageRow) -> NDArray[np.uint8]:
+        path = self.run.result(stage, self.recipe, row.image)
+        mask = current_mask(path, self.fingerprints.of(stage, row))
+        if mask is None:
+            raise StaleResultError(
+                f"{path}: this mask is missing, damaged or made from other inputs; make it with: "
+                f"{self.command(stage, row)}"
+            )
+        return mask
+
+
+def check_model(path: Path, made: ClassifierFacts | SegmentationFacts, command: str) -> None:
+    """Refuse a network whose file is not the one that was written down.
 
     Args:
-        path: its file.
-        receipt: what was written down when it was made.
-        command: what makes it.
+        path: Its file.
+        made: What was written down when it was made.
+        command: What makes it.
 
     Raises:
-        StaleResultError: naming the command.
+        StaleResultError: Naming the command.
     """
-    if file_sha256(path) != receipt["digest"]:
+    if file_sha256(path) != made.sha256:
         raise StaleResultError(
             f"{path}: this file is missing, damaged or not the one that the run made; make it "
             f"with: {command}"
@@ -42,54 +110,9 @@ def check_model(path: Path, receipt: Mapping[str, Any], command: str) -> None:
 
 
 def rows_with_masks(run: Run, recipe: str, splits: Iterable[str]) -> list[ImageRow]:
-    """Return the images of some splits that have a pseudo-mask, none of its stages passed over."""
-    stages: tuple[Stage, ...] = (*DEPENDS_ON["masks"], "masks")
+    """Return the images of some splits that have a pseudo-mask: no stage before it skipped them."""
+    stages = (*stages_before("masks"), "masks")
     return [row for row in run.mapped_rows(splits) if not skip_reason(run, recipe, row, stages)]
-
-
-def read_maps(run: Run, recipe: str, row: ImageRow) -> NDArray[np.float32]:
-    """Return an image's final maps, float32 (classes, H, W).
-
-    Raises:
-        StaleResultError: naming the image and the command that makes the maps.
-    """
-    store = MapStore(run.map_store(recipe))
-    attributes = store.attributes(row.image)
-    repair = f"ws3 maps {run.folder} --recipe {recipe} --image {row.image}"
-    if attributes is None:
-        raise StaleResultError(
-            f"{store.path}: image {row.image} has no maps; make them with: {repair}"
-        )
-    if attributes.get("fingerprint") != Fingerprints(run, recipe).maps(row):
-        raise StaleResultError(
-            f"{store.path}: the maps of image {row.image} were made from other inputs; make them "
-            f"anew with: {repair}"
-        )
-    try:
-        return store.read(row.image).astype(np.float32)
-    except StaleResultError as error:
-        raise StaleResultError(f"{error} Make them anew with: {repair}") from None
-
-
-def read_pseudo_mask(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
-    """Return an image's pseudo-mask, uint8 (H, W).
-
-    Raises:
-        StaleResultError: naming the image and the command that makes the mask.
-    """
-    path, expected = run.mask_file(recipe, row.image), Fingerprints(run, recipe).masks(row)
-    return _read_current(path, expected, f"ws3 masks {run.folder}", recipe, row)
-
-
-def read_prediction(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
-    """Return an image's predicted mask, uint8 (H, W).
-
-    Raises:
-        StaleResultError: naming the image and the command that makes the prediction.
-    """
-    path = run.prediction_file(recipe, row.image)
-    expected = Fingerprints(run, recipe).predictions(row)
-    return _read_current(path, expected, f"ws3 predictions {run.folder}", recipe, row)
 
 
 def current_mask(path: Path, fingerprint: str) -> NDArray[np.uint8] | None:
@@ -98,15 +121,3 @@ def current_mask(path: Path, fingerprint: str) -> NDArray[np.uint8] | None:
         return read_mask(path) if read_text(path).get(FINGERPRINT) == fingerprint else None
     except Ws3Error:
         return None
-
-
-def _read_current(
-    path: Path, fingerprint: str, command: str, recipe: str, row: ImageRow
-) -> NDArray[np.uint8]:
-    mask = current_mask(path, fingerprint)
-    if mask is None:
-        raise StaleResultError(
-            f"{path}: this mask is missing, damaged or made from other inputs; make it with: "
-            f"{command} --recipe {recipe} --image {row.image}"
-        )
-    return mask

@@ -8,7 +8,7 @@ from ws3.datasets.images import sha256 as digest_of
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.run.folder import Run
-from ws3.sampling.plan import WHOLE_IMAGE, SamplePlan
+from ws3.sampling.plan import SamplePlan
 from ws3.sampling.views import Pixels
 
 
@@ -36,10 +36,10 @@ def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
         width=row.width,
         seed=run.config.seed,
         recipe=run.config.sample_source(recipe),
-        input_size=run.classifier["input_size"],
+        input_size=run.classifier.input_size,
     )
 
 
 def expected_chunks(plan: SamplePlan, per_chunk: int) -> dict[str, tuple[int, ...]]:
     """Return the chunks that an image's group must hold, and the samples in each."""
-    return chunk_layout(plan.total, per_chunk, (WHOLE_IMAGE,) if plan.needs_cover else ())
+    return chunk_layout(plan.total, per_chunk, plan.cover)

@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ws3.config.run import STAGES, Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.run import journal
-from ws3.run.batches import stage_recipes, stage_splits
+from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Failure, Receipt, read_record
+from ws3.stage_table import STAGES
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class StageStatus:
     Attributes:
         stage: saliency, maps, masks or predictions.
         recipe: its name.
-        done: images that a receipt vouches for, made from what the run now expects.
+        done: images that a receipt lists, made from what the run now expects.
         expected: images that the stage works on.
-        skipped: images that were passed over.
+        skipped: images that were skipped.
         failed: reason per image that failed and has not been mended.
         seconds: spent on all results that were ever computed, from the journal.
         bytes: on disk.
     """
 
-    stage: Stage
+    stage: str
     recipe: str
     done: int
     expected: int
@@ -56,13 +56,13 @@ def run_status(run: Run) -> Iterator[StageStatus]:
     for stage in STAGES:
         rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
         seconds = seconds_of(run, stage)
-        for recipe in stage_recipes(run.config, stage):
+        for recipe in STAGES[stage].recipes(run.config):
             found = receipts_of(run, stage, recipe)
-            made = {image: made for receipt in found for image, made in receipt["images"].items()}
+            made = {image: made for receipt in found for image, made in receipt.images.items()}
             done = _current(
                 run, stage, recipe, [rows[image] for image in made if image in rows], made
             )
-            skipped = {image for receipt in found for image in receipt["skipped"]} & rows.keys()
+            skipped = {image for receipt in found for image in receipt.skipped} & rows.keys()
             failed = {
                 image: reason
                 for image, reason in failures_of(run, stage, recipe).items()
@@ -81,7 +81,7 @@ def run_status(run: Run) -> Iterator[StageStatus]:
 
 
 def _current(
-    run: Run, stage: Stage, recipe: str, rows: Sequence[ImageRow], made: Mapping[str, str]
+    run: Run, stage: str, recipe: str, rows: Sequence[ImageRow], made: Mapping[str, str]
 ) -> set[str]:
     """Return the images whose result bears the fingerprint that the run now expects."""
     expected = Fingerprints(run, recipe)
@@ -91,7 +91,7 @@ def _current(
         return set()  # what they would be made from isn't there yet
 
 
-def seconds_of(run: Run, stage: Stage) -> dict[str, float]:
+def seconds_of(run: Run, stage: str) -> dict[str, float]:
     """Return the seconds spent on a stage, by recipe."""
     seconds: dict[str, float] = {}
     for entry in journal.entries(run, stage):
@@ -99,21 +99,21 @@ def seconds_of(run: Run, stage: Stage) -> dict[str, float]:
     return seconds
 
 
-def receipts_of(run: Run, stage: Stage, recipe: str) -> list[dict[str, Any]]:
+def receipts_of(run: Run, stage: str, recipe: str) -> list[Receipt]:
     """Return all receipts of a stage and recipe, by name; damaged ones are left out."""
     found = []
     for path in sorted(run.receipt(stage, recipe, "any").parent.glob("*.json")):
         try:
-            found.append(read_json(path))
+            found.append(read_record(path, Receipt))
         except Ws3Error:
             continue
     return found
 
 
-def failures_of(run: Run, stage: Stage, recipe: str) -> dict[str, str]:
+def failures_of(run: Run, stage: str, recipe: str) -> dict[str, str]:
     """Return the reason per image that failed in a stage."""
     folder = run.failure_file(stage, recipe, "any").parent
-    return {path.stem: read_json(path)["reason"] for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read_record(path, Failure).reason for path in sorted(folder.glob("*.json"))}
 
 
 def folder_bytes(folder: Path) -> int:

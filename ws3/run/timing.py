@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from ws3.config.run import Stage
 from ws3.errors import StaleResultError
 from ws3.run import journal
 from ws3.run.batches import stage_splits
@@ -94,7 +93,7 @@ def run_times(run: Run) -> Iterator[StageTime]:
 
 
 def _current(
-    run: Run, stage: Stage, recipe: str, noted: Mapping[tuple[str, str, str], journal.Entry]
+    run: Run, stage: str, recipe: str, noted: Mapping[tuple[str, str, str], journal.Entry]
 ) -> list[journal.Entry]:
     """Return the entry of each image whose fingerprint is the one that the run now expects."""
     rows = run.mapped_rows(stage_splits(run.config, stage))

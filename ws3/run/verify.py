@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.masks.png import read_mask
 from ws3.run.fingerprints import Fingerprints
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
+from ws3.stage_table import STAGES
 from ws3.store.groups import Store
 from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import Damage, remove, verify
 
-_STORES: tuple[Stage, ...] = ("saliency", "maps")
-_MASKS: tuple[Stage, ...] = ("masks", "predictions")
+_STORES = tuple(name for name, spec in STAGES.items() if spec.is_store)
 
 
 def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
@@ -46,7 +46,7 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check every network, store and mask of a run, likewise."""
     checked, damages = 0, list[Damage]()
-    for stage in (*_STORES, *_MASKS):
+    for stage in STAGES:
         for recipe in _recipes(run, stage):
             count, found = _check(run, stage, recipe, repair=repair)
             checked += count
@@ -56,10 +56,10 @@ def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     return checked + count, damages + found
 
 
-def _check(run: Run, stage: Stage, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
+def _check(run: Run, stage: str, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
     results = run.results(stage, recipe)
     checked, damages, root = 0, list[Damage](), list[Damage]()
-    if stage in _MASKS:
+    if stage not in _STORES:
         checked, damages = _read_masks(results)
     elif results.exists():
         root = _check_root(results, {"kind": stage, "recipe": recipe}, repair=repair)
@@ -73,13 +73,15 @@ def _check(run: Run, stage: Stage, recipe: str, *, repair: bool) -> tuple[int, l
 
 
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
-    segmentation_names = sorted(run.receipt("segmentation", "any").parent.glob("*.json"))
-    models = [(run.classifier_file, run.receipt("classifier"))]
-    models += [(run.model_file(receipt.stem), receipt) for receipt in segmentation_names]
-    made = [(path, receipt) for path, receipt in models if receipt.exists()]
+    receipts = sorted(run.receipt("train_segmentation", "any").parent.glob("*.json"))
+    models: list[tuple[Path, Path, type[ClassifierFacts] | type[SegmentationFacts]]] = [
+        (run.classifier_file, run.receipt("train_classifier"), ClassifierFacts)
+    ]
+    models += [(run.model_file(receipt.stem), receipt, SegmentationFacts) for receipt in receipts]
+    made = [model for model in models if model[1].exists()]
     damages = []
-    for path, receipt in made:
-        if file_sha256(path) != read_json(receipt)["digest"]:
+    for path, receipt, facts in made:
+        if file_sha256(path) != read_record(receipt, facts).sha256:
             reason = f"{path}: it is missing or not the file that was made"
             damages.append(Damage("network", path, reason))
             if repair:
@@ -101,14 +103,12 @@ def _check_root(store: Path, attributes: dict[str, str], *, repair: bool) -> lis
     return []
 
 
-def _recipes(run: Run, stage: Stage) -> list[str]:
+def _recipes(run: Run, stage: str) -> list[str]:
     """Return the recipes that a stage has worked on, whether they are still configured or not."""
-    vouched = {path.name for path in run.receipt(stage, "any").parent.glob("*")}
-    if stage in _STORES:
-        return sorted(vouched | {path.stem for path in (run.folder / stage).glob("*.zarr")})
-    made = (run.folder / "masks").glob("*") if stage == "masks" else ()
-    predicted = (run.folder / "segmentation").glob("*") if stage == "predictions" else ()
-    return sorted(vouched | {path.name for path in (*made, *predicted)})
+    with_receipts = {path.name for path in run.receipt(stage, "any").parent.glob("*")}
+    pattern = STAGES[stage].results.format(recipe="*")
+    made = {path.name.removesuffix(".zarr") for path in run.folder.glob(pattern)}
+    return sorted(with_receipts | made)
 
 
 def _read_through(store: Path) -> tuple[int, list[Damage]]:
@@ -127,14 +127,14 @@ def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
     return checked, damages
 
 
-def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
+def _missing(run: Run, stage: str, recipe: str) -> Iterator[Damage]:
     """Yield what a receipt vouches for and is not there."""
-    vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt["images"]}
+    vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt.images}
     for image in sorted(vouched):
         path = run.result(stage, recipe, image)
         if not path.exists():
             yield Damage(image, path, f"{path}: it is missing")
-    known = recipe in run.config.recipes and run.receipt("classifier").exists()
+    known = recipe in run.config.recipes and run.receipt("train_classifier").exists()
     if stage == "saliency" and known:
         for row in run.index.rows:
             if row.image in vouched:
@@ -142,9 +142,9 @@ def _missing(run: Run, stage: Stage, recipe: str) -> Iterator[Damage]:
 
 
 def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
-    store = SaliencyStore(run.saliency_store(recipe))
+    store = SaliencyStore(run.results("saliency", recipe))
     attributes = store.attributes(row.image)
-    expected = Fingerprints(run, recipe).saliency(row)
+    expected = Fingerprints(run, recipe).of("saliency", row)
     if attributes is None or attributes.get("fingerprint") != expected:
         return  # missing as a whole, or made for another configuration
     plan = sample_plan(run, recipe, row)
@@ -154,8 +154,8 @@ def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
             yield Damage(row.image, path, f"{path}: it is missing")
 
 
-def _retract(run: Run, stage: Stage, recipe: str, images: set[str]) -> None:
+def _retract(run: Run, stage: str, recipe: str, images: set[str]) -> None:
     """Remove the receipts that vouch for some images, so that Snakemake runs their batches."""
     for receipt in receipts_of(run, stage, recipe):
-        if images & receipt["images"].keys():
-            run.receipt(stage, recipe, receipt["batch"]).unlink(missing_ok=True)
+        if images & receipt.images.keys():
+            run.receipt(stage, recipe, receipt.batch).unlink(missing_ok=True)

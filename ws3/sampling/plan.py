@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ws3.config.recipes import Masking, Samples
 from ws3.sampling.windows import Window, WindowSequence, windows_to_cover
@@ -41,26 +44,39 @@ class SamplePlan:
         seed: int,
         recipe: str,
         input_size: int,
+        windows: Sequence[Window] | None = None,
     ) -> None:
         """Plan the samples.
 
         Args:
-            samples: the recipe's `samples` section.
-            image: the image's id.
-            height: of the image, in pixels.
-            width: of the image, in pixels.
-            seed: the run's seed.
-            recipe: the recipe's name.
-            input_size: side of the network's input where `samples.input_size` is null.
+            samples: The recipe's `samples` section.
+            image: The image's id.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+            seed: The run's seed.
+            recipe: The recipe's name.
+            input_size: Side of the network's input where `samples.input_size` is null.
+            windows: Where to crop, in place of the windows that would be drawn; kind crops only.
         """
         self._samples = samples
         self.whole = Window(0, 0, height, width)
         self._input_size = samples.input_size or input_size
-        self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
         self.seed, self.recipe, self.image = seed, recipe, image
-        self.total = samples.total
         self.covering = windows_to_cover(height, width, samples.side)
-        self.needs_cover = samples.kind == "crops" and samples.count < self.covering
+        self._windows: WindowSequence | Sequence[Window]
+        if windows is None:
+            self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
+            self.total = samples.total
+            self.needs_cover = samples.kind == "crops" and samples.count < self.covering
+        else:
+            self._windows = windows
+            self.total = len(windows)
+            self.needs_cover = not _cover(windows, height, width)
+
+    @property
+    def cover(self) -> tuple[int, ...]:
+        """The whole-image sample's number if the crops leave pixels out; else nothing."""
+        return (WHOLE_IMAGE,) if self.needs_cover else ()
 
     def sample(self, number: int) -> Sample:
         """Return sample `number`, or the whole-image sample for `WHOLE_IMAGE`."""
@@ -92,3 +108,11 @@ class SamplePlan:
             max(_STRIDE, round(height / _STRIDE) * _STRIDE),
             max(_STRIDE, round(width / _STRIDE) * _STRIDE),
         )
+
+
+def _cover(windows: Sequence[Window], height: int, width: int) -> bool:
+    """Return whether every pixel lies in at least one window."""
+    covered = np.zeros((height, width), np.bool_)
+    for window in windows:
+        covered[window.slices] = True
+    return bool(covered.all())

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ws3.config.recipes import Masking
+from ws3.pixels import channels_first, normalise, resize, to_unit
 from ws3.sampling.plan import Sample, SamplePlan
 from ws3.sampling.seeds import stream
 
@@ -35,15 +33,15 @@ def render_sample(
     resized = resize(cut, sample.height, sample.width)
     if sample.flip:
         resized = resized[:, ::-1]
-    pixels = resized.astype(np.float32) / np.float32(255)
+    pixels = to_unit(resized)
     if sample.noise:
         draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "noise")
         pixels += draw.standard_normal(pixels.shape, dtype=np.float32) * np.float32(sample.noise)
-    normalised = (pixels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    normalised = normalise(pixels, mean, std)
     if sample.masking is not None:
         draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "masking")
         normalised[_hidden(draw, sample.masking, sample.height, sample.width)] = 0
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+    return channels_first(normalised)
 
 
 def paste_back(scores: Scores, sample: Sample) -> Scores:
@@ -58,15 +56,6 @@ def paste_back(scores: Scores, sample: Sample) -> Scores:
     """
     upright = scores[:, ::-1] if sample.flip else scores
     return resize(np.ascontiguousarray(upright), sample.window.height, sample.window.width)
-
-
-def resize(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """Resize an (h, w) or (h, w, channels) array: area average down, bilinear up."""
-    if array.shape[:2] == (height, width):
-        return array
-    shrinks = height * width < array.shape[0] * array.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(array, (width, height), interpolation=how)
 
 
 def _hidden(

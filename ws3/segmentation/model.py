@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ws3.classifier.networks import IMAGENET_MEAN, IMAGENET_STD
+from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 from ws3.segmentation.networks import build

@@ -3,56 +3,47 @@
 from __future__ import annotations
 
 import csv
-from typing import Any
+import math
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.config.run import GROUND_TRUTH, STAGES
+from ws3.config.masks import ConstantBackground, PowerBackground
+from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
-from ws3.files import atomic_file, write_json
+from ws3.files import atomic_file
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.background import add_background, hard_labels
-from ws3.metrics.boundary import BoundaryIou
-from ws3.metrics.confusion import Confusion
-from ws3.metrics.pixel_ap import PixelAveragePrecision
-from ws3.metrics.regions import PartRecall, RegionProfile
-from ws3.metrics.summary import summarise
+from ws3.metrics.base import EvaluatedImage
+from ws3.metrics.measurement import Measurement
+from ws3.metrics.registry import all_metrics
 from ws3.metrics.sweep import ThresholdSweep
-from ws3.run.folder import Run, read_json
-from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
-from ws3.run.skips import DEPENDS_ON, skip_reason
-from ws3.stages.threshold import chosen_background
+from ws3.run.folder import Run
+from ws3.run.records import (
+    ClassFigures,
+    EvaluatedStage,
+    Evaluation,
+    StageFigures,
+    Threshold,
+    read_record,
+    write_record,
+)
+from ws3.run.results import RecipeResults
+from ws3.run.skips import skip_reason
+from ws3.stage_table import stages_before
 
 Mask = NDArray[np.uint8]
 
-COLUMNS = (
-    *("recipe", "seed", "split", "stage"),
+EVALUATED_FROM = (*stages_before("masks"), "masks", "predictions")
+"""The per-image stages that figures come from: an image that one of them skipped counts nowhere."""
+
+_FIRST_COLUMNS = (
     *("miou", "pxap", "precision", "recall", "dr_recall", "ndr_recall"),
     *("fp_share", "fn_share", "boundary_iou"),
-    *("threshold", "threshold_split", "ignored_share"),
 )
-"""Columns of `summary.csv`."""
-
-
-class _StageScores:
-    """Counts of one stage's masks against the ground truth."""
-
-    def __init__(self, classes: int) -> None:
-        self.confusion = Confusion(classes)
-        self.boundary = BoundaryIou(classes)
-        self.regions = RegionProfile(classes)
-        self.parts = PartRecall(classes)
-
-    def update(
-        self, truth: Mask, reference: Mask, mask: Mask, values: list[int], parts: Mask | None
-    ) -> None:
-        self.confusion.update(truth, mask)
-        self.boundary.update(truth, mask)
-        self.regions.update(truth, reference, mask, values)
-        if parts is not None:
-            self.parts.update(truth, parts, mask)
 
 
 def evaluate(run: Run, recipe: str) -> None:
@@ -61,8 +52,8 @@ def evaluate(run: Run, recipe: str) -> None:
     Images without ground truth are left out; a split without any gets no figures.
 
     Raises:
-        StaleResultError: if a map, mask or prediction is missing or made from other inputs.
-        Ws3Error: if the run has no such recipe.
+        StaleResultError: If a map, mask or prediction is missing or made from other inputs.
+        Ws3Error: If the run has no such recipe, or a metric can't be used.
     """
     run.check_segmentation_name(recipe)
     splits = {}
@@ -71,97 +62,148 @@ def evaluate(run: Run, recipe: str) -> None:
             row
             for row in run.mapped_rows([split])
             if row.mask
-            and not skip_reason(run, recipe, row, STAGES)
-            and not skip_reason(run, run.config.reference_recipe, row, DEPENDS_ON["masks"])
+            and not skip_reason(run, recipe, row, EVALUATED_FROM)
+            and not skip_reason(run, run.config.reference_recipe, row, stages_before("masks"))
         ]
         if rows:
             splits[split] = _evaluate_split(run, recipe, rows)
-    write_json(
+    write_record(
         run.evaluation_file(recipe),
-        {
-            "recipe": recipe,
-            "seed": run.config.seed,
-            "reference": run.config.reference_recipe,
-            "classes": list(run.index.classes),
-            "splits": splits,
-        },
+        Evaluation(
+            recipe=recipe,
+            seed=run.config.seed,
+            reference=run.config.reference_recipe,
+            classes=run.index.classes,
+            splits=splits,
+        ),
     )
+
+
+def summary_columns(metrics: Sequence[str]) -> list[str]:
+    """Return the columns of `summary.csv`, for the names of all metrics.
+
+    Example:
+        >>> summary_columns(["miou", "dice"])[4:]
+        ['miou', 'dice', 'threshold', 'threshold_split', 'ignored_share']
+    """
+    first = [name for name in _FIRST_COLUMNS if name in metrics]
+    rest = [name for name in metrics if name not in first]
+    return [
+        *("recipe", "seed", "split", "stage"),
+        *first,
+        *rest,
+        *("threshold", "threshold_split", "ignored_share"),
+    ]
 
 
 def summarise_run(run: Run) -> None:
     """Write `summary.csv`: one row per recipe, split and stage, `ground_truth` included.
 
     Raises:
-        StaleResultError: if a recipe is not evaluated yet.
+        StaleResultError: If a recipe is not evaluated yet.
+        Ws3Error: If an evaluation is damaged, or a metric can't be used.
     """
+    columns = summary_columns([metric.name for metric in all_metrics()])
     with (
         atomic_file(run.summary_file) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for recipe in run.config.evaluated:
-            evaluation = read_json(run.evaluation_file(recipe))
-            for split, stages in evaluation["splits"].items():
-                for stage, figures in stages.items():
-                    row = {"recipe": recipe, "seed": evaluation["seed"], "split": split}
-                    writer.writerow({**figures, **row, "stage": stage})
+            evaluation = read_record(run.evaluation_file(recipe), Evaluation)
+            for split, stages in evaluation.splits.items():
+                for stage, found in stages.items():
+                    row = {"recipe": recipe, "seed": evaluation.seed, "split": split}
+                    writer.writerow({**dict(found), **found.figures, **row, "stage": stage})
 
 
-def _evaluate_split(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
-    classes = run.index.classes
-    stages = [] if recipe == GROUND_TRUTH else ["maps", "masks"]
+def _evaluate_split(
+    run: Run, recipe: str, rows: Sequence[ImageRow]
+) -> dict[EvaluatedStage, StageFigures]:
+    stages: list[EvaluatedStage] = [] if recipe == GROUND_TRUTH else ["maps", "masks"]
     if recipe in run.config.segmentation_names:
         stages.append("segmentation")
-    scores = {stage: _StageScores(len(classes)) for stage in stages}
-    sweep, pixel_ap = ThresholdSweep(len(classes)), PixelAveragePrecision(len(classes))
+    classes, metrics = len(run.index.classes), all_metrics()
+    measured = {stage: Measurement(classes, metrics) for stage in stages}
+    sweep = ThresholdSweep(classes)
+    reference_recipe = run.config.reference_recipe
+    results, reference = RecipeResults(run, recipe), RecipeResults(run, reference_recipe)
+    reference_background = run.threshold(reference_recipe).background
+    chosen = None
+    if "maps" in measured:
+        chosen = run.threshold(recipe)
     with ProgressReport(f"evaluate {recipe}", len(rows)) as progress:
         for row in rows:
             truth, values = read_label_mask(row.mask), run.class_values(row)
-            reference = cut_maps(run, run.config.reference_recipe, row)
-            masks = {}
-            if "maps" in scores:
-                maps = read_maps(run, recipe, row)
+            reference_maps = reference.maps(row)
+            image = partial(
+                EvaluatedImage,
+                truth=truth,
+                reference=cut_maps(reference_maps, values, reference_background),
+                class_values=tuple(values),
+                parts=read_label_mask(row.parts) if row.parts else None,
+            )
+            if chosen is not None:
+                is_reference = recipe == reference_recipe
+                maps = reference_maps if is_reference else results.maps(row)
                 sweep.update(truth, maps, values)
-                pixel_ap.update(truth, maps, values)
-                masks["maps"] = _cut(run, recipe, maps, values)
-                masks["masks"] = read_pseudo_mask(run, recipe, row)
-            if "segmentation" in scores:
-                masks["segmentation"] = read_prediction(run, recipe, row)
-            parts = read_label_mask(row.parts) if row.parts else None
-            for stage, mask in masks.items():
-                scores[stage].update(truth, reference, mask, values, parts)
+                cut = cut_maps(maps, values, chosen.background)
+                measured["maps"].add(image(mask=cut, maps=maps))
+                measured["masks"].add(image(mask=results.mask(row)))
+            if "segmentation" in measured:
+                measured["segmentation"].add(image(mask=results.prediction(row)))
             progress.advance()
-    result: dict[str, Any] = {}
-    for stage, score in scores.items():
-        from_maps = stage == "maps"
-        has_threshold = stage != "segmentation"
-        chosen = read_json(run.threshold_file(recipe)) if has_threshold else {}
-        result[stage] = summarise(
-            classes,
-            score.confusion,
-            images=len(rows),
-            class_images=[sum(name in row.labels for row in rows) for name in classes],
-            threshold=chosen["background"].get("score") if has_threshold else None,
-            threshold_kind=chosen["kind"] if has_threshold else "",
-            threshold_split=chosen["split"] if has_threshold else "",
-            boundary=score.boundary,
-            regions=score.regions,
-            pixel_ap=pixel_ap if from_maps else None,
-            sweep=sweep if from_maps else None,
+    curve = tuple((point, None if math.isnan(miou) else miou) for point, miou in sweep.curve())
+    return {
+        stage: _figures(
+            run,
+            rows,
+            measurement,
+            threshold=None if stage == "segmentation" else chosen,
+            sweep=curve if stage == "maps" else None,
         )
-        known = score.parts.mean_recall()
-        if not any(np.isnan(value) for value in known.values()):
-            result[stage]["known_parts"] = known
-    return result
+        for stage, measurement in measured.items()
+    }
 
 
-def cut_maps(run: Run, recipe: str, row: ImageRow) -> Mask:
-    """Return the mask that a recipe's maps give without a CRF, uint8 (H, W)."""
-    return _cut(run, recipe, read_maps(run, recipe, row), run.class_values(row))
+def _figures(
+    run: Run,
+    rows: Sequence[ImageRow],
+    measurement: Measurement,
+    *,
+    threshold: Threshold | None,
+    sweep: tuple[tuple[float, float | None], ...] | None,
+) -> StageFigures:
+    return StageFigures(
+        images=len(rows),
+        threshold=None if threshold is None else threshold.score,
+        threshold_kind="" if threshold is None else threshold.kind,
+        threshold_split="" if threshold is None else threshold.split,
+        ignored_share=measurement.ignored_share(),
+        figures=measurement.means(),
+        per_class={
+            name: ClassFigures(images=sum(name in row.labels for row in rows), figures=figures)
+            for name, figures in zip(run.index.classes, measurement.per_class(), strict=True)
+        },
+        sweep=sweep,
+    )
 
 
-def _cut(run: Run, recipe: str, maps: NDArray[np.float32], values: list[int]) -> Mask:
-    background = chosen_background(run.threshold_file(recipe))
+def cut_maps(
+    maps: NDArray[np.float32],
+    class_values: Sequence[int],
+    background: ConstantBackground | PowerBackground,
+) -> Mask:
+    """Return the mask that an image's maps give without a CRF.
+
+    Args:
+        maps: float32 (C, H, W) in [0, 1].
+        class_values: The C mask values of the maps.
+        background: The background score.
+
+    Returns:
+        uint8 (H, W), 0 or one of the class values.
+    """
     labels = hard_labels(add_background(maps, background))
-    return np.array([0, *values], np.uint8)[labels]
+    return np.array([0, *class_values], np.uint8)[labels]

@@ -12,7 +12,9 @@ from ws3.errors import Ws3Error
 from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import progress_callback
 from ws3.run.dataset_state import dataset_state
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import IndexFacts, read_record, write_record
+from ws3.stage_table import FORMAT
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +43,15 @@ def index(run: Run) -> None:
         completed = check_files(listing, previous, run.config.on_bad_image, progress)
     write_index(run.index_file, completed)
     splits = {row.split for row in completed.rows}
-    write_json(
+    write_record(
         run.index_facts,
-        {
-            "sources": sources,
-            "classes": list(completed.classes),
-            "images": {
-                split: sum(row.split == split for row in completed.rows) for split in sorted(splits)
-            },
-            "problems": {row.image: row.problem for row in completed.rows if row.problem},
-        },
+        IndexFacts(
+            format=FORMAT,
+            sources=sources,
+            classes=completed.classes,
+            images={split: sum(row.split == split for row in completed.rows) for split in splits},
+            problems={row.image: row.problem for row in completed.rows if row.problem},
+        ),
     )
     # Written once: all jobs depend on it, and must not run again when a few images change.
     if not run.receipt("index").exists():
@@ -89,13 +90,13 @@ def refresh(run: Run, listing: Listing) -> None:
 def index_is_current(run: Run, listing: Listing) -> bool:
     """Return whether the index holds these images, with these labels and as they are now."""
     try:
-        known, facts = read_index(run.index_file), read_json(run.index_facts)
+        known, facts = read_index(run.index_file), read_record(run.index_facts, IndexFacts)
     except Ws3Error:
         return False
     return (
         known.classes == listing.classes
         and rows_fingerprint(known.rows) == rows_fingerprint(listing.rows)
-        and facts.get("sources") == dataset_state(run.config.dataset, run.folder)
+        and facts.sources == dataset_state(run.config.dataset, run.folder)
     )
 
 

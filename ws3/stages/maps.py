@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ws3.aggregation.combine import combine
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.runner import ImageResult
@@ -19,35 +18,36 @@ from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
-    from ws3.stages.attributor import FeatureReader
+    from ws3.attribution.engine import FeatureReader
 
 
 class MapsStage:
     """Combines an image's partial sums into its final maps."""
 
-    stage: Stage = "maps"
+    stage: str = "maps"
 
     def __init__(self, run: Run, recipe: str) -> None:
         self.recipe = recipe
         self._run, self._settings = run, run.recipe(recipe)
         self._fingerprints = Fingerprints(run, recipe)
-        self._source = SaliencyStore(run.saliency_store(recipe))
+        self._source = SaliencyStore(run.results("saliency", recipe))
         self._source.check_format()
-        self._store = MapStore(run.map_store(recipe))
+        self._store = MapStore(run.results("maps", recipe))
         self._store.create({"kind": "maps", "recipe": recipe})
 
     @cached_property
     def _reader(self) -> FeatureReader:
         # torch takes seconds to import, and few recipes look at features.
-        from ws3.stages.attributor import FeatureReader
+        from ws3.attribution.engine import FeatureReader
+        from ws3.classifier.checkpoints import load_classifier
 
         command = f"ws3 train-classifier {self._run.folder}"
         check_model(self._run.classifier_file, self._run.classifier, command)
-        return FeatureReader(self._run)
+        return FeatureReader(load_classifier(self._run.classifier_file))
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's maps are made from."""
-        return self._fingerprints.maps(row)
+        return self._fingerprints.of("maps", row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether intact maps with this fingerprint are committed."""
@@ -70,7 +70,7 @@ class MapsStage:
         source = self._run.config.sample_source(self.recipe)
         repair = f"ws3 saliency {self._run.folder} --recipe {source} --image {row.image}"
         attributes = self._source.attributes(row.image)
-        expected = self._fingerprints.saliency(row)
+        expected = self._fingerprints.of("saliency", row)
         if attributes is None or attributes.get("fingerprint") != expected:
             what = "missing" if attributes is None else "made from other inputs"
             raise StaleResultError(f"its sample chunks are {what}; repair them with: {repair}")

@@ -2,60 +2,44 @@
 
 from __future__ import annotations
 
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.jobs.runner import ImageResult
 from ws3.masks.crf import parameters
-from ws3.masks.png import write_mask
 from ws3.masks.pseudo import pseudo_mask
-from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
-from ws3.run.results import FINGERPRINT, current_mask, read_maps
 from ws3.run.samples import load_image
-from ws3.stages.threshold import chosen_background
+from ws3.stages.png_stage import PngStage
 
 
-class MasksStage:
+class MasksStage(PngStage):
     """Turns an image's maps into its pseudo-mask."""
 
-    stage: Stage = "masks"
+    stage = "masks"
 
     def __init__(self, run: Run, recipe: str) -> None:
         run.recipe(recipe)
-        self.recipe = recipe
-        self._run, self._fingerprints = run, Fingerprints(run, recipe)
-        self._background = chosen_background(run.threshold_file(recipe))
+        super().__init__(run, recipe)
+        self._background = run.threshold(recipe).background
         self._crf = parameters(run.config.masks.crf)
-        run.mask_file(recipe, "any").parent.mkdir(parents=True, exist_ok=True)
-
-    def fingerprint(self, row: ImageRow) -> str:
-        """Return what an image's mask is made from."""
-        return self._fingerprints.masks(row)
-
-    def is_done(self, row: ImageRow, fingerprint: str) -> bool:
-        """Return whether an intact mask with this fingerprint is committed."""
-        return current_mask(self._run.mask_file(self.recipe, row.image), fingerprint) is not None
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Refine and commit.
 
         Raises:
-            StaleResultError: if the maps are missing, damaged or made from other inputs.
-            Ws3Error: if the image can't be read.
+            StaleResultError: If the maps are missing, damaged or made from other inputs.
+            Ws3Error: If the image can't be read.
         """
         with timer.phase("load"):
-            image, maps = load_image(row), read_maps(self._run, self.recipe, row)
+            image, maps = load_image(row), self.results.maps(row)
         with timer.phase("compute"):
             mask = pseudo_mask(
                 image,
                 maps,
-                self._run.class_values(row),
+                self.run.class_values(row),
                 self._background,
                 self._crf,
-                self._run.config.masks.ignore_below,
+                self.run.config.masks.ignore_below,
             )
-        path = self._run.mask_file(self.recipe, row.image)
         with timer.phase("write"):
-            write_mask(path, mask, {FINGERPRINT: fingerprint})
-        return ImageResult(bytes=path.stat().st_size)
+            return self.commit(row, fingerprint, mask)

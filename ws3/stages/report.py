@@ -9,24 +9,25 @@ from pathlib import Path
 import numpy as np
 
 from ws3 import __version__
-from ws3.config.run import STAGES
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.html import write_report
 from ws3.report.model import (
-    ClassifierFacts,
     DatasetFacts,
     GalleryEntry,
     Report,
     SkippedImage,
     Timing,
 )
-from ws3.run.folder import Run, read_json
-from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record
+from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 from ws3.run.skips import skip_reason
 from ws3.run.status import folder_bytes, receipts_of, seconds_of
+from ws3.stage_table import STAGES
+from ws3.stages.evaluate import EVALUATED_FROM
 
 _GALLERY = 8
 _PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
@@ -36,7 +37,7 @@ def report(run: Run) -> Path:
     """Write the report, and return its page.
 
     Raises:
-        StaleResultError: if a result that it shows is missing or made from other inputs.
+        StaleResultError: If a result that it shows is missing or made from other inputs.
     """
     folder = run.report_file.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,9 +46,11 @@ def report(run: Run) -> Path:
         Report(
             run=run.config.run,
             config=run.config.model_dump(mode="json"),
-            evaluations=[read_json(run.evaluation_file(name)) for name in run.config.evaluated],
+            evaluations=[
+                read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated
+            ],
             dataset=_dataset(run),
-            classifier=_classifier(run),
+            classifier=run.classifier,
             gallery=tuple(_gallery(run)),
             timings=tuple(_timings(run)),
             versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
@@ -63,7 +66,7 @@ def _dataset(run: Run) -> DatasetFacts:
         SkippedImage(row.image, row.split, f"{recipe}, {reason}")
         for row in good
         for recipe in run.config.evaluated
-        if (reason := skip_reason(run, recipe, row, STAGES))
+        if (reason := skip_reason(run, recipe, row, EVALUATED_FROM))
     ]
     return DatasetFacts(
         name=run.config.dataset.kind,
@@ -80,24 +83,13 @@ def _dataset(run: Run) -> DatasetFacts:
     )
 
 
-def _classifier(run: Run) -> ClassifierFacts:
-    known = run.classifier
-    metrics = known["metrics"]
-    return ClassifierFacts(
-        architecture=known["architecture"],
-        epochs=known["epochs"],
-        split=metrics["split"],
-        mean_ap=metrics["mean_ap"],
-        per_class_ap=metrics["per_class_ap"],
-    )
-
-
 def _gallery(run: Run) -> Iterator[GalleryEntry]:
     rows = [
         row
         for row in run.mapped_rows([run.config.evaluation.splits[0]])
-        if not any(skip_reason(run, recipe, row, STAGES) for recipe in run.config.evaluated)
+        if not any(skip_reason(run, name, row, EVALUATED_FROM) for name in run.config.evaluated)
     ]
+    readers = {name: RecipeResults(run, name) for name in run.config.evaluated}
     for row in _spread(rows, _GALLERY):
         yield write_gallery_entry(
             run.report_file.parent,
@@ -106,12 +98,11 @@ def _gallery(run: Run) -> Iterator[GalleryEntry]:
             load_image(row),
             row.labels,
             [value - 1 for value in run.class_values(row)],
-            {recipe: read_maps(run, recipe, row) for recipe in run.config.recipes},
-            {recipe: read_pseudo_mask(run, recipe, row) for recipe in run.config.recipes},
+            {recipe: readers[recipe].maps(row) for recipe in run.config.recipes},
+            {recipe: readers[recipe].mask(row) for recipe in run.config.recipes},
             truth=read_label_mask(row.mask) if row.mask else None,
             predictions={
-                recipe: read_prediction(run, recipe, row)
-                for recipe in run.config.segmentation_names
+                recipe: readers[recipe].prediction(row) for recipe in run.config.segmentation_names
             },
         )
 
@@ -133,7 +124,7 @@ def _timings(run: Run) -> Iterator[Timing]:
                 yield Timing(
                     stage=stage,
                     recipe=recipe,
-                    images=sum(len(receipt["images"]) for receipt in found),
+                    images=sum(len(receipt.images) for receipt in found),
                     seconds=seconds.get(recipe, 0.0),
                     size=folder_bytes(run.results(stage, recipe)),
                 )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ws3.aggregation.accumulate import Accumulator, raw_chunk
+from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.chunks import RawChunk, SampleChunk
-from ws3.config.run import Stage
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import remove_leftovers
@@ -22,24 +18,16 @@ from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import check_model
 from ws3.run.samples import expected_chunks, load_image, sample_plan
-from ws3.sampling.plan import Sample, SamplePlan
-from ws3.sampling.views import Pixels, render_sample
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
-    from ws3.stages.attributor import Attributor
-
-Attributed = tuple[Sample, NDArray[np.float32], NDArray[np.float32]]
-"""A sample, its score maps (classes, h, w) and its classes' weights (classes,)."""
-
-_SMALLEST_PROBABILITY = np.float32(1e-6)
-"""A weight must not vanish: a pixel's score is divided by the sum of its samples' weights."""
+    from ws3.attribution.engine import Attributor
 
 
 class SaliencyStage:
     """Draws an image's samples, attributes each, and stores their partial sums."""
 
-    stage: Stage = "saliency"
+    stage: str = "saliency"
 
     def __init__(self, run: Run, recipe: str) -> None:
         self.recipe = recipe
@@ -53,19 +41,22 @@ class SaliencyStage:
         self._fingerprints = Fingerprints(run, recipe)
         command = f"ws3 train-classifier {run.folder}"
         check_model(run.classifier_file, run.classifier, command)
-        self._store = SaliencyStore(run.saliency_store(recipe))
+        self._store = SaliencyStore(run.results("saliency", recipe))
         self._store.create({"kind": "saliency", "recipe": recipe})
 
     @cached_property
     def _attributor(self) -> Attributor:
         # torch takes seconds to import; a job that finds all done doesn't need it.
-        from ws3.stages.attributor import Attributor
+        from ws3.attribution.engine import Attributor
+        from ws3.classifier.checkpoints import load_classifier
+        from ws3.jobs.gpus import own_device
 
-        return Attributor(self._run, self._settings)
+        classifier = load_classifier(self._run.classifier_file)
+        return Attributor(classifier, self._settings, own_device(self._run.config.device))
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's sample chunks are made from."""
-        return self._fingerprints.saliency(row)
+        return self._fingerprints.of("saliency", row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether all chunks are there, with this fingerprint and intact."""
@@ -95,22 +86,29 @@ class SaliencyStage:
         }
         # One stream over all chunks: a network batch may hold samples of two of them.
         numbers = [number for some in wanted.values() for number in some]
-        attributed = self._attribute(image, row, numbers, attributor)
+        plan = sample_plan(self._run, self.recipe, row)
+        class_values = self._run.class_values(row)
+        attributed = attributor.attribute(image, plan, [v - 1 for v in class_values], numbers)
         written = 0
         for name, some in wanted.items():
             with timer.phase("compute"):
-                chunk = self._chunk(row, stored[name], islice(attributed, len(some)))
+                chunk = collect_chunk(
+                    islice(attributed, len(some)),
+                    self._settings.aggregation,
+                    (len(class_values), row.height, row.width),
+                    keep_samples=self._settings.samples.keep_samples,
+                    stored=stored[name],
+                )
             with timer.phase("write"):
                 self._store.write(row.image, name, chunk)
-            written += _bytes(chunk)
+            written += chunk.nbytes
         return ImageResult(len(numbers), written)
-
-    def _plan(self, row: ImageRow) -> SamplePlan:
-        return sample_plan(self._run, self.recipe, row)
 
     def _missing(self, row: ImageRow) -> dict[str, tuple[int, ...]]:
         """Return the chunks that aren't there in full, with the samples that each must hold."""
-        layout = expected_chunks(self._plan(row), self._settings.samples.per_chunk)
+        layout = expected_chunks(
+            sample_plan(self._run, self.recipe, row), self._settings.samples.per_chunk
+        )
         found = self._store.chunk_samples(row.image)
         missing = {name: numbers for name, numbers in layout.items() if found.get(name) != numbers}
         for name in layout.keys() - missing.keys():
@@ -131,39 +129,6 @@ class SaliencyStage:
         begins = tuple(numbers[: len(chunk.samples)]) == chunk.samples
         return chunk if begins and len(chunk.samples) < len(numbers) else None
 
-    def _chunk(
-        self, row: ImageRow, stored: SampleChunk | None, attributed: Iterable[Attributed]
-    ) -> SampleChunk | RawChunk:
-        aggregation = self._settings.aggregation
-        if self._settings.samples.keep_samples:
-            samples, scores, weights = zip(*attributed, strict=True)
-            return raw_chunk(samples, scores, weights)
-        accumulator = (
-            Accumulator.resume(aggregation, stored)
-            if stored is not None
-            else Accumulator(aggregation, len(row.labels), row.height, row.width)
-        )
-        for sample, score, weight in attributed:
-            accumulator.add(sample, score, weight)
-        return accumulator.chunk()
-
-    def _attribute(
-        self, image: Pixels, row: ImageRow, numbers: Sequence[int], attributor: Attributor
-    ) -> Iterator[Attributed]:
-        plan = self._plan(row)
-        classes = [value - 1 for value in self._run.class_values(row)]
-        size = self._settings.samples.network_batch
-        for slots in network_batches(numbers, size):
-            samples = {slot: plan.sample(number) for slot, number in slots.items()}
-            first = next(iter(samples.values()))
-            inputs = np.zeros((size, 3, first.height, first.width), np.float32)
-            for slot, sample in samples.items():
-                inputs[slot] = render_sample(image, sample, plan, attributor.mean, attributor.std)
-            scores, probabilities = attributor(inputs, classes)
-            for slot, sample in samples.items():
-                weights = np.maximum(probabilities[slot], _SMALLEST_PROBABILITY)
-                yield sample, scores[:, slot], weights
-
     def _attributes(self, row: ImageRow, fingerprint: str) -> dict[str, object]:
         settings = self._settings
         return {
@@ -174,7 +139,7 @@ class SaliencyStage:
             "width": row.width,
             "classes": list(row.labels),
             "class_values": self._run.class_values(row),
-            "checkpoint": self._run.classifier["digest"],
+            "checkpoint": self._run.classifier.sha256,
             "recipe": self.recipe,
             "method": settings.method,
             "combine_samples": settings.aggregation.combine_samples,
@@ -182,19 +147,3 @@ class SaliencyStage:
             "precision": settings.precision,
             "seed": self._run.config.seed,
         }
-
-
-def network_batches(numbers: Iterable[int], size: int) -> Iterator[dict[int, int]]:
-    """Divide sample numbers into network batches: slot -> sample number.
-
-    Sample k always has slot k mod size, so its place in the network's batch does not depend on
-    which samples are still missing.
-    """
-    for _, group in groupby(numbers, key=lambda number: number // size):
-        yield {number % size: number for number in group}
-
-
-def _bytes(chunk: SampleChunk | RawChunk) -> int:
-    if isinstance(chunk, RawChunk):
-        return chunk.maps.nbytes + chunk.scales.nbytes + chunk.weights.nbytes
-    return chunk.sums.nbytes + chunk.weights.nbytes

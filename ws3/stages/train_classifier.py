@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
 
 import torch
 
-from ws3.classifier.checkpoints import Classifier, adopt, save
+from ws3.classifier.checkpoints import load_external, save_classifier
 from ws3.classifier.evaluation import average_precision
+from ws3.classifier.model import Classifier
 from ws3.classifier.training import train
-from ws3.files import file_sha256, remove_leftovers, write_json
+from ws3.files import file_sha256, remove_leftovers
 from ws3.jobs.lease import Lease
 from ws3.run.fingerprints import fingerprint
 from ws3.run.folder import Run
+from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record
 from ws3.stages.training_common import processes_on, trained_already
 from ws3.torch_setup import device
 
@@ -28,24 +29,24 @@ def train_classifier(run: Run) -> None:
     training goes on from its last epoch.
 
     Raises:
-        Ws3Error: if a checkpoint doesn't fit, an image can't be read, or training diverges.
+        Ws3Error: If a checkpoint doesn't fit, an image can't be read, or training diverges.
     """
-    # A restarted Snakemake begins anew what the job of a killed one may still be at.
-    with Lease(run.receipt("classifier").with_suffix(".lease")):
+    # After a kill, a restarted Snakemake may submit this training while the old job still runs.
+    with Lease(run.receipt("train_classifier").with_suffix(".lease")):
         remove_leftovers([run.classifier_file])
         _train_unless_done(run)
 
 
 def _train_unless_done(run: Run) -> None:
     config, path = run.config.classifier, run.classifier_file
-    made_from, receipt = _fingerprint(run), run.receipt("classifier")
-    if trained_already(path, made_from, receipt, "images"):
+    made_from, receipt = _fingerprint(run), run.receipt("train_classifier")
+    if trained_already(path, made_from, receipt, ClassifierFacts, "images"):
         return
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
     epochs = None
     if config.checkpoint is not None:
-        classifier = adopt(
+        classifier = load_external(
             config.checkpoint, config.architecture, run.index.classes, config.input_size
         )
     else:
@@ -61,18 +62,18 @@ def _train_unless_done(run: Run) -> None:
             processes=processes_on(place, config.batch_size),
         )
         classifier, epochs = trained.classifier, len(trained.epochs)
-    save(path, classifier)
-    facts = {
-        "architecture": classifier.architecture,
-        "classes": list(classifier.classes),
-        "input_size": classifier.input_size,
-        "epochs": epochs,
-        "fingerprint": made_from,
-        "digest": file_sha256(path),
-        "metrics": _metrics(run, classifier, place),
-    }
-    write_json(path.with_suffix(".json"), facts)
-    write_json(receipt, facts)
+    save_classifier(path, classifier)
+    facts = ClassifierFacts(
+        architecture=classifier.architecture,
+        classes=tuple(classifier.classes),
+        input_size=classifier.input_size,
+        epochs=epochs,
+        fingerprint=made_from,
+        sha256=file_sha256(path),
+        metrics=_metrics(run, classifier, place),
+    )
+    write_record(path.with_suffix(".json"), facts)
+    write_record(receipt, facts)
 
 
 def _fingerprint(run: Run) -> str:
@@ -87,8 +88,8 @@ def _fingerprint(run: Run) -> str:
     )
 
 
-def _metrics(run: Run, classifier: Classifier, place: torch.device) -> dict[str, Any]:
+def _metrics(run: Run, classifier: Classifier, place: torch.device) -> ClassifierMetrics:
     split = "val" if run.rows(["val"]) else "train"
     measured = average_precision(classifier, run.rows([split]), place)
     _log.info("mAP on %s: %s", split, measured.mean)
-    return {"split": split, "mean_ap": measured.mean, "per_class_ap": measured.per_class}
+    return ClassifierMetrics(split=split, mean_ap=measured.mean, per_class_ap=measured.per_class)

@@ -13,11 +13,12 @@ import torch
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import file_sha256, remove_leftovers, write_json
+from ws3.files import file_sha256, remove_leftovers
 from ws3.jobs.lease import Lease
 from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
-from ws3.run.results import read_pseudo_mask, rows_with_masks
+from ws3.run.records import SegmentationEpoch, SegmentationFacts, write_record
+from ws3.run.results import RecipeResults, rows_with_masks
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, trained_already
@@ -35,12 +36,12 @@ def train_segmentation(run: Run, recipe: str) -> None:
     goes on from its last epoch.
 
     Raises:
-        StaleResultError: if a mask is missing, damaged or made from other inputs.
-        Ws3Error: if there is no mask, training diverges, or a file can't be used.
+        StaleResultError: If a mask is missing, damaged or made from other inputs.
+        Ws3Error: If there is no mask, training diverges, or a file can't be used.
     """
     run.check_segmentation_name(recipe)
-    # A restarted Snakemake begins anew what the job of a killed one may still be at.
-    with Lease(run.receipt("segmentation", recipe).with_suffix(".lease")):
+    # After a kill, a restarted Snakemake may submit this training while the old job still runs.
+    with Lease(run.receipt("train_segmentation", recipe).with_suffix(".lease")):
         remove_leftovers([run.model_file(recipe)])
         _train_unless_done(run, recipe)
 
@@ -51,18 +52,18 @@ def _train_unless_done(run: Run, recipe: str) -> None:
     if not rows:
         raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
     made_from = fingerprint(
-        masks=_mask_identities(run, recipe, rows),
+        masks=_mask_sources(run, recipe, rows),
         settings=settings.training(),
         classes=list(run.index.classes),
         seed=run.config.seed,
     )
-    receipt, model = run.receipt("segmentation", recipe), run.model_file(recipe)
-    if trained_already(model, made_from, receipt, "masks"):
+    receipt, model = run.receipt("train_segmentation", recipe), run.model_file(recipe)
+    if trained_already(model, made_from, receipt, SegmentationFacts, "masks"):
         return
     torch.set_num_threads(run.config.threads)
     place = device(run.config.device)
     trained = train_network(
-        [(row.path, _mask_file(run, recipe, row)) for row in rows],
+        _mask_files(run, recipe, rows),
         len(run.index.classes),
         settings,
         run.config.seed,
@@ -73,16 +74,16 @@ def _train_unless_done(run: Run, recipe: str) -> None:
         processes=processes_on(place, settings.batch_size),
     )
     save_model(model, trained.network, settings.architecture, run.index.classes)
-    described = {
-        "recipe": recipe,
-        "architecture": settings.architecture,
-        "fingerprint": made_from,
-        "digest": file_sha256(model),
-        "images": len(rows),
-        "epochs": [asdict(epoch) for epoch in trained.epochs],
-    }
-    write_json(model.with_suffix(".json"), described)
-    write_json(receipt, described)
+    facts = SegmentationFacts(
+        recipe=recipe,
+        architecture=settings.architecture,
+        fingerprint=made_from,
+        sha256=file_sha256(model),
+        images=len(rows),
+        epochs=tuple(SegmentationEpoch(**asdict(epoch)) for epoch in trained.epochs),
+    )
+    write_record(model.with_suffix(".json"), facts)
+    write_record(receipt, facts)
 
 
 def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
@@ -91,21 +92,23 @@ def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
     return [row for row in rows if row.mask] if recipe == GROUND_TRUTH else rows
 
 
-def _mask_identities(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
-    """Return what each image and its mask are, as plain data."""
+def _mask_sources(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
+    """Return what each image and its mask are made from, as plain data."""
     if recipe == GROUND_TRUTH:
         return {row.image: [row.sha256, row.mask_sha256] for row in rows}
     expected = Fingerprints(run, recipe)
-    return {row.image: expected.masks(row) for row in rows}
+    return {row.image: expected.of("masks", row) for row in rows}
 
 
-def _mask_file(run: Run, recipe: str, row: ImageRow) -> Path:
-    """Return the file of an image's mask.
+def _mask_files(run: Run, recipe: str, rows: list[ImageRow]) -> list[tuple[str, Path]]:
+    """Return the files of each image and its mask.
 
     Raises:
-        StaleResultError: if it is a pseudo-mask that is damaged or made from other inputs.
+        StaleResultError: If a pseudo-mask is damaged or made from other inputs.
     """
     if recipe == GROUND_TRUTH:
-        return Path(row.mask)
-    read_pseudo_mask(run, recipe, row)
-    return run.mask_file(recipe, row.image)
+        return [(row.path, Path(row.mask)) for row in rows]
+    results = RecipeResults(run, recipe)
+    for row in rows:
+        results.mask(row)
+    return [(row.path, run.result("masks", recipe, row.image)) for row in rows]

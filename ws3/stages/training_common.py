@@ -7,28 +7,40 @@ from pathlib import Path
 
 import torch
 
-from ws3.files import file_sha256, write_json
-from ws3.run.folder import read_json
+from ws3.files import file_sha256
+from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record, write_record
 from ws3.training.batches import processes_for
 
 _log = logging.getLogger(__name__)
 
 
-def trained_already(model: Path, fingerprint: str, receipt: Path, data: str) -> bool:
-    """Whether a network is there, unharmed, that was made in this very way; it gets its receipt.
+def trained_already(
+    model: Path,
+    fingerprint: str,
+    receipt: Path,
+    facts: type[ClassifierFacts] | type[SegmentationFacts],
+    data: str,
+) -> bool:
+    """Return whether a network's file is intact and up to date; if so, rewrite its receipt.
 
     Args:
-        model: The network's file; what is known of it is in the JSON file beside it.
+        model: The network's file; its facts are in the JSON file beside it.
         fingerprint: Of all that the network is made from.
-        receipt: What the workflow wants to see.
+        receipt: The file that Snakemake waits for.
+        facts: What the JSON file holds.
         data: What was trained on, for the log.
+
+    Raises:
+        Ws3Error: If the JSON file is damaged.
     """
     described = model.with_suffix(".json")
-    known = read_json(described) if described.exists() else {}
-    if known.get("fingerprint") != fingerprint or known.get("digest") != file_sha256(model):
+    if not described.exists():
+        return False
+    known = read_record(described, facts)
+    if known.fingerprint != fingerprint or known.sha256 != file_sha256(model):
         return False
     _log.info("%s: trained on these %s already", model, data)
-    write_json(receipt, known)
+    write_record(receipt, known)
     return True
 
 

@@ -19,8 +19,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import TEMPORARY, atomic_folder, file_sha256, write_bytes
+from ws3.stage_table import FORMAT
 
-FORMAT = 1
 """Version of the format that this program writes; it reads no newer one."""
 
 _CHECKSUM = '"checksum": "{}"'
@@ -71,10 +71,11 @@ class Store:
         except (ValueError, AttributeError, TypeError):
             raise damaged from None
         version = attributes.get("ws3_format")
-        if isinstance(version, int) and version > FORMAT:
+        if isinstance(version, int) and version != FORMAT:
+            advice = "install a newer ws3" if version > FORMAT else "remove it, and run again"
             raise Ws3Error(
-                f"{self.path}: this store has format {version}, and this ws3 reads up to "
-                f"{FORMAT}; install a newer ws3."
+                f"{self.path}: this store has format {version}, and this ws3 reads format "
+                f"{FORMAT}; {advice}."
             )
         if not attributes.keys() & {"ws3_format", "checksum"}:
             raise Ws3Error(f"{self.path}: this is not a store of ws3 (no ws3_format attribute).")

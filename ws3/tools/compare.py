@@ -1,4 +1,4 @@
-"""Finished runs, one a seed -> means, deviations and two charts."""
+"""Finished runs, one per seed -> means, deviations and two charts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ws3.files import write_bytes
 from ws3.report.comparison import as_csv, as_markdown, compare, recalls_chart, samples_chart
 from ws3.report.figures import save
 from ws3.report.model import Score, scores_of
-from ws3.run.folder import Run, read_json
+from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record
 
 
 def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
@@ -22,8 +23,8 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
     first split that the first run reports on.
 
     Raises:
-        StaleResultError: if no recipe of a run is evaluated yet.
-        Ws3Error: if the runs measure the regions against different recipes.
+        StaleResultError: If no recipe of a run is evaluated yet.
+        Ws3Error: If the runs measure the regions against different recipes.
     """
     references = {run.config.reference_recipe for run in runs}
     if len(references) > 1:
@@ -72,7 +73,7 @@ def sample_families(config: RunConfig, measured: Collection[str]) -> dict[str, d
 
 def _scores(run: Run) -> tuple[Score, ...]:
     evaluations = [run.evaluation_file(recipe) for recipe in run.config.evaluated]
-    found = [read_json(path) for path in evaluations if path.exists()]
+    found = [read_record(path, Evaluation) for path in evaluations if path.exists()]
     if not found:
         raise StaleResultError(
             f"{run.folder}: none of its recipes is evaluated; run snakemake, or ws3 evaluate, first"
@@ -83,8 +84,7 @@ def _scores(run: Run) -> tuple[Score, ...]:
 def _classifiers(runs: Sequence[Run]) -> str:
     lines = ["| run | seed | classifier's mAP |", "|---|---|---|"]
     for run in runs:
-        metrics = run.classifier.get("metrics", {})
-        precision = metrics.get("mean_ap")
-        shown = "" if precision is None else f"{precision:.3f} ({metrics['split']})"
+        metrics = run.classifier.metrics
+        shown = "" if metrics.mean_ap is None else f"{metrics.mean_ap:.3f} ({metrics.split})"
         lines.append(f"| {run.config.run} | {run.config.seed} | {shown} |")
     return "\n".join([*lines, ""])

@@ -12,7 +12,7 @@ from ws3.exports.item import Item
 from ws3.files import atomic_folder
 from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
-from ws3.run.results import read_pseudo_mask, rows_with_masks
+from ws3.run.results import RecipeResults, rows_with_masks
 
 
 def export(run: Run, recipe: str, format_name: str, folder: Path) -> dict[str, int]:
@@ -55,10 +55,11 @@ def _items(run: Run, recipe: str) -> Iterator[Item]:
         for row in rows_with_masks(run, recipe, ["train", "val"])
         if row.split == "train" or row.mask
     ]
+    results = RecipeResults(run, recipe)
     with ProgressReport(f"export {recipe}", len(rows)) as progress:
         for row in rows:
             is_train = row.split == "train"
-            mask = read_pseudo_mask(run, recipe, row) if is_train else read_label_mask(row.mask)
+            mask = results.mask(row) if is_train else read_label_mask(row.mask)
             yield Item(row.image, row.split, tuple(run.class_values(row)), Path(row.path), mask)
             progress.advance()
 

@@ -8,7 +8,7 @@ from ws3.datasets.images import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.report.figures import image_panel, save
 from ws3.run.folder import Run
-from ws3.run.results import read_maps, read_prediction, read_pseudo_mask
+from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 
 
@@ -16,7 +16,7 @@ def show(run: Run, image: str, output: Path) -> Path:
     """Draw an image, its maps and masks of every recipe that has them, and return the file.
 
     Raises:
-        Ws3Error: if the run has no such image, or nothing was made of it yet.
+        Ws3Error: If the run has no such image, or nothing was made of it yet.
     """
     rows = {row.image: row for row in run.index.rows}
     if image not in rows:
@@ -24,16 +24,17 @@ def show(run: Run, image: str, output: Path) -> Path:
     row = rows[image]
     maps, masks, prediction, reasons = {}, {}, None, []
     for recipe in run.config.recipes:
+        results = RecipeResults(run, recipe)
         try:
-            maps[recipe] = read_maps(run, recipe, row)
-            masks[recipe] = read_pseudo_mask(run, recipe, row)
+            maps[recipe] = results.maps(row)
+            masks[recipe] = results.mask(row)
         except Ws3Error as error:
             reasons.append(str(error))
     if not maps:
         raise Ws3Error(reasons[0])
     for recipe in run.config.segmentation_names:
         try:
-            prediction = read_prediction(run, recipe, row)
+            prediction = RecipeResults(run, recipe).prediction(row)
             break
         except Ws3Error:
             continue

@@ -1,4 +1,4 @@
-"""What the Snakemake rules ask: which files, which batches, which parameters.
+"""The jobs of a run: which batches there are, what each reads, and what its result depends on.
 
 Snakemake evaluates this once per parse, also in every cluster job, so nothing here is heavy. A
 job's parameters say what its result depends on; Snakemake reruns exactly the jobs whose
@@ -10,44 +10,38 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from ws3.attribution.catalogue import check
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
-from ws3.config.run import GROUND_TRUTH, RunConfig, Stage
+from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
 from ws3.datasets.listing_files import stat_key
 from ws3.errors import Ws3Error
-from ws3.run.batches import Batches, mapped_rows, stage_recipes, stage_splits
+from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
-from ws3.run.fingerprints import crf_part
 from ws3.run.folder import Run
+from ws3.stage_table import STAGES
 
 
 class Plan:
     """The jobs of a run."""
 
-    def __init__(self, data: Mapping[str, Any], *, look: bool) -> None:
+    def __init__(self, data: Mapping[str, Any], *, check_files: bool) -> None:
         """Resolve the configuration.
 
         Args:
             data: Snakemake's merged configuration.
-            look: whether to look for changes of the dataset; a job's own parse need not.
+            check_files: Whether to look for changes of the dataset; a job's own parse need not.
 
         Raises:
-            Ws3Error: if the configuration is not valid.
+            Ws3Error: If the configuration is not valid, or the run's folder is of an older ws3.
         """
         self.config: RunConfig = resolve(data, "config")
-        for name, recipe in self.config.recipes.items():
-            try:
-                check(recipe)
-            except Ws3Error as error:
-                raise Ws3Error(f"config: recipes.{name}: {error}") from None
         self.run = Run.of(self.config)
+        self.run.check_format()
         self.folder = self.run.folder.as_posix()
-        self._look = look
+        self._check_files = check_files
         self._batches: dict[tuple[tuple[str, ...], int], Batches] = {}
 
     @cached_property
@@ -55,9 +49,9 @@ class Plan:
         """The images, as far as they are known without opening any.
 
         Raises:
-            Ws3Error: if the dataset isn't there, or has no image of a split that is needed.
+            Ws3Error: If the dataset isn't there, or has no image of a split that is needed.
         """
-        listing = known_listing(self.run, look=self._look)
+        listing = known_listing(self.run, look=self._check_files)
         splits = {row.split for row in listing.rows}
         for split in self.config.map_splits:
             if split not in splits:
@@ -72,39 +66,35 @@ class Plan:
         """The images that get maps and masks."""
         return mapped_rows(self.config, self.listing.rows, self.config.map_splits)
 
-    @property
-    def gpu(self) -> int:
-        """GPUs that a job of the networks' stages takes on this machine: 1, or 0 if it has none.
-
-        A cluster profile sets it for its own nodes. The default profile lets at most as many such
-        jobs run at once as it says that there are GPUs.
-        """
-        return int(self.config.device != "cpu" and Path("/dev/nvidia0").exists())
-
-    def batches(self, stage: Stage) -> Batches:
+    def batches(self, stage: str) -> Batches:
         """Return the batches of a stage."""
-        # Stages that divide the same images alike share the digests of their batches.
+        # Stages that divide the same images alike share the fingerprints of their batches.
         division = (stage_splits(self.config, stage), self.config.batch_size(stage))
         if division not in self._batches:
             self._batches[division] = Batches(self.mapped, *division)
         return self._batches[division]
 
-    def receipts(self, stage: Stage, recipe: str, splits: Sequence[str]) -> list[str]:
+    def batch_fingerprint(self, stage: str, batch: str) -> str:
+        """Return the fingerprint of a batch's images, labels and files."""
+        return self.batches(stage).fingerprint(batch)
+
+    def settings(self, stage: str, recipe: str) -> dict[str, Any]:
+        """Return what a stage's jobs depend on, beyond their images and the stages before."""
+        spec = STAGES[stage]
+        return {**spec.settings(self.config, recipe), **spec.amount(self.config, recipe)}
+
+    def receipts(self, stage: str, recipe: str, splits: Sequence[str]) -> list[str]:
         """Return the receipts of all batches of a stage and recipe on some splits."""
         return [self._receipt(stage, recipe, name) for name in self.batches(stage).names(splits)]
 
-    def upstream(self, stage: Stage, recipe: str, batch: str, source: Stage) -> list[str]:
-        """Return the receipts of an earlier stage that hold a batch's images."""
+    def input_receipts(self, stage: str, recipe: str, batch: str, source: str) -> list[str]:
+        """Return the receipts of an earlier stage, `source`, that hold a batch's images."""
         rows = self.batches(stage)[batch]
-        if source == "saliency":
-            recipe = self.config.sample_source(recipe)
-        return [self._receipt(source, recipe, name) for name in self.batches(source).covering(rows)]
+        owner = STAGES[source].owner(self.config, recipe)
+        names = self.batches(source).names_holding(rows)
+        return [self._receipt(source, owner, name) for name in names]
 
-    def identity(self, stage: Stage, batch: str) -> str:
-        """Return the digest of a batch's images, labels and files."""
-        return self.batches(stage).identity(batch)
-
-    def threshold_inputs(self, recipe: str) -> list[str]:
+    def threshold_input(self, recipe: str) -> list[str]:
         """Return the receipts of the maps that a recipe's threshold is tuned on."""
         background = self.config.masks.background
         if not isinstance(background, TunedBackground):
@@ -119,7 +109,11 @@ class Plan:
             names = names[: -(-background.images // self.config.batch_size("maps"))]
         return [self._receipt("maps", recipe, name) for name in names]
 
-    def evaluation_inputs(self, recipe: str) -> list[str]:
+    def train_segmentation_input(self, recipe: str) -> list[str]:
+        """Return the receipts of the masks that a segmentation network learns from."""
+        return [] if recipe == GROUND_TRUTH else self.receipts("masks", recipe, ["train"])
+
+    def evaluate_input(self, recipe: str) -> list[str]:
         """Return all that the figures of a recipe, or of `ground_truth`, are computed from."""
         splits, reference = self.config.evaluation.splits, self.config.reference_recipe
         files = []
@@ -133,33 +127,29 @@ class Plan:
             files += self.receipts("predictions", recipe, splits)
         return files
 
-    def training_masks(self, recipe: str) -> list[str]:
-        """Return the receipts of the masks that a segmentation network learns from."""
-        return [] if recipe == GROUND_TRUTH else self.receipts("masks", recipe, ["train"])
+    def evaluations(self) -> list[str]:
+        """Return the figures of all recipes, and of `ground_truth` if it is trained."""
+        return [self.run.evaluation_file(name).as_posix() for name in self.config.evaluated]
 
     def targets(self) -> list[str]:
         """Return what a run is to end with: the report, and all results that lead to it.
 
-        All of them, because Snakemake does not miss a file that only files in between need: what a
-        repair removed would stay away.
+        Intermediate receipts are listed too: Snakemake does not recreate a missing intermediate
+        file whose consumers exist, so a repaired image would never be computed again.
         """
-        stages: tuple[Stage, ...] = ("saliency", "maps", "masks")
-        batches = [
-            file
-            for stage in stages
-            for recipe in stage_recipes(self.config, stage)
-            for file in self.receipts(stage, recipe, self.config.map_splits)
+        run = self.run
+        files = [run.receipt("train_classifier"), run.summary_file, run.report_file]
+        files += [run.threshold_file(recipe) for recipe in self.config.recipes]
+        files += [
+            run.receipt("train_segmentation", name) for name in self.config.segmentation_names
         ]
-        for recipe in self.config.segmentation_names:
-            batches.append(self.run.receipt("segmentation", recipe).as_posix())
-            batches += self.receipts("predictions", recipe, self.config.evaluation.splits)
-        chosen = [self.run.threshold_file(recipe).as_posix() for recipe in self.config.recipes]
-        files = [self.run.receipt("classifier"), self.run.summary_file, self.run.report_file]
-        return [*(path.as_posix() for path in files), *chosen, *self.evaluations(), *batches]
-
-    def evaluations(self) -> list[str]:
-        """Return the figures of all recipes, and of the fully supervised network."""
-        return [self.run.evaluation_file(name).as_posix() for name in self.config.evaluated]
+        batches = [
+            receipt
+            for stage, spec in STAGES.items()
+            for recipe in spec.recipes(self.config)
+            for receipt in self.receipts(stage, recipe, stage_splits(self.config, stage))
+        ]
+        return [*(path.as_posix() for path in files), *self.evaluations(), *batches]
 
     @cached_property
     def index_params(self) -> dict[str, Any]:
@@ -170,7 +160,7 @@ class Plan:
         }
 
     @cached_property
-    def classifier_params(self) -> dict[str, Any]:
+    def train_classifier_params(self) -> dict[str, Any]:
         """What the classifier depends on: the images it learns from, and how."""
         return {
             "train": rows_fingerprint([row for row in self.listing.rows if row.split == "train"]),
@@ -181,35 +171,13 @@ class Plan:
             "threads": self.config.threads,
         }
 
-    def saliency_params(self, recipe: str) -> dict[str, Any]:
-        """What a recipe's sample chunks depend on."""
-        dumped = self.config.recipes[recipe].model_dump(mode="json")
-        aggregation = dumped.pop("aggregation")
-        kept = {key: aggregation[key] for key in ("combine_samples", "weight", "normalise_samples")}
-        return {**dumped, "aggregation": kept, "seed": self.config.seed}
-
-    def maps_params(self, recipe: str) -> dict[str, Any]:
-        """What a recipe's maps depend on, beyond the sample chunks."""
-        settings = self.config.recipes[recipe]
-        return {
-            "samples_from": self.config.sample_source(recipe),
-            "samples": settings.samples.total,
-            "aggregation": settings.aggregation.model_dump(mode="json"),
-        }
-
     @cached_property
     def threshold_params(self) -> dict[str, Any]:
-        """What a recipe's threshold depends on, beyond the maps."""
-        return self.config.masks.background.model_dump(mode="json")
+        """What a threshold depends on, beyond the maps."""
+        return {"background": self.config.masks.background.model_dump(mode="json")}
 
-    @cached_property
-    def masks_params(self) -> dict[str, Any]:
-        """What masks depend on, beyond the maps and the threshold."""
-        masks = self.config.masks
-        return {"crf": crf_part(masks.crf), "ignore_below": masks.ignore_below}
-
-    def segmenter_params(self, recipe: str) -> dict[str, Any]:
-        """What a segmentation network depends on, beyond its recipe's masks."""
+    def train_segmentation_params(self, recipe: str) -> dict[str, Any]:
+        """What a segmentation network depends on, beyond the masks that it learns from."""
         params = {
             **self.config.segmentation.training(),
             "seed": self.config.seed,
@@ -220,26 +188,17 @@ class Plan:
         return params
 
     @cached_property
-    def predict_params(self) -> dict[str, Any]:
-        """What predictions depend on, beyond the network."""
-        settings = self.config.segmentation
-        return {
-            "scales": list(settings.test_scales),
-            "flip": settings.test_flip,
-            "crf": crf_part(settings.crf),
-        }
-
-    @cached_property
     def evaluate_params(self) -> dict[str, Any]:
         """What the figures depend on, beyond what they are computed from."""
         splits, batches = self.config.evaluation.splits, self.batches("maps")
         return {
             "reference": self.config.reference_recipe,
             "splits": list(splits),
-            "ids": [batches.identity(name) for name in batches.names(splits)],
+            "batches": [batches.fingerprint(name) for name in batches.names(splits)],
         }
 
-    def _receipt(self, stage: Stage, recipe: str, batch: str) -> str:
+    def _receipt(self, stage: str, recipe: str, batch: str) -> str:
+        # For each of tens of thousands of batches: as text, which is faster than a Path.
         return f"{self.folder}/receipts/{stage}/{recipe}/{batch}.json"
 
 

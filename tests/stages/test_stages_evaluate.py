@@ -1,0 +1,174 @@
+"""Evaluations: figures against independent references, and the same bytes again."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_records import classifier_facts
+
+from ws3.config.load import resolve
+from ws3.datasets.images import read_label_mask
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import file_sha256
+from ws3.jobs.runner import open_stage, run_batches
+from ws3.masks.png import read_mask
+from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record, write_record
+from ws3.run.results import RecipeResults
+from ws3.stages.evaluate import evaluate, summarise_run
+from ws3.stages.index import index, write_config
+from ws3.stages.threshold import threshold
+
+CONFIG = {
+    "run": "made",
+    "device": "cpu",
+    "dataset": {
+        "kind": "synthetic",
+        "train_images": 2,
+        "val_images": 3,
+        "size": 64,
+        "classes": 3,
+    },
+    "recipes": {
+        name: {"preset": "cam_multiscale", "samples": {"scales": [1.0], "flip": flip}}
+        for name, flip in (("cam", False), ("flipped", True))
+    },
+    "masks": {"background": {"kind": "constant", "score": 0.25}, "crf": "irn"},
+    "segmentation": {"recipes": []},
+}
+
+
+def work(run: Run, stage, recipe) -> None:
+    batches = stage_batches(run.config, run.index, stage)
+    names = batches.names(stage_splits(run.config, stage))
+    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, untrained_classifier) -> Run:
+    """Return a run of two recipes with their masks; tests add evaluations, and nothing else."""
+    run = Run.of(resolve({**CONFIG, "results": str(tmp_path_factory.mktemp("results"))}))
+    write_config(run)
+    index(run)
+    shutil.copy(untrained_classifier, run.classifier_file)
+    facts = classifier_facts(file_sha256(run.classifier_file), classes=run.index.classes)
+    write_record(run.receipt("train_classifier"), facts)
+    for recipe in run.config.recipes:
+        work(run, "saliency", recipe)
+        work(run, "maps", recipe)
+        threshold(run, recipe)
+        work(run, "masks", recipe)
+    return run
+
+
+def evaluated(run, recipe):
+    evaluate(run, recipe)
+    return read_record(run.evaluation_file(recipe), Evaluation).splits["val"]
+
+
+def cut(maps, values):
+    """The mask of maps by its words: the strongest class where it reaches the threshold."""
+    return np.where(maps.max(axis=0) >= 0.25, np.array(values)[maps.argmax(axis=0)], 0)
+
+
+def test_figures_equal_those_of_the_files(run):
+    stages = evaluated(run, "flipped")
+    assert list(stages) == ["maps", "masks"]
+    rows = run.rows(["val"])
+    truths = [read_label_mask(row.mask) for row in rows]
+    for stage, masks in {
+        "maps": [
+            cut(RecipeResults(run, "flipped").maps(row), run.class_values(row)) for row in rows
+        ],
+        "masks": [read_mask(run.result("masks", "flipped", row.image)) for row in rows],
+    }.items():
+        truth, mask = (np.concatenate([a.ravel() for a in some]) for some in (truths, masks))
+        ious = [
+            ((truth == value) & (mask == value)).sum() / union
+            for value in range(4)
+            if (union := ((truth == value) | (mask == value)).sum())
+        ]
+        assert stages[stage].figures["miou"] == pytest.approx(np.mean(ious))
+        own = np.concatenate([read_label_mask(row.parts).ravel() for row in rows]) == 1
+        recalls = [
+            (mask[inside] == value).mean()
+            for value in range(1, 4)
+            if (inside := own & (truth == value)).any()
+        ]
+        found = stages[stage].figures["discriminative_part_recall"]
+        assert found == pytest.approx(np.mean(recalls))
+        assert stages[stage].images == len(rows)
+        for name, found in stages[stage].per_class.items():
+            assert found.images == sum(name in row.labels for row in rows)
+
+
+def test_the_reference_marks_its_own_regions(run):
+    figures = evaluated(run, "cam")["maps"].figures
+    names = ("dr_recall", "ndr_recall", "fpr_region_rate", "tn_region_rate")
+    assert [figures[name] for name in names] == [1, 0, 1, 0]
+
+
+def test_only_maps_are_ranked_and_swept(run):
+    stages = evaluated(run, "cam")
+    assert "pxap" in stages["maps"].figures
+    assert "pxap" not in stages["masks"].figures
+    assert len(stages["maps"].sweep) == 257
+    assert stages["masks"].sweep is None
+    assert dict(stages["maps"].sweep)[0.25] == stages["maps"].figures["miou"]
+
+
+def test_the_same_run_gives_the_same_bytes(run):
+    for recipe in ("cam", "flipped"):
+        evaluate(run, recipe)
+    summarise_run(run)
+    files = [run.summary_file, *(run.evaluation_file(name) for name in ("cam", "flipped"))]
+    before = [path.read_bytes() for path in files]
+    again = Run.open(run.folder)
+    for recipe in ("cam", "flipped"):
+        evaluate(again, recipe)
+    summarise_run(again)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_power_background_has_no_threshold(run, tmp_path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "made"))
+    data = run.config.model_dump(mode="json")
+    data["masks"]["background"] = {"kind": "power", "alpha": 4}
+    other = Run(folder, resolve(data))
+    for recipe in other.config.recipes:
+        threshold(other, recipe)
+        work(other, "masks", recipe)
+    for recipe in other.config.recipes:
+        found = evaluated(other, recipe)["maps"]
+        assert (found.threshold, found.threshold_kind, found.threshold_split) == (None, "power", "")
+    summarise_run(other)
+    with other.summary_file.open(newline="") as file:
+        assert {row["threshold"] for row in csv.DictReader(file)} == {""}
+
+
+def test_the_columns_that_readers_know_keep_their_order(run):
+    for recipe in run.config.recipes:
+        evaluate(run, recipe)
+    summarise_run(run)
+    columns = run.summary_file.read_text().splitlines()[0].split(",")
+    known = [
+        *("recipe", "seed", "split", "stage", "miou", "pxap", "precision", "recall"),
+        *("dr_recall", "ndr_recall", "fp_share", "fn_share", "boundary_iou"),
+    ]
+    assert columns[: len(known)] == known
+    assert columns[-3:] == ["threshold", "threshold_split", "ignored_share"]
+
+
+def test_a_missing_or_damaged_evaluation_is_named(run):
+    evaluate(run, "cam")
+    run.evaluation_file("flipped").unlink(missing_ok=True)
+    with pytest.raises(StaleResultError, match=r"flipped.json: this file is missing"):
+        summarise_run(run)
+    run.evaluation_file("cam").write_text('{"recipe": "cam", "splits": {}}')
+    with pytest.raises(Ws3Error, match=r"cam.json: this file is damaged \(seed is missing"):
+        summarise_run(run)

@@ -1,0 +1,172 @@
+"""One image's samples through the network, and from them to its score maps.
+
+The stages and `ws3.score_maps` both run this code, so a notebook gets the bytes that a run stores.
+It knows arrays only: no run, no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ws3.aggregation.accumulate import AttributedSample, collect_chunk
+from ws3.aggregation.chunks import chunk_layout
+from ws3.aggregation.combine import combine
+from ws3.attribution.interface import load_method
+from ws3.attribution.network import AttributionNetwork
+from ws3.classifier.model import Classifier
+from ws3.config.recipes import Recipe
+from ws3.pixels import resize_short_side, to_unit
+from ws3.sampling.plan import SamplePlan
+from ws3.sampling.views import Pixels, render_sample
+from ws3.torch_setup import arithmetic, one_thread
+
+_SMALLEST_PROBABILITY = np.float32(1e-6)
+"""A weight must not vanish: a pixel's score is divided by the sum of its samples' weights."""
+
+
+class Attributor:
+    """A classifier and a recipe, ready to attribute samples of any image.
+
+    Args:
+        classifier: The trained classifier, which is copied.
+        recipe: Its method, options, target and precision are used, and its `samples.batch`.
+        device: Where to compute.
+
+    Raises:
+        Ws3Error: If the method doesn't go with the recipe or the network.
+    """
+
+    def __init__(
+        self, classifier: Classifier, recipe: Recipe, device: torch.device | str = "cpu"
+    ) -> None:
+        self.recipe = recipe
+        self.mean, self.std = classifier.mean, classifier.std
+        self.method, self.options = load_method(recipe)
+        with one_thread():
+            self.network = AttributionNetwork(
+                classifier,
+                device,
+                log_odds=recipe.target == "log_odds",
+                smooth_relu=recipe.smooth_relu,
+            )
+
+    def __call__(
+        self, inputs: NDArray[np.float32], classes: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Attribute one network batch.
+
+        Args:
+            inputs: float32 (samples, 3, h, w), normalised.
+            classes: Logit indices of the classes to explain.
+
+        Returns:
+            scores: float32 (classes, samples, h', w'), not negative.
+            probabilities: float32 (samples, classes).
+        """
+        device = self.network.device
+        # One thread: the rounding must not depend on how many cores there are.
+        with one_thread(), arithmetic(self.recipe.precision, device):
+            batch = torch.from_numpy(inputs).to(device)
+            attribution = self.method(self.network, batch, classes, self.options)
+            scores = attribution.scores.float().cpu().numpy()
+            return scores, attribution.probabilities.float().cpu().numpy()
+
+    def attribute(
+        self, image: Pixels, plan: SamplePlan, classes: Sequence[int], numbers: Iterable[int]
+    ) -> Iterator[AttributedSample]:
+        """Draw samples of an image and attribute each, a network batch at a time.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+            plan: The image's samples.
+            classes: Logit indices of the classes to explain.
+            numbers: Which of the samples, in ascending order, or the whole-image sample alone.
+
+        Yields:
+            The samples in that order.
+        """
+        size = self.recipe.samples.network_batch
+        for slots in network_batches(numbers, size):
+            samples = {slot: plan.sample(number) for slot, number in slots.items()}
+            first = next(iter(samples.values()))
+            # Always the full batch, since its shape decides the rounding; the rest stays 0.
+            inputs = np.zeros((size, 3, first.height, first.width), np.float32)
+            for slot, sample in samples.items():
+                inputs[slot] = render_sample(image, sample, plan, self.mean, self.std)
+            scores, probabilities = self(inputs, classes)
+            for slot, sample in samples.items():
+                weights = np.maximum(probabilities[slot], _SMALLEST_PROBABILITY)
+                yield AttributedSample(sample, scores[:, slot], weights)
+
+
+def network_batches(numbers: Iterable[int], size: int) -> Iterator[dict[int, int]]:
+    """Divide sample numbers into network batches: slot -> sample number.
+
+    Sample k always has slot k mod size, so its place in the network's batch does not depend on
+    which samples are still missing.
+
+    Example:
+        >>> list(network_batches([2, 3, 4], 4))
+        [{2: 2, 3: 3}, {0: 4}]
+    """
+    for _, group in groupby(numbers, key=lambda number: number // size):
+        yield {number % size: number for number in group}
+
+
+class FeatureReader:
+    """Returns the last spatial features of whole images, for random walks that look at them.
+
+    The network sees an image with the shorter side at the size that the classifier was made for,
+    always on the CPU.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        with one_thread():
+            self._network = AttributionNetwork(classifier)
+
+    def __call__(self, image: Pixels) -> NDArray[np.float32]:
+        """Return float32 (F, h, w) of an image, uint8 RGB (H, W, 3)."""
+        pixels = to_unit(resize_short_side(image, self._network.input_size))
+        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        with one_thread(), torch.inference_mode():
+            return self._network.features(self._network.normalise(batch))[0].numpy()
+
+
+def image_maps(
+    attributor: Attributor,
+    image: Pixels,
+    plan: SamplePlan,
+    classes: Sequence[int],
+    features: NDArray[np.float32] | None = None,
+) -> NDArray[np.float16]:
+    """Return one image's final maps, from its samples to the scaling.
+
+    Args:
+        attributor: The classifier and the recipe.
+        image: uint8 RGB (H, W, 3).
+        plan: The image's samples.
+        classes: Logit indices, at least one.
+        features: float32 (F, h, w); only a random walk that looks at features needs them.
+
+    Returns:
+        float16 (classes, H, W) in [0, 1].
+
+    Raises:
+        Ws3Error: If a score is not a finite number, or a pixel lies in no sample.
+    """
+    recipe = attributor.recipe
+    layout = chunk_layout(plan.total, recipe.samples.per_chunk, plan.cover)
+    numbers = [number for chunk in layout.values() for number in chunk]
+    attributed = attributor.attribute(image, plan, classes, numbers)
+    shape = (len(classes), *image.shape[:2])
+    keep = recipe.samples.keep_samples
+    chunks = [
+        collect_chunk(islice(attributed, len(some)), recipe.aggregation, shape, keep_samples=keep)
+        for some in layout.values()
+    ]
+    return combine(chunks, recipe.aggregation, plan, image, features)

@@ -1,0 +1,240 @@
+"""Attribution methods by name: what each is, what a recipe may ask of it, where its code is.
+
+Imports no torch: the command line lists this table, and a configuration is checked against it. A
+method's code is imported when the method is used (`MethodEntry.load`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from ws3.config.model import Section
+from ws3.config.recipes import Recipe
+from ws3.errors import Ws3Error
+from ws3.registry import Registry, load_object
+
+
+class NoOptions(Section):
+    """For a method that has no options."""
+
+
+class IntegratedGradientsOptions(Section):
+    """Options of `integrated_gradients`."""
+
+    steps: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(
+        32, description="Points of the integral, one forward and one backward pass each."
+    )
+
+
+class OcclusionOptions(Section):
+    """Options of `occlusion`."""
+
+    window: Annotated[float, Field(strict=True, ge=0.01, le=1.0)] = Field(
+        0.125, description="Side of the window, as a share of the input's side."
+    )
+    stride: Annotated[float, Field(strict=True, ge=0.005, le=1.0)] = Field(
+        0.0625, description="Step of the window, as a share of the input's side."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """One attribution method.
+
+    Attributes:
+        summary: One line that says what the map is.
+        source: Where it was published.
+        function: The method (`ws3.attribution.interface.Method`), or `module:function`, which is
+            imported when the method is used.
+        reduces: Whether the recipe's `reduce_channels` and `sign` apply: the method gives one value
+            per channel of the input. The others give one per pixel, negative ones set to 0.
+        log_odds: Whether the recipe's `target` may be `log_odds`.
+        smooths: Whether the recipe may set `smooth_relu`: the method is a gradient of the input.
+        options: The recipe's `options` for this method: names, types, bounds and defaults. None:
+            the function checks them itself.
+    """
+
+    summary: str
+    source: str
+    function: str | Callable[..., Any]
+    reduces: bool = False
+    log_odds: bool = True
+    smooths: bool = False
+    options: type[Section] | None = NoOptions
+
+    def load(self) -> Callable[..., Any]:
+        """Return the method's function, imported if need be."""
+        if isinstance(self.function, str):
+            loaded: Callable[..., Any] = load_object(self.function)
+            return loaded
+        return self.function
+
+
+OWN_METHODS: Mapping[str, MethodEntry] = {
+    "cam": MethodEntry(
+        "features weighted by the head; exact, all classes at once, needs a pooled-linear network",
+        "Zhou et al. 2016, arXiv 1512.04150",
+        "ws3.attribution.cam:cam",
+        log_odds=False,
+    ),
+    "gradcam": MethodEntry(
+        "features weighted by their mean gradient",
+        "Selvaraju et al. 2017, arXiv 1610.02391",
+        "ws3.attribution.cam:gradcam",
+    ),
+    "gradcam++": MethodEntry(
+        "features weighted by their positive gradients, each pixel's share corrected",
+        "Chattopadhyay et al. 2018, arXiv 1710.11063",
+        "ws3.attribution.cam:gradcam_plus_plus",
+    ),
+    "layercam": MethodEntry(
+        "features weighted pixel by pixel by their positive gradients",
+        "Jiang et al. 2021, doi 10.1109/TIP.2021.3089943",
+        "ws3.attribution.cam:layercam",
+    ),
+    "gradient": MethodEntry(
+        "gradient of the logit with respect to the input",
+        "Simonyan et al. 2013, arXiv 1312.6034",
+        "ws3.attribution.gradients:gradient",
+        reduces=True,
+        smooths=True,
+    ),
+    "input_x_gradient": MethodEntry(
+        "gradient times the normalised input",
+        "Shrikumar et al. 2016, arXiv 1605.01713",
+        "ws3.attribution.gradients:input_x_gradient",
+        reduces=True,
+        smooths=True,
+    ),
+    "guided_backprop": MethodEntry(
+        "gradient with negative gradients stopped at every ReLU; ReLU networks only",
+        "Springenberg et al. 2014, arXiv 1412.6806",
+        "ws3.attribution.captum_methods:guided_backprop",
+        reduces=True,
+    ),
+    "integrated_gradients": MethodEntry(
+        "input times its mean gradient on the way from the mean colour",
+        "Sundararajan et al. 2017, arXiv 1703.01365",
+        "ws3.attribution.captum_methods:integrated_gradients",
+        reduces=True,
+        smooths=True,
+        options=IntegratedGradientsOptions,
+    ),
+    "deeplift": MethodEntry(
+        "contributions against the mean colour, by the rescale rule; ReLU networks only",
+        "Shrikumar et al. 2017, arXiv 1704.02685",
+        "ws3.attribution.captum_methods:deeplift",
+        reduces=True,
+        log_odds=False,
+    ),
+    "occlusion": MethodEntry(
+        "fall of the logit when a window is painted in the mean colour",
+        "Zeiler and Fergus 2014, arXiv 1311.2901",
+        "ws3.attribution.captum_methods:occlusion",
+        reduces=True,
+        options=OcclusionOptions,
+    ),
+}
+"""The methods that come with ws3."""
+
+METHODS: Registry[MethodEntry | Callable[..., Any]] = Registry("method", "ws3.methods", OWN_METHODS)
+"""All attribution methods.
+
+An installed package adds one through the entry-point group `ws3.methods`; the entry point is the
+function, or a `MethodEntry` that says more about it. See docs/extending/method.md.
+"""
+
+
+def method_entry(name: str) -> MethodEntry:
+    """Return a method by name; one that another package adds is imported.
+
+    Raises:
+        Ws3Error: If there is none, or the package that adds it can't be imported.
+
+    Example:
+        >>> method_entry("integrated_gradients").source
+        'Sundararajan et al. 2017, arXiv 1703.01365'
+    """
+    entry = METHODS[name]
+    if isinstance(entry, MethodEntry):
+        return entry
+    summary = (entry.__doc__ or "").strip().partition("\n")[0]
+    return MethodEntry(summary, "", entry, reduces=True, smooths=True, options=None)
+
+
+def check_method(recipe: Recipe) -> None:
+    """Check that a recipe's method and what it asks of it go together, without loading the method.
+
+    What a recipe asks of a method that another package adds is checked when the method is used.
+
+    Raises:
+        Ws3Error: If there is no such method, an option is unknown or out of bounds, or the method
+            doesn't go with the recipe's target or smooth_relu.
+
+    Example:
+        >>> check_method(Recipe(method="occlusion", options={"window": 2}))
+        Traceback (most recent call last):
+        ws3.errors.Ws3Error: the option window of the method occlusion is 2, but must be a number \
+from 0.01 to 1.0
+    """
+    if recipe.method not in METHODS:
+        raise METHODS.unknown(recipe.method)
+    entry = OWN_METHODS.get(recipe.method)
+    if entry is not None:
+        check_fit(recipe, entry)
+        method_options(recipe.method, entry, recipe.options)
+
+
+def check_fit(recipe: Recipe, entry: MethodEntry) -> None:
+    """Check that a method goes with the recipe's target and smooth_relu.
+
+    Raises:
+        Ws3Error: If it doesn't; the message names ws3's own methods that do.
+    """
+    for asked, key, attribute in (
+        (recipe.target == "log_odds", "target: log_odds", "log_odds"),
+        (recipe.smooth_relu is not None, "smooth_relu", "smooths"),
+    ):
+        if asked and not getattr(entry, attribute):
+            able = ", ".join(name for name, own in OWN_METHODS.items() if getattr(own, attribute))
+            raise Ws3Error(f"the method {recipe.method} has no {key}; these have it: {able}")
+
+
+def method_options(name: str, entry: MethodEntry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's options, checked and completed with its defaults.
+
+    Args:
+        name: The method's name, for messages.
+        entry: The method.
+        options: The recipe's `options`.
+
+    Raises:
+        Ws3Error: If an option is unknown, or its value is of another type or out of bounds.
+
+    Example:
+        >>> method_options("occlusion", method_entry("occlusion"), {"window": 0.5})
+        {'window': 0.5, 'stride': 0.0625}
+    """
+    if entry.options is None:
+        return dict(options)
+    try:
+        return entry.options.model_validate(dict(options)).model_dump()
+    except ValidationError as error:
+        problem = error.errors()[0]
+    option, fields = str(problem["loc"][0]) if problem["loc"] else "", entry.options.model_fields
+    if problem["type"] == "extra_forbidden":
+        choice = f"it has: {', '.join(fields)}" if fields else "it has none"
+        raise Ws3Error(f"the method {name} has no option {option!r}; {choice}")
+    about = entry.options.model_json_schema()["properties"].get(option, {})
+    if "minimum" in about and "maximum" in about:
+        kind = "a whole number" if about["type"] == "integer" else "a number"
+        wanted = f"must be {kind} from {about['minimum']} to {about['maximum']}"
+    else:
+        wanted = problem["msg"][:1].lower() + problem["msg"][1:]
+    raise Ws3Error(
+        f"the option {option} of the method {name} is {options.get(option)!r}, but {wanted}"
+    )

@@ -1,0 +1,193 @@
+"""A finished run, read image by image: what `ws3.open_run` returns."""
+
+from __future__ import annotations
+
+import csv
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ws3.aggregation.chunks import RawChunk, SampleChunk
+from ws3.config.recipes import Recipe
+from ws3.datasets.index import ImageRow
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.run.folder import Run
+from ws3.run.results import RecipeResults
+from ws3.run.samples import load_image
+from ws3.store.saliency import SaliencyStore
+
+
+class RunReader:
+    """Reads the results of a run; `run["cam"]` reads those of one recipe.
+
+    What is read must be intact and made from the run's present configuration and images, or else a
+    `StaleResultError` names the command that makes it again.
+
+    Args:
+        folder: The run's folder, `results/<run>`.
+
+    Raises:
+        Ws3Error: If there is no run, or its configuration is not valid.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._run = Run.open(folder)
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The run's recipes by name, every default filled in."""
+        return dict(self._run.config.recipes)
+
+    @property
+    def seed(self) -> int:
+        """The seed of its random samples."""
+        return self._run.config.seed
+
+    @property
+    def classifier_file(self) -> Path:
+        """The classifier's checkpoint, for `ws3.load_classifier`."""
+        return self._run.classifier_file
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; class i has the mask value i + 1."""
+        return tuple(self._run.index.classes)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Ids of the images that have maps and masks, in the index's order."""
+        config = self._run.config
+        return tuple(row.image for row in self._run.mapped_rows(config.map_splits))
+
+    def image(self, image: str) -> NDArray[np.uint8]:
+        """Return an image by its id, uint8 RGB (H, W, 3).
+
+        Raises:
+            Ws3Error: If there is none, it can't be read, or it changed after it was indexed.
+        """
+        return load_image(self._row(image))
+
+    def labels(self, image: str) -> tuple[str, ...]:
+        """Return the names of the classes that an image holds; its maps are in this order."""
+        return tuple(self._row(image).labels)
+
+    def class_values(self, image: str) -> list[int]:
+        """Return the mask values of the classes that an image holds, in the order of its maps."""
+        return self._run.class_values(self._row(image))
+
+    def __getitem__(self, recipe: str) -> RecipeReader:
+        """Return the reader of one recipe, or of `ground_truth`.
+
+        Raises:
+            Ws3Error: If the run has no such recipe.
+        """
+        self._run.check_segmentation_name(recipe)
+        return RecipeReader(self, recipe)
+
+    def summary(self) -> list[dict[str, str | float | None]]:
+        """Return the rows of `evaluation/summary.csv`, one per recipe, split and stage.
+
+        Numbers are floats, and what is undefined is None.
+
+        Raises:
+            StaleResultError: If the run has not been evaluated.
+        """
+        path = self._run.summary_file
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            raise StaleResultError(
+                f"{path}: the run has not been evaluated; run snakemake"
+            ) from None
+        return [{key: _value(text) for key, text in row.items()} for row in rows]
+
+    @cached_property
+    def _rows(self) -> dict[str, ImageRow]:
+        return {row.image: row for row in self._run.index.rows}
+
+    def _row(self, image: str) -> ImageRow:
+        if image not in self._rows:
+            raise Ws3Error(
+                f"{self.folder}: there is no image {image!r}; ids are the file names without their "
+                f"suffix, such as {next(iter(self._rows), 'none')!r}"
+            )
+        return self._rows[image]
+
+
+class RecipeReader:
+    """Reads the results of one recipe of a run.
+
+    Args:
+        run: The run.
+        name: The recipe's name, or `ground_truth`.
+    """
+
+    def __init__(self, run: RunReader, name: str) -> None:
+        self.name = name
+        self._reader, self._run = run, run._run
+        self._results = RecipeResults(self._run, name)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe itself, for `ws3.score_maps`."""
+        return self._run.recipe(self.name)
+
+    def maps(self, image: str) -> NDArray[np.float32]:
+        """Return an image's final maps, float32 (classes of the image, H, W) in [0, 1].
+
+        Raises:
+            StaleResultError: If they are missing, damaged or made from other inputs.
+        """
+        return self._results.maps(self._reader._row(image))
+
+    def mask(self, image: str) -> NDArray[np.uint8]:
+        """Return an image's pseudo-mask, uint8 (H, W): 0 background, 255 ignored.
+
+        Raises:
+            StaleResultError: If it is missing, damaged or made from other inputs.
+        """
+        return self._results.mask(self._reader._row(image))
+
+    def prediction(self, image: str) -> NDArray[np.uint8]:
+        """Return the segmentation network's mask of an image, uint8 (H, W).
+
+        Raises:
+            StaleResultError: If it is missing, damaged or made from other inputs.
+        """
+        return self._results.prediction(self._reader._row(image))
+
+    def samples(self, image: str) -> list[SampleChunk | RawChunk]:
+        """Return an image's sample chunks, in the order of their samples.
+
+        Each holds the sum over some samples, or with `keep_samples` every sample's own maps.
+
+        Raises:
+            StaleResultError: If they are missing, damaged or made from other inputs.
+        """
+        row = self._reader._row(image)
+        store = SaliencyStore(self._run.results("saliency", self.name))
+        attributes = store.attributes(image)
+        expected = self._results.fingerprints.of("saliency", row)
+        if attributes is None or attributes.get("fingerprint") != expected:
+            what = "missing" if attributes is None else "made from other inputs"
+            raise StaleResultError(
+                f"{store.path}: the sample chunks of image {image} are {what}; make them with: "
+                f"{self._results.command('saliency', row)}"
+            )
+        names = sorted(
+            store.chunk_samples(image), key=lambda name: (not name.isdigit(), len(name), name)
+        )
+        return [store.read(image, name) for name in names]
+
+
+def _value(text: str | None) -> str | float | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,297 @@
+"""What ws3 writes as JSON and reads again: one model per kind of file, and one checked reader.
+
+- `IndexFacts`: `index.json`
+- `ClassifierFacts`: `classifier.json` and `receipts/train_classifier.json`
+- `Receipt`: `receipts/<stage>/<recipe>/<batch>.json`
+- `Failure`: `failed/<stage>/<recipe>/<image>.json`
+- `Threshold`: `thresholds/<recipe>.json`
+- `SegmentationFacts`: `segmentation/<recipe>/model.json` and
+  `receipts/train_segmentation/<recipe>.json`
+- `Evaluation`: `evaluation/<recipe>.json`
+
+Light to import: a dry run reads receipts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, JsonValue, ValidationError
+
+from ws3.config.masks import ConstantBackground, PowerBackground
+from ws3.config.model import Section
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import write_json
+from ws3.run.phases import Phase
+
+EvaluatedStage = Literal["maps", "masks", "segmentation"]
+EVALUATED_STAGES: tuple[EvaluatedStage, ...] = ("maps", "masks", "segmentation")
+"""What is measured against the ground truth, in the order of the pipeline."""
+
+Share = float | None
+"""A number that may be undefined, such as a ratio with nothing to divide by."""
+
+
+class Record(Section):
+    """A file's content: immutable; unknown keys, inf and nan are refused."""
+
+
+class IndexFacts(Record):
+    """What the index was made from, and what it found.
+
+    Attributes:
+        format: Of the run's folder: `ws3.stage_table.FORMAT`.
+        sources: What a cheap look said of the dataset's lists and folders; see
+            `ws3.run.dataset_state`.
+        classes: Names of the classes; class i has the mask value i + 1.
+        images: Number of images per split.
+        problems: What is wrong with an image that is skipped, by image.
+    """
+
+    format: int
+    sources: dict[str, JsonValue]
+    classes: tuple[str, ...]
+    images: dict[str, int]
+    problems: dict[str, str]
+
+
+class ClassifierMetrics(Record):
+    """How well the classifier names what an image holds.
+
+    Attributes:
+        split: Split that it was measured on.
+        mean_ap: Mean of the classes' average precisions, in [0, 1].
+        per_class_ap: Average precision in [0, 1] by class; None for a class that no image, or
+            every image, holds.
+    """
+
+    split: str
+    mean_ap: Share
+    per_class_ap: dict[str, Share]
+
+
+class ClassifierFacts(Record):
+    """The run's classifier.
+
+    Attributes:
+        architecture: Name of the network.
+        classes: Names of the classes, in the order of the logits.
+        input_size: Side in pixels of the images that it was made for.
+        epochs: Epochs that it was trained; None if the checkpoint was brought along.
+        fingerprint: Of all that it is made from.
+        sha256: Of its checkpoint.
+        metrics: How good it is.
+    """
+
+    architecture: str
+    classes: tuple[str, ...]
+    input_size: int
+    epochs: int | None
+    fingerprint: str
+    sha256: str
+    metrics: ClassifierMetrics
+
+
+class Receipt(Record):
+    """What a stage did with one batch of images; it is written when the batch is complete.
+
+    Attributes:
+        stage: Name of the stage.
+        recipe: Name of the recipe.
+        batch: Name of the batch.
+        images: Fingerprint of each image's result.
+        skipped: Why an image has none, by image.
+        computed: Number of images that this job computed.
+        reused: Number of images whose result was there already.
+        samples: Number of samples that this job computed.
+        bytes: Size in memory of the results that this job computed.
+        seconds: Seconds that this job took, by phase.
+        versions: Versions of the programs that took part.
+    """
+
+    stage: str
+    recipe: str
+    batch: str
+    images: dict[str, str]
+    skipped: dict[str, str]
+    computed: int
+    reused: int
+    samples: int
+    bytes: int
+    seconds: dict[Phase, float]
+    versions: dict[str, str]
+
+
+class Failure(Record):
+    """Why a stage could not process an image."""
+
+    reason: str
+
+
+class Threshold(Record):
+    """The background score that a recipe's maps are cut with, and how it was chosen.
+
+    Attributes:
+        recipe: Name of the recipe.
+        background: The background score itself; a tuned one is a constant.
+        kind: How it was chosen.
+        split: Split whose ground truth chose it; "" if none did.
+        images: Number of images that chose it; None if none did.
+        miou: mIoU in [0, 1] of the maps on these images; None if none chose it.
+    """
+
+    recipe: str
+    background: Annotated[ConstantBackground | PowerBackground, Field(discriminator="kind")]
+    kind: Literal["constant", "power", "tuned"]
+    split: Literal["", "train", "val"] = ""
+    images: int | None = None
+    miou: Share = None
+
+    @property
+    def score(self) -> float | None:
+        """The constant score in [0, 1]; None if the background has no one score."""
+        background = self.background
+        return background.score if isinstance(background, ConstantBackground) else None
+
+
+class SegmentationEpoch(Record):
+    """One epoch of a segmentation network's training; see `ws3.segmentation.training.Epoch`."""
+
+    epoch: int
+    loss: float
+    pixel_accuracy: float
+    learning_rate: float
+
+
+class SegmentationFacts(Record):
+    """A segmentation network.
+
+    Attributes:
+        recipe: Name of the recipe whose masks trained it, or `ground_truth`.
+        architecture: Name of the network.
+        fingerprint: Of all that it is made from.
+        sha256: Of its file.
+        images: Number of images that it learned from.
+        epochs: The epochs of its training.
+    """
+
+    recipe: str
+    architecture: str
+    fingerprint: str
+    sha256: str
+    images: int
+    epochs: tuple[SegmentationEpoch, ...]
+
+
+class ClassFigures(Record):
+    """The figures of one class.
+
+    Attributes:
+        images: Number of images that hold the class.
+        figures: By the metric's name per class; None is undefined, an absent one not measured.
+    """
+
+    images: int
+    figures: dict[str, Share]
+
+
+class StageFigures(Record):
+    """The figures of one recipe at one stage on one split.
+
+    Attributes:
+        images: Number of images that were measured.
+        threshold: Background score of the masks; None if it is not a constant, and of a network.
+        threshold_kind: How it was chosen: constant, power or tuned; "" of a network.
+        threshold_split: Split whose ground truth chose it; "" if none did.
+        ignored_share: Share of the pixels in [0, 1] that are 255 in the ground truth or the mask.
+        figures: Means over the classes, by the metric's name; None is undefined, an absent one not
+            measured.
+        per_class: Figures of each class, by its name.
+        sweep: (threshold, mIoU) of the maps for every constant threshold; None of other stages.
+    """
+
+    images: int
+    threshold: float | None
+    threshold_kind: Literal["", "constant", "power", "tuned"]
+    threshold_split: Literal["", "train", "val"]
+    ignored_share: Share
+    figures: dict[str, Share]
+    per_class: dict[str, ClassFigures]
+    sweep: tuple[tuple[float, Share], ...] | None = None
+
+
+class Evaluation(Record):
+    """The figures of one recipe.
+
+    Attributes:
+        recipe: Name of the recipe, or `ground_truth`.
+        seed: The run's seed.
+        reference: Recipe whose maps divide the pixels into regions.
+        classes: Names of the classes.
+        splits: Figures by split, then by stage.
+    """
+
+    recipe: str
+    seed: int
+    reference: str
+    classes: tuple[str, ...]
+    splits: dict[str, dict[EvaluatedStage, StageFigures]]
+
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+def read_record(path: Path, model: type[RecordType]) -> RecordType:
+    """Read a file that `write_record` wrote.
+
+    Args:
+        path: The file.
+        model: What it must hold.
+
+    Raises:
+        StaleResultError: If it is missing.
+        Ws3Error: If it can't be read, or holds something else.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise StaleResultError(f"{path}: this file is missing; run snakemake again.") from None
+    except OSError as error:
+        raise Ws3Error(
+            f"{path}: this file can't be read ({error.strerror}); make it readable or remove it, "
+            "and run snakemake again."
+        ) from None
+    try:
+        return model.model_validate_json(data, strict=True)
+    except ValidationError as error:
+        faults = [_fault(detail) for detail in error.errors(include_url=False)]
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise Ws3Error(
+            f"{path}: this file is damaged ({', '.join(faults[:3])}{more}); remove it and run "
+            "snakemake again."
+        ) from None
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record atomically, with sorted keys: equal records make equal bytes.
+
+    Raises:
+        Ws3Error: If the file can't be written.
+    """
+    write_json(path, record.model_dump(mode="json"))
+
+
+def _fault(detail: Any) -> str:
+    """Return in a few words what pydantic found, with the key in question."""
+    key, kind = ".".join(str(part) for part in detail["loc"]), detail["type"]
+    if kind == "json_invalid":
+        return f"it is not JSON: {detail['ctx']['error']}"
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        return f"{key} is unknown"
+    if kind == "model_type":
+        return f"{key + ': ' if key else ''}a JSON object is expected"
+    message = str(detail["msg"])
+    return f"{key}: {message[:1].lower()}{message[1:]}"

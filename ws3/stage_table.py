@@ -1,0 +1,233 @@
+"""The table of stages: what each job of a run is called, depends on, and needs.
+
+Everything that must know what stages there are follows from this table: batch sizes in the
+configuration, rules, commands, receipts, fingerprints, `ws3 status`, `ws3 verify`, the plan of the
+workflow. `docs/extending.md` adds a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ws3.config.masks import CrfParameters
+    from ws3.config.run import RunConfig
+    from ws3.datasets.index import ImageRow
+    from ws3.run.folder import Run
+
+Settings = dict[str, Any]
+"""Plain data that `json.dumps` accepts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """A kind of job: one rule of the workflow and one command.
+
+    Attributes:
+        name: Of the rule, the receipts' and the logs' folder; the command, with "-" for "_".
+        memory_mb: Memory of its first attempt, in MB; each further attempt gets as much more.
+        minutes: Run time of its first attempt, likewise; only a queue asks for it.
+        gpus: Whether a job uses no GPU, one, or all that it can get.
+    """
+
+    name: str
+    memory_mb: int
+    minutes: int
+    gpus: Literal["none", "one", "all"] = "none"
+
+    @property
+    def command(self) -> str:
+        """Name of the command."""
+        return self.name.replace("_", "-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec(JobSpec):
+    """A per-image stage: a result for each image and recipe, made batch by batch.
+
+    Attributes:
+        summary: What it does; the command's help.
+        worker: `module:class` of its `ws3.jobs.runner.ImageStage`, imported when it runs.
+        built_on: The per-image stages whose results of the same image it reads.
+        settings: (configuration, recipe) -> the settings that decide a result, beyond those of the
+            stages that it is built on. They are part of its fingerprint.
+        amount: (configuration, recipe) -> settings that decide how much is made but not what: a
+            change runs the jobs again, and results stay valid.
+        shared: (run, recipe) -> what files that all images share are, such as the classifier.
+        of_image: (run, image) -> what the image itself is; only for a stage built on no other.
+        results: Where results lie in the run's folder: a Zarr store, or a folder of PNGs.
+        images_per_job: Default size of a batch.
+        splits: Whether it works on all splits that get maps, or on those reported on.
+        recipes: Configuration -> the names that it works on.
+        owner: (configuration, recipe) -> the recipe under whose name results lie.
+        version: Raised when the program comes to compute something else from the same inputs.
+    """
+
+    summary: str
+    worker: str
+    built_on: tuple[str, ...] = ()
+    settings: Callable[[RunConfig, str], Settings]
+    amount: Callable[[RunConfig, str], Settings] = lambda config, recipe: {}
+    shared: Callable[[Run, str], Settings] = lambda run, recipe: {}
+    of_image: Callable[[Run, ImageRow], Settings] = lambda run, row: {}
+    results: str
+    images_per_job: int = 512
+    splits: Literal["mapped", "reported"] = "mapped"
+    recipes: Callable[[RunConfig], list[str]] = lambda config: list(config.recipes)
+    owner: Callable[[RunConfig, str], str] = lambda config, recipe: recipe
+    version: int = 1
+
+    @property
+    def is_store(self) -> bool:
+        """Whether results are groups of a Zarr store; else they are PNGs."""
+        return self.results.endswith(".zarr")
+
+
+FORMAT = 2
+"""Format of a run's folder and its stores; raised when older results can't be continued."""
+
+SUMMED = ("combine_samples", "weight", "normalise_samples")
+"""Keys of `aggregation` that stored sums depend on; the others only concern the maps."""
+
+
+def _saliency_settings(config: RunConfig, recipe: str) -> Settings:
+    source = config.sample_source(recipe)
+    settings = config.recipes[source]
+    count = {"count", "samples_per_chunk"}
+    return {
+        "recipe": source,
+        "seed": config.seed,
+        **settings.model_dump(mode="json", exclude={"samples_from", "samples", "aggregation"}),
+        "samples": settings.samples.model_dump(mode="json", exclude=count),
+        "per_chunk": settings.samples.samples_per_chunk,
+        "aggregation": settings.aggregation.model_dump(mode="json", include=set(SUMMED)),
+    }
+
+
+def _saliency_image(run: Run, row: ImageRow) -> Settings:
+    return {"image": row.sha256, "name": row.image, "classes": run.class_values(row)}
+
+
+def _maps_settings(config: RunConfig, recipe: str) -> Settings:
+    settings = config.recipes[recipe]
+    return {
+        "samples_from": config.sample_source(recipe),
+        "samples": settings.samples.total,
+        "aggregation": settings.aggregation.model_dump(mode="json"),
+    }
+
+
+def _masks_settings(config: RunConfig, recipe: str) -> Settings:
+    return {"crf": crf_settings(config.masks.crf), "ignore_below": config.masks.ignore_below}
+
+
+def _predictions_settings(config: RunConfig, recipe: str) -> Settings:
+    settings = config.segmentation
+    return {
+        "scales": list(settings.test_scales),
+        "flip": settings.test_flip,
+        "crf": crf_settings(settings.crf),
+    }
+
+
+def crf_settings(crf: str | CrfParameters) -> Any:
+    """Return a CRF setting as plain data."""
+    return crf if isinstance(crf, str) else crf.model_dump(mode="json")
+
+
+STAGES: Mapping[str, StageSpec] = {
+    spec.name: spec
+    for spec in (
+        StageSpec(
+            name="saliency",
+            summary="Attribute random samples and store their partial sums.",
+            worker="ws3.stages.saliency:SaliencyStage",
+            settings=_saliency_settings,
+            amount=lambda config, recipe: {"count": config.recipes[recipe].samples.total},
+            shared=lambda run, recipe: {"classifier": run.classifier.sha256},
+            of_image=_saliency_image,
+            results="saliency/{recipe}.zarr",
+            # An image takes seconds to minutes here, and a tenth of a second or two in the stages
+            # that follow; a job must be long against the seconds that its start takes.
+            images_per_job=64,
+            recipes=lambda config: [
+                name for name in config.recipes if config.sample_source(name) == name
+            ],
+            owner=lambda config, recipe: config.sample_source(recipe),
+            memory_mb=8000,
+            minutes=60,
+            gpus="one",
+        ),
+        StageSpec(
+            name="maps",
+            summary="Combine the partial sums into one map per class.",
+            worker="ws3.stages.maps:MapsStage",
+            built_on=("saliency",),
+            settings=_maps_settings,
+            results="maps/{recipe}.zarr",
+            memory_mb=2000,
+            minutes=30,
+        ),
+        StageSpec(
+            name="masks",
+            summary="Cut the maps and refine them with a dense CRF into palette PNGs.",
+            worker="ws3.stages.masks:MasksStage",
+            built_on=("maps",),
+            settings=_masks_settings,
+            shared=lambda run, recipe: {
+                "background": run.threshold(recipe).background.model_dump()
+            },
+            results="masks/{recipe}",
+            memory_mb=2000,
+            minutes=60,
+        ),
+        StageSpec(
+            name="predictions",
+            summary="Predict masks with the segmentation network of a recipe.",
+            worker="ws3.stages.predictions:PredictionsStage",
+            settings=_predictions_settings,
+            shared=lambda run, recipe: {"model": run.segmentation(recipe).sha256},
+            of_image=lambda run, row: {"image": row.sha256},
+            results="predictions/{recipe}",
+            splits="reported",
+            recipes=lambda config: list(config.segmentation_names),
+            memory_mb=4000,
+            minutes=60,
+            gpus="one",
+        ),
+    )
+}
+"""The per-image stages, in the order of the data."""
+
+JOBS: Mapping[str, JobSpec] = {
+    spec.name: spec
+    for spec in (
+        JobSpec(name="index", memory_mb=2000, minutes=60),
+        JobSpec(name="train_classifier", memory_mb=8000, minutes=240, gpus="all"),
+        STAGES["saliency"],
+        STAGES["maps"],
+        JobSpec(name="threshold", memory_mb=2000, minutes=30),
+        STAGES["masks"],
+        JobSpec(name="train_segmentation", memory_mb=16000, minutes=720, gpus="all"),
+        STAGES["predictions"],
+        JobSpec(name="evaluate", memory_mb=2000, minutes=60),
+        JobSpec(name="summary", memory_mb=1000, minutes=10),
+        JobSpec(name="report", memory_mb=2000, minutes=30),
+    )
+}
+"""All kinds of jobs, in the order of the data."""
+
+
+def stages_before(stage: str) -> tuple[str, ...]:
+    """Return all per-image stages that a stage is built on, in the order of the data.
+
+    Example:
+        >>> stages_before("masks")
+        ('saliency', 'maps')
+    """
+    found: list[str] = []
+    for source in STAGES[stage].built_on:
+        found += [*stages_before(source), source]
+    return tuple(dict.fromkeys(found))

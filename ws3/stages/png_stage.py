@@ -1,0 +1,53 @@
+"""What the per-image stages whose results are PNGs have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ws3.datasets.index import ImageRow
+from ws3.jobs.runner import ImageResult
+from ws3.masks.png import write_mask
+from ws3.run.folder import Run
+from ws3.run.results import FINGERPRINT, RecipeResults, current_mask
+
+
+class PngStage:
+    """A stage that writes one palette PNG per image; a subclass names it and computes.
+
+    Attributes:
+        stage: Its name in the table of stages.
+        run: The run.
+        recipe: The recipe, or `ground_truth`.
+        results: Reads what the stages before have made.
+    """
+
+    stage: ClassVar[str]
+
+    def __init__(self, run: Run, recipe: str) -> None:
+        """Make the results' folder.
+
+        Raises:
+            Ws3Error: If the run has no such recipe.
+        """
+        run.check_segmentation_name(recipe)
+        self.run, self.recipe = run, recipe
+        self.results = RecipeResults(run, recipe)
+        run.results(self.stage, recipe).mkdir(parents=True, exist_ok=True)
+
+    def fingerprint(self, row: ImageRow) -> str:
+        """Return what an image's result is made from."""
+        return self.results.fingerprints.of(self.stage, row)
+
+    def is_done(self, row: ImageRow, fingerprint: str) -> bool:
+        """Return whether an intact result with this fingerprint is committed."""
+        path = self.run.result(self.stage, self.recipe, row.image)
+        return current_mask(path, fingerprint) is not None
+
+    def commit(self, row: ImageRow, fingerprint: str, mask: NDArray[np.uint8]) -> ImageResult:
+        """Write an image's result, uint8 (H, W): it is there whole or not at all."""
+        path = self.run.result(self.stage, self.recipe, row.image)
+        write_mask(path, mask, {FINGERPRINT: fingerprint})
+        return ImageResult(bytes=path.stat().st_size)

@@ -1,0 +1,159 @@
+"""The functions that the rules use, named after the rule and its section."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ws3.errors import Ws3Error
+from ws3.stage_table import JOBS
+from ws3.workflow.dry_run import (
+    collect_less_garbage,
+    per_attempt,
+    per_recipe,
+    with_cached_signature,
+)
+from ws3.workflow.plan import Plan, as_text
+
+
+class Rules:
+    """What `rules/*.smk` ask: paths, inputs, parameters and resources of the jobs of one run.
+
+    `receipt`, `log` and `benchmark` are `ws3.run.folder.Run`'s: the paths are spelled there alone.
+    """
+
+    def __init__(self, config: Mapping[str, Any], workflow: Any) -> None:
+        """Resolve the configuration and list the dataset.
+
+        Args:
+            config: Snakemake's merged configuration.
+            workflow: Snakemake's workflow.
+
+        Raises:
+            WorkflowError: If the configuration or the dataset is not valid, in a sentence.
+        """
+        from snakemake.exceptions import WorkflowError
+
+        collect_less_garbage()
+        self._workflow = workflow
+        try:
+            self.plan = Plan(config, check_files=workflow.is_main_process)
+            _ = self.plan.listing  # now, so that a wrong dataset is told here and not in a rule
+        except Ws3Error as error:
+            raise WorkflowError(str(error)) from None
+        self.run = self.plan.run
+        self._queued = workflow.resource_settings.nodes is not None
+
+    def refresh_index(self) -> None:
+        """Bring the run's configuration and index up to date, before the first job.
+
+        Not as a job: a job's inputs would make all others run again whenever these files change.
+        """
+        if self._workflow.is_main_process:
+            from ws3.stages.index import refresh
+
+            refresh(self.run, self.plan.listing)
+
+    def receipt(self, *parts: str) -> str:
+        """A receipt's path: `receipts/<job>[/<recipe>[/<batch>]].json` in the run's folder."""
+        return self.run.receipt(*parts).as_posix()
+
+    def log(self, *parts: str) -> str:
+        """A log's path: `logs/<job>[/<recipe>[/<batch>]].log` in the run's folder."""
+        return self.run.log(*parts).as_posix()
+
+    def benchmark(self, *parts: str) -> str:
+        """A benchmark's path: `benchmarks/<job>[/<recipe>[/<batch>]].tsv` in the run's folder."""
+        return self.run.benchmark(*parts).as_posix()
+
+    def mem_mb(self, job: str) -> Any:
+        """Memory of a job in MB; on a cluster, more at each attempt."""
+        return per_attempt(JOBS[job].memory_mb, queued=self._queued)
+
+    def runtime(self, job: str) -> Any:
+        """Minutes of a job, more at each attempt; None on one machine, where nobody asks."""
+        return per_attempt(JOBS[job].minutes, queued=True) if self._queued else None
+
+    def gpu(self, job: str) -> int:
+        """GPUs of a job on this machine, 0 if it has none; a cluster's profile sets its own.
+
+        A training gets all that this machine is said to have, other jobs that use a GPU get one.
+        """
+        gpus = JOBS[job].gpus
+        if gpus == "none" or self.plan.config.device == "cpu" or not Path("/dev/nvidia0").exists():
+            return 0
+        here = self._workflow.global_resources.get("gpu").value
+        return int(here) if gpus == "all" and not self._queued and here is not None else 1
+
+    def shell(self, command: str) -> str:
+        """Return a job's shell command, with its output in its log; every path in it is quoted.
+
+        Args:
+            command: Of `ws3`; `{run}` stands for the run's folder. (As a parameter of the rule it
+                would be worked out for each job.)
+        """
+        return command.replace("{run}", shlex.quote(self.plan.folder)) + " > {log:q} 2>&1"
+
+    def batch_input(self, stage: str, source: str) -> Callable[..., list[str]]:
+        """Receipts of an earlier stage, `source`, that hold the images of a job's batch."""
+        receipts = self.plan.input_receipts
+        return with_cached_signature(
+            lambda wildcards: receipts(stage, wildcards.recipe, wildcards.batch, source)
+        )
+
+    def batch_params(self, stage: str) -> Callable[..., str]:
+        """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
+        fingerprint = self.plan.batch_fingerprint
+        return with_cached_signature(lambda wildcards: fingerprint(stage, wildcards.batch))
+
+    def stage_params(self, stage: str) -> Callable[..., str]:
+        """Settings that a per-image stage's jobs depend on."""
+        return per_recipe(partial(self.plan.settings, stage))
+
+    def threshold_input(self, wildcards: Any) -> list[str]:
+        """Receipts of the maps that a recipe's threshold is tuned on."""
+        return self.plan.threshold_input(wildcards.recipe)
+
+    def train_segmentation_input(self, wildcards: Any) -> list[str]:
+        """Receipts of the masks that a segmentation network learns from."""
+        return self.plan.train_segmentation_input(wildcards.recipe)
+
+    def evaluate_input(self, wildcards: Any) -> list[str]:
+        """All that the figures of a recipe are computed from."""
+        return self.plan.evaluate_input(wildcards.recipe)
+
+    def evaluations(self) -> list[str]:
+        """The figures of all recipes."""
+        return self.plan.evaluations()
+
+    def all_input(self) -> list[str]:
+        """What a run is to end with."""
+        return self.plan.targets()
+
+    @property
+    def index_params(self) -> str:
+        """What dataset is indexed."""
+        return as_text(self.plan.index_params)
+
+    @property
+    def train_classifier_params(self) -> str:
+        """What the classifier depends on."""
+        return as_text(self.plan.train_classifier_params)
+
+    @property
+    def threshold_params(self) -> str:
+        """What a threshold depends on, beyond the maps."""
+        return as_text(self.plan.threshold_params)
+
+    @property
+    def train_segmentation_params(self) -> Callable[..., str]:
+        """What a segmentation network depends on, beyond the masks that it learns from."""
+        return per_recipe(self.plan.train_segmentation_params)
+
+    @property
+    def evaluate_params(self) -> str:
+        """What the figures depend on, beyond what they are computed from."""
+        return as_text(self.plan.evaluate_params)
