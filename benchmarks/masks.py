@@ -165,7 +165,7 @@ def jobs(folder: Path) -> dict[int, float]:
         for count in best:
             shutil.rmtree(run.folder / "masks", ignore_errors=True)
             began = time.monotonic()
-            command = [sys.executable, "-m", "ws3", "masks", run.folder, "-r", "cam"]
+            command = [sys.executable, "-m", "ws3", "masks", str(run.folder), "-r", "cam"]
             started = [
                 subprocess.Popen(
                     [*command, *(f"--batch={name}" for name in names[first::count])],
@@ -175,7 +175,7 @@ def jobs(folder: Path) -> dict[int, float]:
             ]
             for job in started:
                 if job.wait() != 0:
-                    raise RuntimeError(f"{job.args} ended with {job.returncode}")
+                    raise RuntimeError(f"{job.args!r} ended with {job.returncode}")
             best[count] = min(best[count], time.monotonic() - began)
     return best
 

@@ -29,16 +29,15 @@ import numpy as np
 import torch
 from measuring import entry, report
 from torch import Tensor, nn
-from ws3.stages.attributor import Attributor
 
-from ws3.aggregation.combine import combine
+from ws3.attribution.engine import Attributor, image_maps
+from ws3.classifier.checkpoints import load_classifier
 from ws3.datasets.images import read_label_mask
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
 from ws3.run.records import Threshold, read_record
 from ws3.run.results import RecipeResults
-from ws3.run.samples import expected_chunks, load_image, sample_plan
-from ws3.stages.saliency import SaliencyStage
+from ws3.run.samples import load_image, sample_plan
 
 
 def as_bf16(values: Tensor) -> Tensor:
@@ -79,7 +78,7 @@ def emulated(attributor: Attributor, precision: str) -> Iterator[None]:
     # bf16 is also what is kept between the layers; tf32 only what is multiplied.
     kept = multiplied if precision == "bf16" else None
     hooks, weights = [], []
-    for part in (attributor._network.trunk, attributor._network.tail):
+    for part in (attributor.network.backbone, attributor.network.classifier_head):
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 weights.append((layer.weight, layer.weight.detach().clone()))
@@ -101,10 +100,8 @@ def emulated(attributor: Attributor, precision: str) -> Iterator[None]:
             weight.data = before
 
 
-def check(run: Run, recipe: str, row: Any) -> None:
+def check(run: Run, recipe: str, row: Any, attributor: Attributor) -> None:
     """Print how far bf16 and its emulation are from fp32, relative L2 norm, on one crop."""
-    work = SaliencyStage(run, recipe)
-    attributor = work._attributor
     classes = [value - 1 for value in run.class_values(row)]
     size = run.recipe(recipe).samples.input_size or run.classifier.input_size
     pixels = torch.nn.functional.interpolate(
@@ -117,8 +114,10 @@ def check(run: Run, recipe: str, row: Any) -> None:
     exact, _ = attributor(inputs, classes)
     with emulated(attributor, "bf16"):
         near, _ = attributor(inputs, classes)
-    attributor._precision = "bf16"
+    exactly = attributor.recipe
+    attributor.recipe = exactly.model_copy(update={"precision": "bf16"})
     real, _ = attributor(inputs, classes)
+    attributor.recipe = exactly
     for name, other in (("torch's bf16", real), ("emulated bf16", near)):
         print(f"{name}: {np.linalg.norm(other - exact) / np.linalg.norm(exact):.4f} from fp32")
 
@@ -139,9 +138,8 @@ def main() -> None:
     chosen = read_record(run.threshold_file(recipe), Threshold).score
     if chosen is None:
         parser.error("the run's background must be a constant or tuned")
-    check(run, recipe, rows[0])
-    work = SaliencyStage(run, recipe)
-    attributor = work._attributor
+    attributor = Attributor(load_classifier(run.classifier_file), run.recipe(recipe))
+    check(run, recipe, rows[0], attributor)
     sweeps = {
         name: ThresholdSweep(len(run.index.classes)) for name in ("fp32", *arguments.precisions)
     }
@@ -151,14 +149,10 @@ def main() -> None:
         exact = RecipeResults(run, recipe).maps(row)
         sweeps["fp32"].update(truth, exact, values)
         plan = sample_plan(run, recipe, row)
-        layout = expected_chunks(plan, run.recipe(recipe).samples.per_chunk)
         for name in arguments.precisions:
             with emulated(attributor, name):
-                chunks = [
-                    work._chunk(row, None, work._attribute(image, row, numbers, attributor))
-                    for numbers in layout.values()
-                ]
-            maps = combine(chunks, run.recipe(recipe).aggregation, plan).astype(np.float32)
+                classes = [value - 1 for value in values]
+                maps = image_maps(attributor, image, plan, classes).astype(np.float32)
             sweeps[name].update(truth, maps, values)
             distances[name].append(float(np.linalg.norm(maps - exact) / np.linalg.norm(exact)))
         print(f"{number + 1} of {len(rows)} images", flush=True)

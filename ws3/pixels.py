@@ -9,6 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+RGB = tuple[float, float, float]
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+"""Mean of ImageNet's RGB in [0, 1], which torchvision's weights expect to be subtracted."""
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+"""Standard deviation of ImageNet's RGB in [0, 1], by which the rest is divided."""
+
 
 def resize(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Resize an (h, w) or (h, w, channels) array: area average down, bilinear up.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 import ws3
 from ws3.aggregation.accumulate import collect_chunk
+from ws3.aggregation.chunks import SampleChunk
 from ws3.jobs.runner import open_stage, run_images
 from ws3.masks.crf import PRESETS
 from ws3.masks.png import read_mask
@@ -21,7 +23,7 @@ from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 
 CROPS = {"kind": "crops", "count": 12, "samples_per_chunk": 5, "batch": 4}
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "cam": {"preset": "cam_multiscale", "samples": {"scales": [1.0, 1.5], "flip": True}},
     "crops": {"preset": "gradient_crops", "samples": CROPS},
     "weighted": {
@@ -78,7 +80,8 @@ def test_score_maps_gives_the_bytes_that_the_stages_store(made: Run) -> None:
         image = ws3.read_image(row.path)
         for name, recipe in RECIPES.items():
             stored = MapStore(made.results("maps", name)).read(row.image)
-            for given in (made.recipe(name), *([] if "samples_from" in recipe else [recipe])):
+            givens: list[Any] = [made.recipe(name)]
+            for given in givens + ([] if "samples_from" in recipe else [recipe]):
                 maps = ws3.score_maps(
                     classifier,
                     image,
@@ -122,6 +125,8 @@ def test_score_samples_add_up_to_the_stored_chunks(made: Run) -> None:
     for chunk, some in (("0", samples[:5]), ("1", samples[5:10]), ("2", samples[10:])):
         summed = collect_chunk(some, recipe.aggregation, shape)
         stored = store.read(row.image, chunk)
+        assert isinstance(summed, SampleChunk)
+        assert isinstance(stored, SampleChunk)
         assert summed.sums.tobytes() == stored.sums.tobytes()
     again = ws3.open_run(made.folder)["crops"].samples(row.image)
     assert [chunk.samples for chunk in again] == [tuple(range(5)), tuple(range(5, 10)), (10, 11)]
@@ -197,7 +202,7 @@ class _Relu6Features(nn.Module):
         return nn.functional.relu(self.first(images))
 
 
-def _own(backbone: nn.Module | None = None, head: nn.Module | None = None, **settings):
+def _own(backbone: Any = None, head: nn.Module | None = None, **settings):
     torch.manual_seed(1)
     backbone = backbone or nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.BatchNorm2d(8), nn.ReLU()
@@ -228,7 +233,8 @@ def test_cam_is_exact_for_any_pooled_linear_head(head: nn.Module) -> None:
         logits = classifier.network(torch.zeros(1, 3, 64, 64))
         torch.testing.assert_close(maps.mean(dim=(2, 3)) + bias, logits)
     found = ws3.score_maps(classifier, IMAGE, ["owl", 0], "cam")
-    assert (found.shape, found.dtype) == ((2, 48, 64), np.float16)
+    assert found.shape == (2, 48, 64)
+    assert found.dtype == np.float16
     assert found.max() == 1
     # As Grad-CAM, which on such a network is CAM up to a factor.
     again = ws3.score_maps(classifier, IMAGE, ["owl", 0], "gradcam")

@@ -76,7 +76,7 @@ class _Power(Section):
     power: float = Field(1.0, gt=0)
 
 
-def plain(network, inputs, classes, options):  # type: ignore[no-untyped-def]
+def plain(network, inputs, classes, options):
     """A map of nothing.
 
     More about it.

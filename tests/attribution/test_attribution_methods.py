@@ -28,6 +28,7 @@ from ws3.attribution.interface import Options
 from ws3.attribution.network import AttributionNetwork
 from ws3.attribution.smooth_relu import SmoothReLU, with_smooth_relu
 from ws3.classifier import networks
+from ws3.classifier.build import build_classifier
 from ws3.classifier.model import Classifier
 from ws3.config.methods import OWN_METHODS, check_method, method_entry
 from ws3.config.recipes import Recipe
@@ -40,7 +41,7 @@ ALL = list(OWN_METHODS)
 def _classifier(architecture: str, dtype: torch.dtype = torch.float64) -> Classifier:
     """Make a network whose batch norms are not idle, as if it had been trained."""
     torch.manual_seed(4)
-    classifier = networks.build_classifier(architecture, ("a", "b", "c", "d"), 64)
+    classifier = build_classifier(architecture, ("a", "b", "c", "d"), 64)
     network = classifier.network
     with torch.no_grad():
         network.train()
@@ -248,7 +249,8 @@ def test_cam_needs_a_linear_head() -> None:
 def test_pytorch_grad_cam_agrees(method: str, peer: type, architecture: str) -> None:
     classifier = _classifier(architecture)
     # Large weights, for the constant that the peer adds to Grad-CAM++'s denominators.
-    list(classifier.head.modules())[-1].weight.data *= 1e4
+    linear = list(classifier.head.modules())[-1]
+    linear.get_parameter("weight").data *= 1e4
     if architecture == "mobilenet_v3_small":  # the paper and the peer take features after a ReLU
         classifier.network.features.add_module("relu", nn.ReLU())
     images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(2)).double()

@@ -13,6 +13,7 @@ import torch
 from torchvision import models
 
 from ws3.classifier import checkpoints, networks
+from ws3.classifier.build import build_classifier
 from ws3.classifier.model import Classifier
 from ws3.errors import Ws3Error
 
@@ -109,7 +110,7 @@ def test_a_malicious_pickle_is_never_executed(tmp_path: Path, writer: str) -> No
     for read in (
         checkpoints.load_classifier,
         lambda p: checkpoints.load_external(p, "resnet18", CLASSES, 64),
-        lambda p: checkpoints.load_backbone(networks.build_classifier("resnet18", CLASSES, 64), p),
+        lambda p: checkpoints.load_backbone(build_classifier("resnet18", CLASSES, 64), p),
     ):
         with pytest.raises(Ws3Error, match=r"evil.pt is damaged or holds Python objects"):
             read(path)

@@ -9,6 +9,7 @@ from torchvision import models
 
 from ws3 import torch_setup
 from ws3.classifier import networks
+from ws3.classifier.build import build_classifier
 from ws3.classifier.model import backbone_and_head_parameters, cam_weight, folded
 from ws3.errors import Ws3Error
 
@@ -83,7 +84,7 @@ def test_a_linear_head_is_exactly_pooling_and_a_linear_layer(architecture: str) 
 
 
 def test_parameters_part_in_backbone_and_head() -> None:
-    classifier = networks.build_classifier("mobilenet_v3_small", list("abcdefg"), 64)
+    classifier = build_classifier("mobilenet_v3_small", list("abcdefg"), 64)
     network = classifier.network
     backbone, head = backbone_and_head_parameters(classifier)
     assert [tuple(p.shape) for p in head] == [(7, 1024), (7,)]

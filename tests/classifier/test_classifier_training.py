@@ -147,7 +147,7 @@ def test_a_frozen_backbone_and_pretrained_statistics_stay(toy, tmp_path: Path) -
     assert not {n for n in changed if "running" in n or "num_batches" in n}
 
 
-def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:
     weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     with torch.no_grad():
         weights.conv1.weight.fill_(float("nan"))

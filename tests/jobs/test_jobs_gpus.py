@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pipes import pipe
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ GPUS = ("GPU-a", "GPU-b")
 CLAIM = f"""
 import sys
 from pathlib import Path
+from typing import Any
 from ws3.jobs import gpus
 gpus.LOCKS = Path(sys.argv[1])
 print(gpus.claim({GPUS!r}), flush=True)
@@ -27,7 +29,7 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def process(tmp_path) -> Iterator[Callable[..., tuple]]:
+def process(tmp_path) -> Iterator[Callable[..., tuple[Any, ...]]]:
     started = []
 
     def start(**variables: str) -> tuple[subprocess.Popen[str], int]:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from pipes import pipe
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ws3.jobs.lease import Lease
 HOLD = """
 import logging, sys
 from pathlib import Path
+from typing import Any
 from ws3.jobs.lease import Lease
 logging.basicConfig(format="%(message)s")
 with Lease(Path(sys.argv[1]), heartbeat=0.05, stale=1000):
@@ -28,6 +30,7 @@ with Lease(Path(sys.argv[1]), heartbeat=0.05, stale=1000):
 COUNT = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from ws3.jobs.lease import Lease
 path, counter = Path(sys.argv[1]), Path(sys.argv[2])
 for _ in range(5):
@@ -184,7 +187,7 @@ def test_a_lease_dated_in_the_future_is_waited_for_no_longer_than_any_other(path
 
 def test_an_owner_whose_clock_is_ahead_lives_as_long_as_its_heartbeats_come(path):
     written(path)
-    beats = []
+    beats: list[Any] = []
 
     def beat() -> None:
         beats.append(time.time() + 1000 + len(beats))

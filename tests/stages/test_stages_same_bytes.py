@@ -25,6 +25,7 @@ from ws3.run.phases import PhaseTimer
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 from ws3.stages.index import write_config
+from ws3.stages.saliency import SaliencyStage
 from ws3.store.saliency import SaliencyStore
 
 CROPS = "saliency_crops"
@@ -219,7 +220,7 @@ def test_missing_samples_are_named_with_the_command_that_makes_them(small_run):
 
 def test_a_samples_value_does_not_depend_on_its_neighbours(small_run):
     run = small_run()
-    attributor = open_stage(run, "saliency", CROPS)._attributor
+    attributor = SaliencyStage(run, CROPS)._attributor
     rng = np.random.default_rng(0)
     batch = rng.standard_normal((16, 3, 64, 64), np.float32)
     scores, probabilities = attributor(batch, [0, 2])

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from ws3 import files
+from ws3.classifier.build import build_classifier
 from ws3.classifier.model import Classifier
-from ws3.classifier.networks import build_classifier
 from ws3.errors import Ws3Error
 from ws3.tensors import UnusableError, load_tensors, write_tensors
 

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
+from ws3.classifier.networks import backbone, classifier_head
 from ws3.errors import Ws3Error
-
-RGB = tuple[float, float, float]
-IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
-IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, RGB
 
 # What pooled features may pass between the pooling and the linear layer without changing in
 # evaluation mode.
@@ -97,8 +95,6 @@ class Classifier:
         Raises:
             Ws3Error: If it is another network.
         """
-        from ws3.classifier.networks import backbone, classifier_head
-
         return cls(
             backbone(network),
             classifier_head(network),

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import get_type_hints
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_type_hints
 
 from torch import nn
 from torchvision import models
 
-from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD, RGB, Classifier
 from ws3.errors import Ws3Error
+from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, RGB
 from ws3.registry import Registry
+
+if TYPE_CHECKING:
+    from ws3.classifier.model import Classifier
 
 CLASSIFIERS: Registry[Callable[[Sequence[str]], Classifier]] = Registry(
     "classifier", "ws3.classifiers", {}
@@ -55,49 +58,6 @@ _FAMILIES: dict[type[nn.Module], _Family] = {
     models.SwinTransformer: _Family(("features", "norm", "permute"), "head"),
     models.VGG: _Family(("features",), "classifier"),
 }
-
-
-def build_classifier(architecture: str, classes: Sequence[str], input_size: int) -> Classifier:
-    """Return an untrained classifier by the name of its network.
-
-    Args:
-        architecture: Torchvision's name of a classification network, or the name of one that an
-            installed package adds.
-        classes: Class names.
-        input_size: Side in pixels of the network's input.
-
-    Raises:
-        Ws3Error: If there is no such network, it isn't supported, or the package that adds it
-            can't be imported or adds something else.
-
-    Example:
-        >>> build_classifier("resnet18", ("cat", "dog"), 224).head
-        Sequential(
-          (pool): AdaptiveAvgPool2d(output_size=1)
-          (flatten): Flatten(start_dim=1, end_dim=-1)
-          (fc): Linear(in_features=512, out_features=2, bias=True)
-        )
-    """
-    if architecture in models.list_models(module=models) or architecture not in CLASSIFIERS:
-        network = build(architecture, len(classes))
-        mean, std = normalisation(architecture)
-        return Classifier(
-            backbone(network),
-            classifier_head(network),
-            tuple(classes),
-            mean,
-            std,
-            input_size,
-            architecture,
-            network,
-        )
-    made = CLASSIFIERS[architecture](tuple(classes))
-    if not isinstance(made, Classifier) or tuple(made.classes) != tuple(classes):
-        raise Ws3Error(
-            f"classifier.architecture: what {architecture} adds must return a ws3.Classifier for "
-            "the classes that it is given; mend or remove the package that adds it"
-        )
-    return replace(made, input_size=input_size, architecture=architecture)
 
 
 def build(architecture: str, classes: int) -> nn.Module:

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ws3 import pixels
-from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.errors import Ws3Error
 from ws3.labels import IGNORED
 from ws3.masks.png import read_mask
+from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD
 from ws3.training.batches import SharedBatches
 
 _JITTER = 0.2  # largest relative change of brightness, contrast and saturation

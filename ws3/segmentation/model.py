@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
+from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD
 from ws3.segmentation.networks import build
 from ws3.tensors import read_tensors, write_tensors
 
