@@ -109,9 +109,12 @@ def test_images_add_up():
 def test_metrics_of_the_same_counts_count_once(monkeypatch):
     calls = []
     update = Confusion.update
-    monkeypatch.setattr(
-        Confusion, "update", lambda self, *masks: calls.append(1) or update(self, *masks)
-    )
+
+    def counted(self, *masks):
+        calls.append(1)
+        update(self, *masks)
+
+    monkeypatch.setattr(Confusion, "update", counted)
     measured()
     assert calls == [1]
 

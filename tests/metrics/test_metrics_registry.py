@@ -9,7 +9,7 @@ import pytest
 from ws3 import registry
 from ws3.errors import Ws3Error
 from ws3.metrics.base import Counts, Metric
-from ws3.metrics.confusion import ConfusionMetric
+from ws3.metrics.confusion import Confusion, ConfusionMetric
 from ws3.metrics.registry import METRICS, RESERVED, all_metrics
 
 
@@ -32,7 +32,7 @@ class Loud(Dice):
     name = "Loud"
 
 
-class Untitled(Metric):
+class Untitled(Metric[Confusion]):
     name = "untitled"
 
     def per_class(self, counts):
@@ -41,7 +41,7 @@ class Untitled(Metric):
 
 class Uncounted(Dice):
     name = "uncounted"
-    counts = dict
+    counts = dict  # type: ignore[assignment]
 
 
 class Abstract(ConfusionMetric):
@@ -55,7 +55,7 @@ class HalfCounts(Counts):
 
 class HalfCounted(Dice):
     name = "half_counted"
-    counts = HalfCounts
+    counts = HalfCounts  # type: ignore[assignment]
 
 
 not_a_class = Dice()

@@ -205,8 +205,11 @@ def test_undefined_numbers_are_never_nan():
 
 
 def test_only_a_constant_background_has_a_score():
-    assert RECORDS["threshold"].score == 0.25
-    assert RECORDS["power"].score is None
+    constant, power = RECORDS["threshold"], RECORDS["power"]
+    assert isinstance(constant, Threshold)
+    assert isinstance(power, Threshold)
+    assert constant.score == 0.25
+    assert power.score is None
 
 
 def test_records_are_light_to_import():
