@@ -36,6 +36,7 @@ AREAS = {
         [
             "torch_setup",
             "tensors",
+            "pixels",
             "config",
             "stage_table",
             "registry",

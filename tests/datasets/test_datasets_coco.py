@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle
 
+from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
 from ws3.datasets import coco, list_dataset
 from ws3.datasets.coco import draw_coco_masks
@@ -204,3 +205,17 @@ def test_a_missing_image_is_reported(coco_tree: Tree) -> None:
     (root / "train2014" / "COCO_x_000000000002.jpg").unlink()
     with pytest.raises(Ws3Error, match=r"1 problem in(.|\n)*000000000002\.jpg: no such file"):
         check_files(listing_of(config(root)))
+
+
+def test_the_command_tells_how_far_it_is(
+    coco_tree: Tree, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ws3.jobs.progress._LINE_EVERY", 0.0)
+    root = coco_tree("train2014", content(instance(1, 18), instance(2, 1)))
+    coco_masks(root, "train2014")
+    out, err = capsys.readouterr()
+    assert [line.split(" images,")[0] for line in err.splitlines()] == [
+        "masks of train2014: 1/2",
+        "masks of train2014: 2/2",
+    ]
+    assert out.strip() == f"2 masks: {root / 'masks' / 'train2014'}"

@@ -116,6 +116,14 @@ def test_a_signature_is_plain_and_stable(bare_run, dataset):
     assert dataset_state(run.config.dataset, run.folder)["files"]["val.txt"] == ""
 
 
+def test_drawing_tells_how_far_it_is(config_of, monkeypatch, capsys):
+    monkeypatch.setattr("ws3.jobs.progress._LINE_EVERY", 0.0)
+    drawn = {"kind": "synthetic", "train_images": 2, "val_images": 1, "size": 48, "classes": 2}
+    index(Run.of(resolve(config_of(dataset=drawn))))
+    said = [line.split(" images,")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said == [f"{what}: {done}/3" for what in ("draw", "index") for done in (1, 2, 3)]
+
+
 def test_the_drawn_dataset_is_known_before_it_is_drawn(config_of):
     drawn = {"kind": "synthetic", "train_images": 3, "val_images": 2, "size": 48, "classes": 2}
     run = Run.of(resolve(config_of(dataset=drawn)))

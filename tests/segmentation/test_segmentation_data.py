@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from ws3.classifier.networks import IMAGENET_MEAN, IMAGENET_STD
+from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from ws3.errors import Ws3Error
 from ws3.masks.png import write_mask
 from ws3.segmentation import data

@@ -20,12 +20,12 @@ from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
 from ws3.segmentation.networks import build
 from ws3.segmentation.training import (
-    CHECKPOINT,
     HISTORY,
     SegmentationTask,
     pixel_loss,
     train_network,
 )
+from ws3.training.checkpoint import CHECKPOINT
 
 Pairs = list[tuple[Path, Path]]
 DrawDiscs = Callable[..., Pairs]

@@ -227,7 +227,7 @@ def demo_data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to draw it.")],
     train_images: Annotated[int, typer.Option(help="Training images.")] = 240,
     val_images: Annotated[int, typer.Option(help="Validation images.")] = 60,
-    size: Annotated[int, typer.Option(help="Pixels a side.")] = 128,
+    size: Annotated[int, typer.Option(help="Pixels per side.")] = 128,
     classes: Annotated[int, typer.Option(help="Classes, 2 to 8.")] = 5,
     seed: Annotated[int, typer.Option(help="Another seed draws other pictures.")] = 0,
 ) -> None:

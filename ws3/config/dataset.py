@@ -42,7 +42,7 @@ class Synthetic(DatasetConfig):
     root: str | None = Field(None, description="Where to draw it; null: inside the run's folder.")
     train_images: Annotated[Int, Field(ge=1)] = 240
     val_images: Annotated[Int, Field(ge=1)] = 60
-    size: Annotated[Int, Field(ge=48, le=1024)] = Field(128, description="Pixels a side.")
+    size: Annotated[Int, Field(ge=48, le=1024)] = Field(128, description="Pixels per side.")
     classes: Annotated[Int, Field(ge=2, le=8)] = 5
     seed: Annotated[Int, Field(ge=0)] = 0
 

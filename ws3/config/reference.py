@@ -96,9 +96,15 @@ class _Page:
         default = "required" if required else "optional"
         if "default" in node:
             default = _value(node["default"])
-        meaning = _prose(node)
+        meaning = _prose(node) or self._meaning(node)
         cells = [f"`{key}`", self._type(node), default, meaning]
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    def _meaning(self, node: Node) -> str:
+        """Return what a key means that has no description: that of its section, if it is one."""
+        if "$ref" in node:
+            return _prose(self._definition(node["$ref"].removeprefix("#/$defs/")))
+        return "Which of the kinds this is." if "const" in node else ""
 
     def _type(self, node: Node) -> str:
         if "$ref" in node:

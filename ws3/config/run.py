@@ -59,16 +59,20 @@ class RunConfig(Section):
 
     run: str = Field(description="Name of the run: results go to <results>/<run>.")
     results: str = Field("results", description="Folder of all runs.")
-    seed: Annotated[Int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[Int, Field(ge=0, lt=2**32)] = Field(
+        0, description="Where all random streams start: of samples, augmentation and new weights."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one."
     )
     threads: Annotated[Int, Field(ge=1, le=256)] = Field(
         2, description="Threads of a training job; on CPU its rounding depends on them."
     )
-    dataset: Dataset
+    dataset: Dataset = Field(description="Which images there are; its kind says in what layout.")
     classifier: ClassifierConfig = Field(default_factory=ClassifierConfig)
-    recipes: dict[str, Recipe] = Field(min_length=1)
+    recipes: dict[str, Recipe] = Field(
+        min_length=1, description="The ways from the classifier to score maps, by a name of yours."
+    )
     reference_recipe: str = Field("cam", description="DR and NDR are relative to this recipe.")
     masks: Masks = Field(default_factory=Masks)
     segmentation: Segmentation = Field(default_factory=Segmentation)

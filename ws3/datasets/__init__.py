@@ -11,7 +11,13 @@ __all__ = ["dataset_root", "list_dataset"]
 
 
 def dataset_root(config: DatasetConfig, run_folder: str | Path) -> Path:
-    """Return the dataset's folder; that of a drawn one is `data` in the run's, unless given."""
+    """Return the dataset's folder: its `root`, or `data` in the run's folder if it has none.
+
+    Example:
+        >>> from ws3.config.dataset import Synthetic
+        >>> dataset_root(Synthetic(kind="synthetic"), "results/demo").as_posix()
+        'results/demo/data'
+    """
     if config.root is None:
         return Path(run_folder) / "data"
     return Path(config.root).expanduser()

@@ -38,6 +38,7 @@ COLUMNS = (
     "problem",
     "parts",
 )
+SPLITS = ("train", "val")
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES = 254
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -108,7 +109,11 @@ def check_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
         source: Where they come from, for the error message.
 
     Raises:
-        Ws3Error: There is no class, too many, one twice, or a name that can't be one.
+        Ws3Error: If there is no class, too many, one twice, or a name that can't be one.
+
+    Example:
+        >>> check_classes(["cat", "dog"], "classes.txt")
+        ('cat', 'dog')
     """
     if not classes:
         raise Ws3Error(f"{source}: no classes; name at least one")
@@ -161,7 +166,7 @@ def write_index(path: str | Path, index: Index) -> None:
     Each of the two files is written whole or not at all.
 
     Raises:
-        Ws3Error: A file can't be written.
+        Ws3Error: If a file can't be written.
     """
     text = _csv(index.rows, csv.QUOTE_MINIMAL)
     if "\r" in text:
@@ -202,7 +207,7 @@ def read_index(path: str | Path) -> Index:
     """Read an index that `write_index` wrote.
 
     Raises:
-        Ws3Error: One of the two files is missing or malformed.
+        Ws3Error: If one of the two files is missing or malformed.
     """
     path = Path(path)
     rows: list[ImageRow] = []
@@ -215,7 +220,7 @@ def read_index(path: str | Path) -> Index:
                 raise ValueError(f"its columns should be {','.join(COLUMNS)}")
             for image, split, names, image_path, mask, stat_key, width, height, *rest in reader:
                 line = reader.line_num
-                if split not in ("train", "val"):
+                if split not in SPLITS:
                     raise ValueError(f"split {split!r} is neither train nor val")
                 if names not in labels:
                     labels[names] = tuple(names.split(";"))
@@ -270,7 +275,7 @@ def check_files(
         progress: Called with the rows done and the rows in all.
 
     Raises:
-        Ws3Error: There are problems, or no training image (is left).
+        Ws3Error: If there are problems, or no training image (is left).
     """
     if not any(row.split == "train" for row in listing.rows):
         raise Ws3Error(
@@ -318,7 +323,10 @@ def _id_problems(rows: Sequence[ImageRow]) -> list[str]:
                 f"{image!r}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' and "
                 "'.', beginning with a letter, a digit or '_'"
             )
-        if len(set(found)) > 1:
+        unknown = [split for split in found if split not in SPLITS]
+        if unknown:
+            problems.append(f"{image}: the split {unknown[0]!r} is neither train nor val")
+        elif len(set(found)) > 1:
             problems.append(f"{image}: in both train and val; leave it in one")
         elif len(found) > 1:
             problems.append(f"{image}: {len(found)} times in {found[0]}; leave it there once")

@@ -22,7 +22,12 @@ def stat_key(path: str | Path) -> str:
 
 
 def row_stat_key(image: str, mask: str) -> str:
-    """Return the key of an image file and, joined by ';', of its mask file if it has one."""
+    """Return the key of an image file and, joined by ';', of its mask file if it has one.
+
+    Example:
+        >>> row_stat_key("nowhere.jpg", "nowhere.png")
+        'missing;missing'
+    """
     return f"{stat_key(image)};{stat_key(mask)}" if mask else stat_key(image)
 
 
@@ -34,7 +39,7 @@ def read_text(path: Path, expected: str) -> str:
         expected: What should be in it, for the error message.
 
     Raises:
-        Ws3Error: The file is missing, unreadable or not UTF-8.
+        Ws3Error: If the file is missing, unreadable or not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -48,7 +53,7 @@ def read_lines(path: Path, expected: str) -> list[str]:
     """Read the lines of a text file without blanks around them; empty lines are left out.
 
     Raises:
-        Ws3Error: The file is missing, unreadable or not UTF-8.
+        Ws3Error: If the file is missing, unreadable or not UTF-8.
     """
     lines = (line.strip() for line in read_text(path, expected).splitlines())
     return [line for line in lines if line]
@@ -58,7 +63,7 @@ def names_in(folder: Path, expected: str) -> set[str]:
     """Return the names of all entries of a folder, by one scan.
 
     Raises:
-        Ws3Error: The folder is missing or unreadable.
+        Ws3Error: If the folder is missing or unreadable.
     """
     try:
         with os.scandir(folder) as entries:
@@ -68,7 +73,12 @@ def names_in(folder: Path, expected: str) -> set[str]:
 
 
 def ordered(labels: Iterable[str], classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return each label once, in class-list order; unknown ones come last, as they were found."""
+    """Return each label once, in class-list order; unknown ones come last, as they were found.
+
+    Example:
+        >>> ordered(["dog", "cat", "dog", "yeti"], ("cat", "dog"))
+        ('cat', 'dog', 'yeti')
+    """
     found = dict.fromkeys(labels)
     known = [name for name in classes if name in found]
     return (*known, *(label for label in found if label not in classes))

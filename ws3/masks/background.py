@@ -1,4 +1,4 @@
-"""A score for the background, and the label that wins a pixel."""
+"""A score for the background, and the label of each pixel."""
 
 from __future__ import annotations
 
@@ -21,15 +21,20 @@ def add_background(
       is no class at all.
 
     Args:
-        maps: floating point (C, H, W) in [0, 1]; C may be 0.
-        background: its configuration, or a constant score in [0, 1].
+        maps: Floating point (C, H, W) in [0, 1]; C may be 0.
+        background: Its configuration, or a constant score in [0, 1].
 
     Returns:
         float32 (C + 1, H, W): the background first, then the maps.
 
     Raises:
-        ValueError: if the maps are not floating point (C, H, W) in [0, 1], hold NaN, or the
+        ValueError: If the maps are not floating point (C, H, W) in [0, 1], hold NaN, or the
             constant is outside [0, 1].
+
+    Example:
+        >>> maps = np.array([[[0.2, 0.8]]], np.float32)
+        >>> add_background(maps, 0.5).tolist() == [[[0.5, 0.5]], maps[0].tolist()]
+        True
     """
     maps = checked_maps(maps, range(1, len(maps) + 1))
     scores = np.empty((len(maps) + 1, *maps.shape[1:]), np.float32)
@@ -59,7 +64,12 @@ def hard_labels(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         uint8 (H, W).
 
     Raises:
-        ValueError: if the scores hold NaN or values outside [0, 1].
+        ValueError: If the scores hold NaN or values outside [0, 1].
+
+    Example:
+        >>> maps = np.array([[[0.2, 0.5, 0.8]]], np.float32)
+        >>> hard_labels(add_background(maps, 0.5))
+        array([[0, 1, 1]], dtype=uint8)
     """
     labels, strongest = label_argmax(scores[1:], range(1, len(scores)))
     labels[strongest < scores[0]] = 0

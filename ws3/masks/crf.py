@@ -48,7 +48,7 @@ def parameters(value: str | CrfParameters) -> CrfParameters | None:
     """Return the numbers of a preset, explicit numbers as they are, and None for "none".
 
     Raises:
-        Ws3Error: if there is no preset of this name.
+        Ws3Error: If there is no preset of this name.
     """
     if isinstance(value, CrfParameters):
         return value
@@ -70,11 +70,11 @@ class DenseCrf:
 
     Args:
         image: uint8 (H, W, 3), the RGB photograph as it was read, with nothing subtracted.
-        labels: number of labels, the background included.
-        parameters: the numbers of the CRF.
+        labels: Number of labels, the background included.
+        parameters: The numbers of the CRF.
 
     Raises:
-        ValueError: if the image is not uint8 (H, W, 3) or `labels` is less than 1.
+        ValueError: If the image is not uint8 (H, W, 3) or `labels` is less than 1.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class DenseCrf:
             float32 (labels, H, W), summing to one over the labels.
 
         Raises:
-            ValueError: if the shape is not the one promised, or a score is NaN or outside [0, 1].
+            ValueError: If the shape is not the one promised, or a score is NaN or outside [0, 1].
         """
         if scores.shape != self._shape:
             raise ValueError(f"the scores must have shape {self._shape}, not {scores.shape}")

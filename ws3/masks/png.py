@@ -27,13 +27,13 @@ def write_mask(path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str])
     The file appears whole or not at all.
 
     Args:
-        path: where to.
+        path: The file to write.
         mask: uint8 (H, W).
-        text: entries to keep in the file, such as the fingerprint; see `read_text`.
+        text: Entries to keep in the file, such as the fingerprint; see `read_text`.
 
     Raises:
-        ValueError: if the mask is not uint8 (H, W), or empty.
-        Ws3Error: if the file can't be written, the disk being full for one.
+        ValueError: If the mask is not uint8 (H, W), or empty.
+        Ws3Error: If the file can't be written, the disk being full for one.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"a mask must be uint8 (height, width), not {mask.dtype} {mask.shape}")
@@ -51,13 +51,13 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     """Read a mask and prove it intact: every chunk's checksum, then the pixels.
 
     Args:
-        path: an 8-bit palette or grey PNG.
+        path: An 8-bit palette or grey PNG.
 
     Returns:
         uint8 (H, W), the palette's indices.
 
     Raises:
-        Ws3Error: if the file is missing, damaged, or no such PNG.
+        Ws3Error: If the file is missing, damaged, or no such PNG.
     """
     try:
         data = path.read_bytes()
@@ -82,13 +82,13 @@ def read_text(path: Path) -> dict[str, str]:
     """Read the text entries of a mask; only the file's head is looked at.
 
     Args:
-        path: a PNG that `write_mask` wrote.
+        path: A PNG that `write_mask` wrote.
 
     Returns:
         What was passed as `text`.
 
     Raises:
-        Ws3Error: if the file is missing or its head is damaged.
+        Ws3Error: If the file is missing or its head is damaged.
     """
     try:
         with Image.open(path, formats=["PNG"]) as image:

@@ -30,18 +30,24 @@ def pseudo_mask(
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        maps: floating point (C, H, W) in [0, 1]; C may be 0.
-        class_values: the C mask values (class index + 1) of the maps.
-        background: how the background is scored; see `add_background`.
-        crf: the CRF's numbers, or None for no CRF.
-        ignore_below: pixels whose confidence is under this become 255.
+        maps: Floating point (C, H, W) in [0, 1]; C may be 0.
+        class_values: The C mask values (class index + 1) of the maps.
+        background: How the background is scored; see `add_background`.
+        crf: The CRF's numbers, or None for no CRF.
+        ignore_below: Pixels whose confidence is under this become 255.
 
     Returns:
         uint8 (H, W): 0, one of `class_values`, or 255.
 
     Raises:
-        Ws3Error: if the maps hold NaN, or their size is not the image's.
-        ValueError: if the maps, the class values or the image are otherwise not as described.
+        Ws3Error: If the maps hold NaN, or their size is not the image's.
+        ValueError: If the maps, the class values or the image are otherwise not as described.
+
+    Example:
+        >>> image = np.zeros((1, 2, 3), np.uint8)
+        >>> maps = np.array([[[0.2, 0.8]]], np.float32)
+        >>> pseudo_mask(image, maps, [7], background=0.5, crf=None)
+        array([[0, 7]], dtype=uint8)
     """
     if maps.shape[1:] != image.shape[:2]:
         raise Ws3Error(
@@ -64,4 +70,4 @@ def pseudo_mask(
     return mask
 
 
-__all__ = ["IGNORED", "pseudo_mask"]
+__all__ = ["pseudo_mask"]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ws3 import pixels
 from ws3.classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.errors import Ws3Error
@@ -35,8 +36,7 @@ def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         float32 (3, H, W), contiguous.
     """
-    normal = (image - np.asarray(IMAGENET_MEAN, np.float32)) / np.asarray(IMAGENET_STD, np.float32)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1))
+    return pixels.channels_first(pixels.normalise(image, IMAGENET_MEAN, IMAGENET_STD))
 
 
 def augment(
@@ -72,7 +72,7 @@ def augment(
     rows_from, rows_to = _window(height, crop_size, rng)
     columns_from, columns_to = _window(width, crop_size, rng)
 
-    window = np.asarray(image[rows_from, columns_from], np.float32) / np.float32(255)
+    window = pixels.to_unit(image[rows_from, columns_from])
     crop = np.zeros((3, crop_size, crop_size), np.float32)
     crop[:, rows_to, columns_to] = normalise(_jitter(window, rng))
     labels = np.full((crop_size, crop_size), IGNORED, np.uint8)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ws3.errors import Ws3Error
+from ws3.pixels import to_unit
 from ws3.segmentation.data import normalise
 
 
@@ -69,7 +70,7 @@ def _probabilities(
     # The same interpolation as in training. The mirrored image is resized by itself, rather than
     # the resized image mirrored, so that mirroring is exact whatever the rounding.
     scaled = cv2.resize(np.ascontiguousarray(image), scaled_size)
-    pixels = torch.from_numpy(normalise(np.asarray(scaled, np.float32) / np.float32(255)))
+    pixels = torch.from_numpy(normalise(to_unit(np.asarray(scaled, np.uint8))))
     logits: Tensor = network(pixels[None].to(device))["out"].float()
     if logits.shape[-2:] != (height, width):
         logits = functional.interpolate(

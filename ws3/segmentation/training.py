@@ -298,7 +298,7 @@ def train_network(
         seed: Seed of the run.
         folder: Where the checkpoint goes.
         device: "cpu" or "cuda" (with mixed precision).
-        progress: Whether to show a progress bar; otherwise each epoch logs a line.
+        progress: Whether to show a progress bar; otherwise one line is logged per epoch.
         workers: Processes that load images; 0: the training process itself loads them.
         fingerprint: Fingerprint of the masks' contents, which their paths don't show.
         processes: How many train together, each on a GPU of its own (or all on the CPU); must

@@ -26,7 +26,7 @@ def index(run: Run) -> None:
     already has, and that did not change, are not read again.
 
     Raises:
-        Ws3Error: with one line for every problem of the dataset.
+        Ws3Error: If files of the dataset have problems, with one line for each.
     """
     dataset = run.config.dataset
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -76,11 +76,11 @@ def refresh(run: Run, listing: Listing) -> None:
     Snakemake that the jobs behind it have other reasons to run.)
 
     Args:
-        run: the run.
-        listing: its images, as they are now.
+        run: The run.
+        listing: Its images, as they are now.
 
     Raises:
-        Ws3Error: with one line for every problem of the changed images.
+        Ws3Error: If the changed images have problems, with one line for each.
     """
     write_config(run)
     if run.receipt("index").exists() and not index_is_current(run, listing):

@@ -107,7 +107,7 @@ def draw_synthetic(
         progress: Called with the images done and the images in all.
 
     Raises:
-        Ws3Error: A file can't be written, or the folder holds images that aren't from here.
+        Ws3Error: If a file can't be written, or the folder holds images that aren't from here.
     """
     # Imported here: listing needs no OpenCV.
     from ws3.datasets.synthetic.drawing import draw

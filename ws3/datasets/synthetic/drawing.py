@@ -73,7 +73,7 @@ def draw(
 
     Args:
         scene: What it shows.
-        size: Pixels a side.
+        size: Pixels per side.
 
     Returns:
         The picture, uint8 (size, size, 3) RGB; the class mask, uint8 (size, size), class index + 1
