@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import documented
 from sklearn.metrics import f1_score
 
 from ws3.datasets.images import read_label_mask
@@ -21,14 +20,7 @@ from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.records import Evaluation, read_record
 from ws3.stages.threshold import threshold
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending" / "metric.md"
-
-
-def documented(name: str) -> str:
-    """Return the block of the page that is marked as this file."""
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert found, name
-    return found[1]
+PAGE = "extending/metric.md"
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ def test_the_documented_metrics_are_everywhere(run, tmp_path):
     package, installed = tmp_path / "package", tmp_path / "installed"
     package.mkdir()
     for name in ("my_metrics.py", "pyproject.toml"):
-        (package / name).write_text(documented(name))
+        (package / name).write_text(documented(PAGE, name))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--target", installed, package], check=True)
     paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -63,7 +55,7 @@ def test_the_documented_metrics_are_everywhere(run, tmp_path):
         command = [sys.executable, "-m", "ws3", *map(str, arguments)]
         subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
 
-    for line in documented("evaluate.sh").splitlines():
+    for line in documented(PAGE, "evaluate.sh").splitlines():
         program, command, folder = shlex.split(line)
         assert (program, folder) == ("ws3", "results/demo")
         ws3(command, run.folder)
