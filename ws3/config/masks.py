@@ -48,7 +48,7 @@ class TunedBackground(Section):
     kind: Literal["tuned"]
     split: Literal["train", "val"] = Field("train", description="Split whose masks choose it.")
     images: Annotated[Int, Field(ge=1)] | None = Field(
-        None, description="Use only the first so many images of the split; null: all."
+        None, description="Use only this many images of the split, from the first; null: all."
     )
 
 
