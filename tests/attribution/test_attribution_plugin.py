@@ -18,7 +18,7 @@ from ws3.run.folder import Run
 from ws3.stages.index import write_config
 from ws3.store.saliency import SaliencyStore
 
-PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending" / "method.md"
 
 
 def documented(name: str) -> str:
@@ -32,7 +32,7 @@ def documented(name: str) -> str:
 def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
     package, installed = tmp_path / "package", tmp_path / "installed"
     package.mkdir()
-    for name in ("my_methods.py", "pyproject.toml"):
+    for name in ("my_methods.py", "described.py", "pyproject.toml"):
         (package / name).write_text(documented(name))
     lines = [line for line in documented("my_methods.py").splitlines() if line.strip()]
     assert len(lines) <= 20
@@ -46,7 +46,9 @@ def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         return done.stdout
 
-    assert "energy" in ws3("recipes", "--methods")
+    listed = ws3("recipes", "--methods")
+    assert "energy" in listed
+    assert "described_energy" in listed
     run = small_run()
     data = run.config.model_dump(mode="json")
     data["recipes"]["energy"] = yaml.safe_load(documented("recipe.yaml"))
@@ -55,6 +57,11 @@ def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
     image = run.index.rows[0].image
     ws3("saliency", run.folder, "--recipe", "energy", "--image", image)
     ws3("maps", run.folder, "--recipe", "energy", "--image", image)
+    data["recipes"]["energy"] |= {"method": "described_energy", "options": {"power": 9}}
+    write_config(Run(run.folder, resolve(data)))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        ws3("saliency", run.folder, "--recipe", "energy", "--image", image)
+    assert "the option power of the method described_energy is 9, but" in caught.value.stderr
     chunk = SaliencyStore(run.results("saliency", "energy")).read(image, "0")
     assert isinstance(chunk, SampleChunk)
     assert np.isfinite(chunk.sums).all()

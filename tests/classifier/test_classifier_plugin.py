@@ -1,0 +1,118 @@
+"""The documented network of one's own, installed and trained as its reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import ws3
+from ws3.classifier import checkpoints, networks
+from ws3.classifier.model import Classifier
+from ws3.config.load import resolve
+from ws3.errors import Ws3Error
+from ws3.run.folder import Run
+from ws3.stages.index import write_config
+from ws3.store.maps import MapStore
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending" / "classifier.md"
+
+
+def documented(name: str) -> str:
+    """Return the block of the page that is marked as this file."""
+    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+@pytest.mark.slow
+def test_the_documented_network_is_trained_and_explained_as_any_other(
+    small_run, tmp_path, monkeypatch
+):
+    package, installed = tmp_path / "package", tmp_path / "installed"
+    package.mkdir()
+    for name in ("my_networks.py", "pyproject.toml"):
+        (package / name).write_text(documented(name))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", installed, package], check=True)
+    paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+    def run_ws3(*arguments: object) -> None:
+        command = [sys.executable, "-c", "from ws3.cli import main; main()", *map(str, arguments)]
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+
+    run = small_run()
+    run.classifier_file.unlink()
+    data = run.config.model_dump(mode="json")
+    data["classifier"] = yaml.safe_load(documented("classifier.yaml"))
+    data["recipes"] = {"cam": {"method": "cam"}}
+    data["segmentation"] = {"recipes": []}
+    run = Run(run.folder, resolve(data))
+    write_config(run)
+    image = run.index.rows[0].image
+    run_ws3("train-classifier", run.folder)
+    run_ws3("saliency", run.folder, "--recipe", "cam", "--image", image)
+    run_ws3("maps", run.folder, "--recipe", "cam", "--image", image)
+    maps = MapStore(run.results("maps", "cam")).read(image)
+    assert np.isfinite(maps).all()
+
+    with pytest.raises(Ws3Error, match="torchvision has no classification network 'preact10'"):
+        ws3.load_classifier(run.classifier_file)
+    monkeypatch.syspath_prepend(str(installed))
+    classifier = ws3.load_classifier(run.classifier_file)
+    assert (classifier.architecture, classifier.input_size) == ("preact10", 64)
+    assert classifier.mean == (0.5, 0.5, 0.5)
+    again = ws3.score_maps(
+        classifier, ws3.read_image(run.index.rows[0].path), run.index.rows[0].labels, "cam"
+    )
+    assert again.tobytes() == maps.tobytes()
+
+
+def _plugin(monkeypatch, made):
+    class Point:
+        name, value = "mine", "somewhere:mine"
+
+        def load(self):
+            return made
+
+    monkeypatch.setattr("ws3.registry.entry_points", lambda group: [Point()])
+
+
+def _made(classes):
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    return Classifier(backbone, torch.nn.Linear(4, len(classes)), classes)
+
+
+def test_weights_of_a_registered_network(monkeypatch, tmp_path):
+    _plugin(monkeypatch, _made)
+    new = checkpoints.new_classifier("mine", ("a", "b"), 96, None)
+    assert (new.architecture, new.input_size, new.classes) == ("mine", 96, ("a", "b"))
+    checkpoints.save_classifier(tmp_path / "mine.pt", new)
+    loaded = checkpoints.load_classifier(tmp_path / "mine.pt")
+    for name, value in new.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], value)
+    # Of a network for other classes, all but the head is taken.
+    other = _made(("x", "y", "z")).network.state_dict()
+    torch.save(other, tmp_path / "other.pth")
+    started = checkpoints.new_classifier("mine", ("a", "b"), 96, str(tmp_path / "other.pth"))
+    assert torch.equal(started.network.state_dict()["0.0.weight"], other["0.0.weight"])
+    assert started.network.state_dict()["1.2.weight"].shape == (2, 4)
+    with pytest.raises(Ws3Error, match="imagenet stands for torchvision's weights, and mine is"):
+        checkpoints.new_classifier("mine", ("a", "b"), 96, "imagenet")
+
+
+def test_what_a_package_adds_must_be_a_classifier_for_the_classes(monkeypatch):
+    for made in (lambda classes: _made(classes).network, lambda classes: _made(("x",))):
+        _plugin(monkeypatch, made)
+        with pytest.raises(Ws3Error, match=r"what mine adds must return a ws3\.Classifier"):
+            networks.build_classifier("mine", ("a", "b"), 64)
+    with pytest.raises(Ws3Error, match=r"did you mean .*mine.*\(installed packages add: mine\)"):
+        networks.build_classifier("mien", ("a", "b"), 64)
