@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import ws3
-from ws3.classifier import checkpoints, networks
+from ws3.classifier import checkpoints
 from ws3.classifier.model import Classifier
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
@@ -113,6 +113,6 @@ def test_what_a_package_adds_must_be_a_classifier_for_the_classes(monkeypatch):
     for made in (lambda classes: _made(classes).network, lambda classes: _made(("x",))):
         _plugin(monkeypatch, made)
         with pytest.raises(Ws3Error, match=r"what mine adds must return a ws3\.Classifier"):
-            networks.build_classifier("mine", ("a", "b"), 64)
+            build_classifier("mine", ("a", "b"), 64)
     with pytest.raises(Ws3Error, match=r"did you mean .*mine.*\(installed packages add: mine\)"):
-        networks.build_classifier("mien", ("a", "b"), 64)
+        build_classifier("mien", ("a", "b"), 64)

@@ -10,7 +10,7 @@ import pytest
 from ws3 import registry
 from ws3.errors import Ws3Error
 from ws3.metrics.base import Counts, Metric
-from ws3.metrics.confusion import Confusion, ConfusionMetric
+from ws3.metrics.confusion import ConfusionMetric
 from ws3.metrics.registry import METRICS, RESERVED, all_metrics
 
 
