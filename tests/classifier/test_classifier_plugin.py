@@ -15,6 +15,7 @@ import yaml
 
 import ws3
 from ws3.classifier import checkpoints
+from ws3.classifier.build import build_classifier
 from ws3.classifier.model import Classifier
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
