@@ -124,7 +124,7 @@ class Receipt(Record):
 
 
 class Failure(Record):
-    """Why a stage could not process an image."""
+    """Why an image failed in a stage."""
 
     reason: str
 

@@ -83,8 +83,8 @@ def summary_columns(metrics: Sequence[str]) -> list[str]:
     """Return the columns of `summary.csv`, for the names of all metrics.
 
     Example:
-        >>> summary_columns(["miou", "dice"])[4:]
-        ['miou', 'dice', 'threshold', 'threshold_split', 'ignored_share']
+        >>> print(*summary_columns(["miou", "dice"]))
+        recipe seed split stage miou dice threshold threshold_split ignored_share
     """
     first = [name for name in _FIRST_COLUMNS if name in metrics]
     rest = [name for name in metrics if name not in first]

@@ -16,7 +16,7 @@ from ws3.stage_table import stages_before
 
 
 def threshold(run: Run, recipe: str) -> None:
-    """Write down which background score a recipe's maps are cut with, and how it was chosen.
+    """Choose the background score that cuts a recipe's maps, and write it down.
 
     A tuned score is the one of 257 with the highest mIoU on the declared split.
 
