@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 import yaml
 from measuring import entry, report
-from ws3.datasets.synthetic.scene import CLASSES
 
 from ws3.classifier import checkpoints
+from ws3.datasets.synthetic.scene import CLASSES
 from ws3.run.folder import Run
 from ws3.run.timing import StageTime, run_times
 

@@ -29,14 +29,15 @@ import numpy as np
 import torch
 from measuring import entry, report
 from torch import Tensor, nn
-from ws3.run.samples import expected_chunks, load_image, sample_plan
 
+from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.combine import combine
+from ws3.attribution.engine import Attributor
 from ws3.datasets.images import read_label_mask
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run, read_json
 from ws3.run.results import read_maps
-from ws3.stages.attributor import Attributor
+from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.stages.saliency import SaliencyStage
 
 
@@ -78,7 +79,7 @@ def emulated(attributor: Attributor, precision: str) -> Iterator[None]:
     # bf16 is also what is kept between the layers; tf32 only what is multiplied.
     kept = multiplied if precision == "bf16" else None
     hooks, weights = [], []
-    for part in (attributor._network.trunk, attributor._network.tail):
+    for part in (attributor.network.backbone, attributor.network.classifier_head):
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 weights.append((layer.weight, layer.weight.detach().clone()))
@@ -116,8 +117,9 @@ def check(run: Run, recipe: str, row: Any) -> None:
     exact, _ = attributor(inputs, classes)
     with emulated(attributor, "bf16"):
         near, _ = attributor(inputs, classes)
-    attributor._precision = "bf16"
+    attributor.recipe = attributor.recipe.model_copy(update={"precision": "bf16"})
     real, _ = attributor(inputs, classes)
+    attributor.recipe = run.recipe(recipe)
     for name, other in (("torch's bf16", real), ("emulated bf16", near)):
         print(f"{name}: {np.linalg.norm(other - exact) / np.linalg.norm(exact):.4f} from fp32")
 
@@ -152,7 +154,12 @@ def main() -> None:
         for name in arguments.precisions:
             with emulated(attributor, name):
                 chunks = [
-                    work._chunk(row, None, work._attribute(image, row, numbers, attributor))
+                    collect_chunk(
+                        attributor.attribute(image, plan, [v - 1 for v in values], numbers),
+                        run.recipe(recipe).aggregation,
+                        (len(values), row.height, row.width),
+                        keep_samples=run.recipe(recipe).samples.keep_samples,
+                    )
                     for numbers in layout.values()
                 ]
             maps = combine(chunks, run.recipe(recipe).aggregation, plan).astype(np.float32)
