@@ -14,6 +14,7 @@ import yaml
 
 from ws3.aggregation.chunks import SampleChunk
 from ws3.config.load import resolve
+from ws3.errors import Ws3Error
 from ws3.run.folder import Run
 from ws3.stages.index import write_config
 from ws3.store.saliency import SaliencyStore
@@ -29,7 +30,7 @@ def documented(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
+def test_the_documented_method_runs_as_any_other(small_run, tmp_path, monkeypatch):
     package, installed = tmp_path / "package", tmp_path / "installed"
     package.mkdir()
     for name in ("my_methods.py", "described.py", "pyproject.toml"):
@@ -52,6 +53,9 @@ def test_the_documented_method_runs_as_any_other(small_run, tmp_path):
     run = small_run()
     data = run.config.model_dump(mode="json")
     data["recipes"]["energy"] = yaml.safe_load(documented("recipe.yaml"))
+    with pytest.raises(Ws3Error, match="recipes.energy: there is no method 'energy'"):
+        resolve(data)
+    monkeypatch.syspath_prepend(str(installed))
     run = Run(run.folder, resolve(data))
     write_config(run)
     image = run.index.rows[0].image

@@ -478,3 +478,26 @@ def test_a_loaded_file_is_named_in_its_errors(tmp_path):
 )
 def test_a_key_of_an_older_version_names_the_new_one(path, value, now):
     assert problems(changed(path, value)) == [f"{path.replace('/', '.')}: {now}"]
+
+
+def test_a_method_is_checked_with_the_configuration_but_a_run_is_read_without(tmp_path):
+    data = changed("recipes/cam", {"method": "graident"})
+    with pytest.raises(
+        Ws3Error, match=r"recipes\.cam: there is no method 'graident'; did you mean"
+    ):
+        resolve(data)
+    assert resolve(data, check_methods=False).recipes["cam"].method == "graident"
+    data = changed("recipes/cam", {"method": "occlusion", "options": {"window": 2}})
+    with pytest.raises(Ws3Error, match=r"recipes\.cam: the option window .* is 2, but must be a n"):
+        resolve(data)
+
+
+def test_the_schema_knows_each_methods_options():
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema())
+    for options, valid in (({"window": 0.5}, True), ({"window": 2}, False), ({"steps": 3}, False)):
+        data = changed("recipes/cam", {"method": "occlusion", "options": options})
+        assert validator.is_valid(data) == valid
+    assert not validator.is_valid(
+        changed("recipes/cam", {"method": "cam", "options": {"window": 0.5}})
+    )

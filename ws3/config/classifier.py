@@ -13,7 +13,11 @@ from ws3.config.recipes import PositiveFraction
 class ClassifierConfig(Section):
     """The image-level classifier that all recipes read."""
 
-    architecture: str = Field("resnet50", description="Any torchvision classification network.")
+    architecture: str = Field(
+        "resnet50",
+        description="Any torchvision classification network that ends in one spatial feature map, "
+        "or a network that an installed package adds (docs/extending/classifier.md).",
+    )
     weights: str | None = Field(
         None,
         description="Start from imagenet (torchvision downloads it), a state-dict file or null.",

@@ -27,15 +27,19 @@ _RENAMED = {
 """Keys of ws3 0.1 by section, and what they are called now; of `recipes`, each recipe's own."""
 
 
-def resolve(data: Mapping[str, Any], source: str = "the configuration") -> RunConfig:
+def resolve(
+    data: Mapping[str, Any], source: str = "the configuration", *, check_methods: bool = True
+) -> RunConfig:
     """Validate a plain dict and fill in its defaults.
 
     Args:
-        data: what the YAML file and `--config` hold together.
-        source: what to call it in an error.
+        data: What the YAML file and `--config` hold together.
+        source: What to call it in an error.
+        check_methods: Whether each recipe's method must be there; a run can be read without the
+            package that adds it.
 
     Raises:
-        Ws3Error: one line per wrong key, with its path and the allowed values.
+        Ws3Error: One line per wrong key, with its path and the allowed values.
     """
     if not isinstance(data, Mapping):
         raise Ws3Error(f"{source} is not a mapping of keys to values.")
@@ -44,7 +48,7 @@ def resolve(data: Mapping[str, Any], source: str = "the configuration") -> RunCo
         config = RunConfig.model_validate(expanded)
     except ValidationError as error:
         raise _explained(error, expanded, source) from None
-    for name, recipe in config.recipes.items():
+    for name, recipe in config.recipes.items() if check_methods else ():
         _check_method(name, recipe, source)
     return config
 
@@ -95,13 +99,17 @@ def _explained(
     return Ws3Error("\n".join(f"{source}: {line}" for line in lines))
 
 
-def load(path: Path) -> RunConfig:
+def load(path: Path, *, check_methods: bool = True) -> RunConfig:
     """Read and validate a YAML file.
 
+    Args:
+        path: The file.
+        check_methods: See `resolve`.
+
     Raises:
-        Ws3Error: if the file is missing, is not YAML or does not validate.
+        Ws3Error: If the file is missing, is not YAML or does not validate.
     """
-    return resolve(read_yaml(path), str(path))
+    return resolve(read_yaml(path), str(path), check_methods=check_methods)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

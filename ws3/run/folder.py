@@ -38,7 +38,7 @@ class Run:
                 f"{folder}: there is no run here (no config.yaml); begin one with: "
                 "ws3 index --config FILE"
             )
-        run = cls(folder, load(path))
+        run = cls(folder, load(path, check_methods=False))
         run.check_format()
         return run
 
