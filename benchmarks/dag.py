@@ -57,13 +57,13 @@ class Case:
     """One graph.
 
     Attributes:
-        name: of the case.
-        dataset: whose size the index has.
-        batch: images a job; None: the program's own numbers, which differ from stage to stage.
-        predictions: whether every recipe also trains a network that predicts every image; without
+        name: Of the case.
+        dataset: Whose size the index has.
+        batch: Images a job; None: the program's own numbers, which differ from stage to stage.
+        predictions: Whether every recipe also trains a network that predicts every image; without
             it there are three per-image stages.
-        seconds: not to pass, for the dry run from nothing.
-        megabytes: likewise.
+        seconds: Not to pass, for the dry run from nothing.
+        megabytes: Likewise.
     """
 
     name: str
@@ -91,11 +91,11 @@ class DryRun:
     """What one dry run took.
 
     Attributes:
-        jobs: that it planned.
-        seconds: of the processor.
-        megabytes: at most.
-        loop: seconds of the processor that the fixed loop took beside it.
-        other: seconds of the processor that another checkout took; None without one.
+        jobs: That it planned.
+        seconds: Of the processor.
+        megabytes: At most.
+        loop: Seconds of the processor that the fixed loop took beside it.
+        other: Seconds of the processor that another checkout took; None without one.
     """
 
     jobs: int

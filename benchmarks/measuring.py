@@ -25,8 +25,8 @@ def fastest(sides: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict[str
     """Return each side's fastest process time in seconds; the sides take turns.
 
     Args:
-        sides: what to time, by name; each is run once before, to warm up.
-        rounds: how often each is timed.
+        sides: What to time, by name; each is run once before, to warm up.
+        rounds: How often each is timed.
     """
     for run in sides.values():
         run()
@@ -45,8 +45,8 @@ def fastest_apart(programs: Mapping[str, Program], rounds: int = 5) -> dict[str,
     So each program sets its process up as its users do: the allocator, threads, imports.
 
     Args:
-        programs: by name, a module's function that sets up and returns what to time, by name.
-        rounds: how often each is timed; the programs take turns.
+        programs: By name, a module's function that sets up and returns what to time, by name.
+        rounds: How often each is timed; the programs take turns.
     """
     pipes = [_start(program) for program in programs.values()]
     best: dict[str, float] = {}
@@ -66,8 +66,8 @@ def fastest_on_all_cores(
     """Return the fastest wall-clock times of programs that get the whole machine in turn.
 
     Args:
-        programs: by name, as for `fastest_apart`, and how many copies of it run at once.
-        rounds: how often each is timed, after one round to warm up.
+        programs: By name, as for `fastest_apart`, and how many copies of it run at once.
+        rounds: How often each is timed, after one round to warm up.
     """
     pipes = {
         name: [_start(program) for _ in range(copies)]
@@ -113,12 +113,12 @@ def entry(
     """Return one figure.
 
     Args:
-        name: what was measured.
-        ws3: ours, in the unit.
-        peer: the other side's, in the unit.
-        ratio: the figure that counts.
-        floor: the limit that no implementation passes, in the unit.
-        unit: of the three.
+        name: What was measured.
+        ws3: Ours, in the unit.
+        peer: The other side's, in the unit.
+        ratio: The figure that counts.
+        floor: The limit that no implementation passes, in the unit.
+        unit: Of the three.
     """
     return {
         "name": name,

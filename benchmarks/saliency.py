@@ -27,7 +27,7 @@ def captum(threads: int | None = 1) -> Mapping[str, Callable[[], Any]]:
     """Set up torchvision's network and Captum, called one crop at a time.
 
     Args:
-        threads: of the process; None: torch's own choice.
+        threads: Of the process; None: torch's own choice.
     """
     import torch
     from captum.attr import Saliency

@@ -28,7 +28,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it into place if the block succeeds.
 
     Raises:
-        NoSpaceError: if the disk is full.
+        NoSpaceError: If the disk is full.
     """
     temporary = temporary_beside(path)
     with no_space_is_an_error(path):
@@ -50,7 +50,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     exists: a reader then finds the result missing, never half of it.
 
     Raises:
-        NoSpaceError: if the disk is full.
+        NoSpaceError: If the disk is full.
     """
     temporary = temporary_beside(path)
     with no_space_is_an_error(path):
@@ -66,7 +66,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, even after a crash.
 
     Raises:
-        Ws3Error: if it can't be written.
+        Ws3Error: If it can't be written.
     """
     try:
         with atomic_file(path) as temporary:
@@ -118,7 +118,7 @@ def no_space_is_an_error(path: Path) -> Iterator[None]:
     """Turn the system's 'no space' into a sentence that names the file.
 
     Raises:
-        NoSpaceError: if the block runs out of space or quota.
+        NoSpaceError: If the block runs out of space or quota.
     """
     try:
         yield
@@ -158,7 +158,7 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        OSError: if it can't be read.
+        OSError: If it can't be read.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,13 +20,13 @@ def checked_maps(
 
     Args:
         maps: floating point (C, H, W), C may be 0.
-        class_values: the C mask values of the maps, distinct, each from 1 to 254.
+        class_values: The C mask values of the maps, distinct, each from 1 to 254.
 
     Returns:
         The maps as float32, the precision in which all scores are compared.
 
     Raises:
-        ValueError: if the rank, dtype or number of maps is wrong, a score is NaN or outside
+        ValueError: If the rank, dtype or number of maps is wrong, a score is NaN or outside
             [0, 1], or a class value is repeated or out of range.
     """
     # Imported here: a listing needs the values above, but no numpy.
@@ -56,14 +56,14 @@ def label_argmax(
 
     Args:
         maps: floating point (C, H, W) in [0, 1]; compared as float32.
-        class_values: the C mask values of the maps.
+        class_values: The C mask values of the maps.
 
     Returns:
         values: uint8 (H, W), the winner's class value; 0 everywhere if there is no map.
         score: float32 (H, W), the winner's score; 0 everywhere if there is no map.
 
     Raises:
-        ValueError: see `checked_maps`.
+        ValueError: See `checked_maps`.
     """
     # Imported here: a listing needs the values above, but no numpy.
     import numpy as np

@@ -22,7 +22,7 @@ class Registry(Generic[Entry]):
     Args:
         kind: What an entry is, for messages, such as "method".
         group: The entry-point group, such as "ws3.methods".
-        own: ws3's own entries by name.
+        own: Ws3's own entries by name.
         entry_type: What an installed package's entry must be an instance of; None: anything.
 
     Example:

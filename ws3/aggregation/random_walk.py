@@ -36,7 +36,7 @@ def random_walk(
     Args:
         image: uint8 (H, W, 3), RGB.
         maps: float32 (classes, H, W).
-        settings: the numbers of the walk. It takes place on a grid that is `stride` times coarser,
+        settings: The numbers of the walk. It takes place on a grid that is `stride` times coarser,
             onto which image and maps are averaged; the result is interpolated back.
         features: float32 (F, h, w) of the whole image, of any resolution; needed exactly if
             `settings.features` is a number.
@@ -45,7 +45,7 @@ def random_walk(
         float32 (classes, H, W).
 
     Raises:
-        ValueError: if maps and image differ in size, or there are no features to look at.
+        ValueError: If maps and image differ in size, or there are no features to look at.
     """
     height, width = image.shape[:2]
     if maps.shape[1:] != (height, width):
@@ -96,7 +96,7 @@ def transition(appearance: NDArray[np.float32], radius: int) -> csr_array:
 
     Args:
         appearance: float32 (H, W, channels), each in units of its Gaussian's standard deviation.
-        radius: pixels that a step may reach.
+        radius: Pixels that a step may reach.
 
     Returns:
         Sparse float32 (H * W, H * W), row by row; pixels are numbered line by line.

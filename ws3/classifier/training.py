@@ -392,7 +392,7 @@ def mean_average_precision(logits: Tensor, labels: Tensor) -> float | None:
 
 
 def write_metrics(path: Path, epochs: Sequence[Metrics]) -> None:
-    """Write one line an epoch: `epoch,train_loss,val_loss,val_map`; undefined ones are empty."""
+    """Write one line per epoch: `epoch,train_loss,val_loss,val_map`; undefined ones are empty."""
     lines = [{"epoch": number, **metrics} for number, metrics in enumerate(epochs, start=1)]
     write_history(path, lines)
 

@@ -94,7 +94,7 @@ def status(
 
 
 def _stage_table(run: Run, numbers: Sequence[str], least: int = 0) -> Table:
-    """Return a table with a line a stage and recipe, and columns at least so wide for numbers."""
+    """Return a table with a row per stage and recipe; columns of numbers have a least width."""
     from rich.table import Table
 
     # Eighty columns hold it: no frame, and names that are cut rather than numbers.
@@ -149,7 +149,7 @@ def show(
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs, one a seed.")
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs, one per seed.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the table and the charts.")

@@ -116,7 +116,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        Ws3Error: if the file is missing or holds something else.
+        Ws3Error: If the file is missing or holds something else.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

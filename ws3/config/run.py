@@ -41,7 +41,7 @@ class Evaluation(Section):
     )
     train_images: Annotated[Int, Field(ge=1)] | None = Field(
         None,
-        description="Make maps and masks of only so many training images, evenly spaced (the "
+        description="Make maps and masks of this many training images only, evenly spaced (the "
         "classifier still learns from all); null: of all.",
     )
 

@@ -1,4 +1,4 @@
-"""Which GPU a job computes on where it sees several.
+"""Chooses the GPU of a job that sees several.
 
 Most schedulers show each job its own GPU. Without a scheduler, and under a Grid Engine that only
 counts GPUs, every job sees all of them and would take the first.

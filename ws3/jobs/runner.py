@@ -83,8 +83,8 @@ def run_batches(run: Run, work: ImageStage, batches: Sequence[Batch]) -> None:
     """Do a stage's work on some batches, and write the receipt of each that is complete.
 
     Raises:
-        Ws3Error: a line per image that could not be processed, after all others are done.
-        TerminatedError: on SIGTERM, after the image in flight.
+        Ws3Error: A line per image that could not be processed, after all others are done.
+        TerminatedError: On SIGTERM, after the image in flight.
     """
     _run(run, work, batches, complete=True)
 
@@ -93,8 +93,8 @@ def run_images(run: Run, work: ImageStage, rows: Sequence[ImageRow]) -> None:
     """Do a stage's work on single images; no batch is complete by that, so no receipt is written.
 
     Raises:
-        Ws3Error: a line per image that could not be processed, after all others are done.
-        TerminatedError: on SIGTERM, after the image in flight.
+        Ws3Error: A line per image that could not be processed, after all others are done.
+        TerminatedError: On SIGTERM, after the image in flight.
     """
     splits = dict.fromkeys(row.split for row in run.index.rows)
     batches = Batches(run.mapped_rows(splits), splits, run.config.batch_size(work.stage))

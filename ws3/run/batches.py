@@ -52,7 +52,7 @@ class Batches:
         """Return a batch by name.
 
         Raises:
-            Ws3Error: if there is none.
+            Ws3Error: If there is none.
         """
         try:
             return self._by_name[name]

@@ -30,7 +30,7 @@ class Run:
         """Open a run by its folder, which holds `config.yaml`.
 
         Raises:
-            Ws3Error: if there is no run, or its configuration is not valid.
+            Ws3Error: If there is no run, or its configuration is not valid.
         """
         path = folder / "config.yaml"
         if not path.exists():
@@ -78,7 +78,7 @@ class Run:
         """The index of all images.
 
         Raises:
-            StaleResultError: if the images have not been indexed.
+            StaleResultError: If the images have not been indexed.
         """
         if not self.index_file.exists():
             raise StaleResultError(
@@ -123,7 +123,7 @@ class Run:
         """Return a recipe of this run.
 
         Raises:
-            Ws3Error: if the run has none of that name.
+            Ws3Error: If the run has none of that name.
         """
         if name not in self.config.recipes:
             known = ", ".join(self.config.recipes)
@@ -134,7 +134,7 @@ class Run:
         """Check that a segmentation network can be of this name.
 
         Raises:
-            Ws3Error: if it is neither a recipe of this run nor `ground_truth`.
+            Ws3Error: If it is neither a recipe of this run nor `ground_truth`.
         """
         if name != GROUND_TRUTH:
             self.recipe(name)
@@ -219,5 +219,5 @@ class Run:
         return self.folder / "failed" / stage / owner / f"{image}.json"
 
     def journal_file(self, stage: str) -> Path:
-        """What was done in a stage, a line an image, only ever appended to."""
+        """What was done in a stage, one line per image, only ever appended to."""
         return self.folder / "journal" / f"{stage}.jsonl"

@@ -23,13 +23,13 @@ class Entry:
     """One image's work.
 
     Attributes:
-        recipe: of the run.
-        image: its id.
-        event: what became of it.
-        fingerprint: what the result was, or was to be, made from.
-        seconds: by phase; the first of a process bears the process's start.
-        samples: that were computed.
-        bytes: of the result, in memory.
+        recipe: Name of the recipe.
+        image: The image's id.
+        event: What became of it.
+        fingerprint: What the result was, or was to be, made from.
+        seconds: Time by phase; the first image of a process also bears the process's start.
+        samples: Number of samples that were computed.
+        bytes: Size of the result in memory.
     """
 
     recipe: str
@@ -45,7 +45,7 @@ def note(run: Run, stage: str, entry: Entry) -> None:
     """Append an entry.
 
     Raises:
-        NoSpaceError: if the disk is full.
+        NoSpaceError: If the disk is full.
     """
     path = run.journal_file(stage)
     line = {**vars(entry), "time": round(time.time(), 3), "pid": os.getpid()}

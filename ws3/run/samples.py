@@ -16,7 +16,7 @@ def load_image(row: ImageRow) -> Pixels:
     """Return an indexed image, uint8 RGB (H, W, 3).
 
     Raises:
-        Ws3Error: if it can't be read, or is not the one that was indexed.
+        Ws3Error: If it can't be read, or is not the one that was indexed.
     """
     data = read_bytes(row.path)
     if digest_of(data) != row.sha256:

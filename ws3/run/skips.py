@@ -1,4 +1,4 @@
-"""Which images a stage skips, and why."""
+"""Tells which images are skipped, and why."""
 
 from __future__ import annotations
 

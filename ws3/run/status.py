@@ -22,14 +22,14 @@ class StageStatus:
     """One stage of one recipe.
 
     Attributes:
-        stage: saliency, maps, masks or predictions.
-        recipe: its name.
-        done: images that a receipt lists, made from what the run now expects.
-        expected: images that the stage works on.
-        skipped: images that were skipped.
-        failed: reason per image that failed and has not been mended.
-        seconds: spent on all results that were ever computed, from the journal.
-        bytes: on disk.
+        stage: Name of the per-image stage.
+        recipe: Name of the recipe.
+        done: Number of images that a receipt lists, made from what the run now expects.
+        expected: Number of images that the stage works on.
+        skipped: Number of images that were skipped.
+        failed: The reason, by image, of each image that failed and is not computed since.
+        seconds: Time spent on all results that were ever computed, from the journal.
+        bytes: Size of the results on disk.
     """
 
     stage: str
@@ -51,7 +51,7 @@ def run_status(run: Run) -> Iterator[StageStatus]:
     """Yield the state of every stage and recipe of a run, in the order of the data.
 
     Raises:
-        StaleResultError: if the images are not indexed yet.
+        StaleResultError: If the images are not indexed yet.
     """
     for stage in STAGES:
         rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}

@@ -25,12 +25,12 @@ class StageTime:
     """The time of one stage of one recipe: of each image's last computation.
 
     Attributes:
-        status: how far it has come.
-        jobs: that began with one of these images.
-        images: that were computed, from what the run now expects.
-        samples: likewise.
-        bytes: of their results, in memory.
-        seconds: of all of them together, by phase; the jobs' starts are among them.
+        status: How far it has come.
+        jobs: Number of jobs that began with one of these images.
+        images: Number of images that were computed, from what the run now expects.
+        samples: Number of samples that were computed for these images.
+        bytes: Size of their results in memory.
+        seconds: Time of all of them together, by phase; the jobs' starts are included.
     """
 
     status: StageStatus
@@ -52,7 +52,7 @@ class StageTime:
 
     @property
     def rate(self) -> float | None:
-        """Images a second and job; None before any was computed."""
+        """Images per second and job; None before any was computed."""
         return self.images / self.total if self.total else None
 
     @property
@@ -68,7 +68,7 @@ def run_times(run: Run) -> Iterator[StageTime]:
     """Yield the time of every stage and recipe of a run, in the order of the data.
 
     Raises:
-        StaleResultError: if the images are not indexed yet.
+        StaleResultError: If the images are not indexed yet.
     """
     for stage, found in groupby(run_status(run), key=lambda status: status.stage):
         # Where an image was computed twice from the same things, the later entry stays.

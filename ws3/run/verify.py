@@ -25,12 +25,11 @@ _STORES = tuple(name for name, spec in STAGES.items() if spec.is_store)
 def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check one store; return how many images it holds, and all damage.
 
-    In a run's folder, results that a receipt vouches for and the store doesn't hold count as
-    damaged too. With `repair`, what is damaged is removed, and so are the receipts that vouch for
-    it.
+    In a run's folder, results that a receipt lists and the store doesn't hold count as damaged
+    too. With `repair`, what is damaged is removed, and so are the receipts that list it.
 
     Raises:
-        Ws3Error: if there is no store of ours at this path.
+        Ws3Error: If there is no store of ours at this path.
     """
     place = path.absolute()
     folder = place.parent.parent
@@ -44,7 +43,7 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
 
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
-    """Check every network, store and mask of a run, likewise."""
+    """Check every network, store and mask of a run; see `check_store`."""
     checked, damages = 0, list[Damage]()
     for stage in STAGES:
         for recipe in _recipes(run, stage):
@@ -91,7 +90,7 @@ def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
 
 
 def _check_root(store: Path, attributes: dict[str, str], *, repair: bool) -> list[Damage]:
-    """Check a store's own metadata, which holds nothing that can't be written anew."""
+    """Check a store's own metadata, which holds nothing that can't be written again."""
     try:
         Store(store).check_format()
     except StaleResultError as error:
@@ -128,16 +127,16 @@ def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
 
 
 def _missing(run: Run, stage: str, recipe: str) -> Iterator[Damage]:
-    """Yield what a receipt vouches for and is not there."""
-    vouched = {image for receipt in receipts_of(run, stage, recipe) for image in receipt.images}
-    for image in sorted(vouched):
+    """Yield what a receipt lists and is not there."""
+    listed = {image for receipt in receipts_of(run, stage, recipe) for image in receipt.images}
+    for image in sorted(listed):
         path = run.result(stage, recipe, image)
         if not path.exists():
             yield Damage(image, path, f"{path}: it is missing")
     known = recipe in run.config.recipes and run.receipt("train_classifier").exists()
     if stage == "saliency" and known:
         for row in run.index.rows:
-            if row.image in vouched:
+            if row.image in listed:
                 yield from _missing_chunks(run, recipe, row)
 
 
@@ -155,7 +154,7 @@ def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
 
 
 def _retract(run: Run, stage: str, recipe: str, images: set[str]) -> None:
-    """Remove the receipts that vouch for some images, so that Snakemake runs their batches."""
+    """Remove the receipts that list some images, so that Snakemake runs their batches."""
     for receipt in receipts_of(run, stage, recipe):
         if images & receipt.images.keys():
             run.receipt(stage, recipe, receipt.batch).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One Zarr group an item, committed by a rename."""
+"""One Zarr group per item, committed by a rename."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Store:
         """Make the store unless it is there; safe when several jobs do it at once.
 
         Raises:
-            Ws3Error: if a store of a newer format is there.
+            Ws3Error: If a store of a newer format is there.
         """
         metadata = self.path / "zarr.json"
         if not metadata.exists():
@@ -55,8 +55,8 @@ class Store:
             The store's attributes.
 
         Raises:
-            StaleResultError: if there is none, or its own metadata is damaged.
-            Ws3Error: naming the store and what to do.
+            StaleResultError: If there is none, or its own metadata is damaged.
+            Ws3Error: Naming the store and what to do.
         """
         metadata = self.path / "zarr.json"
         damaged = StaleResultError(
@@ -166,7 +166,7 @@ class StoredGroup:
         """Read a whole array and prove that it is intact.
 
         Raises:
-            StaleResultError: if its metadata or a chunk is missing, truncated or changed.
+            StaleResultError: If its metadata or a chunk is missing, truncated or changed.
         """
         path = self.path / name
         if file_sha256(path / "zarr.json") != self.attributes["arrays"].get(name):
@@ -185,7 +185,7 @@ def open_group(path: Path) -> StoredGroup:
     """Open a committed group for reading.
 
     Raises:
-        StaleResultError: if it isn't there, or its metadata is damaged.
+        StaleResultError: If it isn't there, or its metadata is damaged.
     """
     try:
         attributes = _unsealed((path / "zarr.json").read_bytes())

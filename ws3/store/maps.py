@@ -18,9 +18,9 @@ class MapStore(Store):
         """Commit an image's maps, in place of any that are there.
 
         Args:
-            image: the image's id.
+            image: The image's id.
             maps: float16 (classes, H, W) in [0, 1].
-            attributes: class values and names, fingerprint, samples used.
+            attributes: Class values and names, fingerprint, samples used.
         """
         with new_group(self.path / image, attributes) as group:
             write_array(group, "map", maps, chunks=(1, *maps.shape[1:]))
@@ -29,6 +29,6 @@ class MapStore(Store):
         """Return an image's maps, float16 (classes, H, W).
 
         Raises:
-            StaleResultError: if they are missing or damaged.
+            StaleResultError: If they are missing or damaged.
         """
         return open_group(self.path / image).read("map")

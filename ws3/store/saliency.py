@@ -1,6 +1,6 @@
 """`saliency/<recipe>.zarr`: partial sums of score maps over samples.
 
-One group an image, in it one group per *sample chunk*: the sum over some consecutive samples,
+One group per image, in it one group per *sample chunk*: the sum over some consecutive samples,
 pasted back at image resolution. More samples later are more groups.
 """
 
@@ -54,7 +54,7 @@ class SaliencyStore(Store):
         """Read one chunk.
 
         Raises:
-            StaleResultError: if it is missing or damaged.
+            StaleResultError: If it is missing or damaged.
         """
         group = open_group(self.path / image / name)
         samples, arrays = tuple(group.attributes["samples"]), group.attributes["arrays"]

@@ -26,7 +26,7 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
     """Read a store through, and yield each image with what is damaged of it.
 
     Raises:
-        Ws3Error: if there is no store of ours at this path.
+        Ws3Error: If there is no store of ours at this path.
     """
     store = Store(path)
     kind = store.check_format().get("kind")
@@ -41,7 +41,7 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
 
 
 def remove(damages: list[Damage]) -> None:
-    """Remove what is damaged, so that the next run makes it anew."""
+    """Remove what is damaged, so that the next run makes it again."""
     for damage in damages:
         files.remove(damage.path)
 
