@@ -81,7 +81,7 @@ class Plan:
     def settings(self, stage: str, recipe: str) -> str:
         """Return what a stage's jobs depend on, beyond their images and the stages before."""
         spec = STAGES[stage]
-        return as_text({**spec.settings(self.config, recipe), **spec.amount(self.config, recipe)})
+        return as_text(**spec.settings(self.config, recipe), **spec.amount(self.config, recipe))
 
     def receipts(self, stage: str, recipe: str, splits: Sequence[str]) -> list[str]:
         """Return the receipts of all batches of a stage and recipe on some splits."""
