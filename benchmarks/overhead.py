@@ -46,7 +46,9 @@ def _job(folder: Path) -> StageTime:
     torch.manual_seed(0)
     checkpoint = folder / "classifier.pt"
     classes = CLASSES[:5]
-    checkpoints.save_classifier(checkpoint, checkpoints.new_classifier("resnet50", classes, 224, None))
+    checkpoints.save_classifier(
+        checkpoint, checkpoints.new_classifier("resnet50", classes, 224, None)
+    )
     config = {
         "run": "overhead",
         "dataset": {

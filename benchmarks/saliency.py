@@ -61,7 +61,9 @@ def ws3() -> Mapping[str, Callable[[], Any]]:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    classifier = checkpoints.new_classifier("resnet50", [f"class {i}" for i in range(20)], 224, None)
+    classifier = checkpoints.new_classifier(
+        "resnet50", [f"class {i}" for i in range(20)], 224, None
+    )
     network = AttributionNetwork(classifier)
     crops = torch.randn(BATCH, 3, 224, 224)
     layout = crops.contiguous(memory_format=torch.channels_last)

@@ -52,7 +52,7 @@ def test_the_documented_method_runs_as_any_other(small_run, tmp_path, monkeypatc
     run = small_run()
     data = run.config.model_dump(mode="json")
     data["recipes"]["energy"] = yaml.safe_load(documented("recipe.yaml"))
-    with pytest.raises(Ws3Error, match="recipes.energy: there is no method 'energy'"):
+    with pytest.raises(Ws3Error, match=r"recipes\.energy: there is no method 'energy'"):
         resolve(data)
     monkeypatch.syspath_prepend(str(installed))
     run = Run(run.folder, resolve(data))

@@ -94,12 +94,12 @@ class Accumulator:
         """Paste a sample's maps back and add them.
 
         Args:
-            sample: the sample; its number must follow those added before.
+            sample: The sample; its number must follow those added before.
             scores: float32 (classes, h, w), not negative, in the geometry of the sample.
             probabilities: float32 (classes,) of the classifier on this sample.
 
         Raises:
-            Ws3Error: if a score is not a finite number.
+            Ws3Error: If a score is not a finite number.
         """
         rows, columns = sample.window.slices
         for index, score in enumerate(normalised(scores, self._aggregation)):
@@ -125,7 +125,7 @@ def normalised(scores: NDArray[np.float32], aggregation: Aggregation) -> NDArray
     """Divide each class's map (classes, h, w) of one sample by its maximum or mean, if asked.
 
     Raises:
-        Ws3Error: if a score is not a finite number.
+        Ws3Error: If a score is not a finite number.
     """
     _check_finite(scores)
     if aggregation.normalise_samples == "none":
@@ -145,12 +145,12 @@ def raw_chunk(
     """Pack single samples; each map is divided by its maximum, so that float16 holds it.
 
     Args:
-        samples: in order of their numbers.
-        scores: per sample, float32 (classes, h, w), all of one size.
-        probabilities: per sample, float32 (classes,).
+        samples: In order of their numbers.
+        scores: Per sample, float32 (classes, h, w), all of one size.
+        probabilities: Per sample, float32 (classes,).
 
     Raises:
-        Ws3Error: if a score is not a finite number.
+        Ws3Error: If a score is not a finite number.
     """
     stacked = np.stack(scores)
     _check_finite(stacked)

@@ -17,7 +17,7 @@ class SampleChunk:
     """What some samples of one image add up to.
 
     Attributes:
-        samples: the samples' numbers.
+        samples: The samples' numbers.
         sums: float32 (classes, H, W): the weighted sum, or the maximum, over the samples.
         weights: uint16 (H, W): in how many samples a pixel lies; or float32 (classes, H, W): the
             sum of their weights.
@@ -38,7 +38,7 @@ class RawChunk:
     """Samples kept one by one.
 
     Attributes:
-        samples: the samples' numbers.
+        samples: The samples' numbers.
         maps: float16 (samples, classes, h, w), each sample's class map divided by its maximum.
         scales: float32 (samples, classes): those maxima.
         weights: float32 (samples, classes): the samples' weights.
@@ -59,9 +59,9 @@ def chunk_layout(total: int, per_chunk: int, cover: Sequence[int]) -> dict[str, 
     """Return which samples belong in which chunk.
 
     Args:
-        total: samples an image.
-        per_chunk: samples a chunk.
-        cover: the number of the whole-image sample in a list, or an empty one.
+        total: Samples per image.
+        per_chunk: Samples per chunk.
+        cover: The number of the whole-image sample in a list, or an empty one.
     """
     layout = {
         str(number): tuple(range(start, min(start + per_chunk, total)))

@@ -31,9 +31,9 @@ def combine(
     scaling to [0, 1].
 
     Args:
-        chunks: in the order of their numbers, which is part of the result.
-        aggregation: the recipe's `aggregation` section.
-        plan: the samples' geometry, for chunks that hold single samples.
+        chunks: In the order of their numbers, which is part of the result.
+        aggregation: The recipe's `aggregation` section.
+        plan: The samples' geometry, for chunks that hold single samples.
         image: uint8 RGB (H, W, 3); only a random walk needs it.
         features: float32 (F, h, w) of the image; only a walk that looks at them needs them.
 
@@ -41,8 +41,8 @@ def combine(
         float16 (classes, H, W) in [0, 1].
 
     Raises:
-        Ws3Error: if a pixel lies in no sample, or a value is not a finite number.
-        ValueError: if there is no image, or no features, to walk over.
+        Ws3Error: If a pixel lies in no sample, or a value is not a finite number.
+        ValueError: If there is no image, or no features, to walk over.
     """
     sums: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None

@@ -1,4 +1,4 @@
-"""Refinement of score maps by a random walk between pixels that are near and look alike."""
+"""Refinement of score maps by a random walk between pixels that are near and similar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _AXES = 16
-"""Of an image's features: few are needed to tell its parts apart, and each costs time."""
+"""Principal components of an image's features that are kept; each costs time."""
 
 
 def random_walk(
@@ -36,7 +36,7 @@ def random_walk(
     Args:
         image: uint8 (H, W, 3), RGB.
         maps: float32 (classes, H, W).
-        settings: the numbers of the walk. It takes place on a grid that is `stride` times coarser,
+        settings: The numbers of the walk. It takes place on a grid that is `stride` times coarser,
             onto which image and maps are averaged; the result is interpolated back.
         features: float32 (F, h, w) of the whole image, of any resolution; needed exactly if
             `settings.features` is a number.
@@ -45,7 +45,7 @@ def random_walk(
         float32 (classes, H, W).
 
     Raises:
-        ValueError: if maps and image differ in size, or there are no features to look at.
+        ValueError: If maps and image differ in size, or there are no features to look at.
     """
     height, width = image.shape[:2]
     if maps.shape[1:] != (height, width):
@@ -69,10 +69,9 @@ def random_walk(
 
 
 def principal_axes(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return features of length 1, as coordinates on their at most 16 most telling axes.
+    """Normalise features to unit length and project them onto their first 16 principal components.
 
-    The distances between pixels are those of the features that were scaled to length 1, as far as
-    these axes tell.
+    Distances between pixels are kept as far as these components hold them.
 
     Args:
         features: float32 (F, h, w).
@@ -96,7 +95,7 @@ def transition(appearance: NDArray[np.float32], radius: int) -> csr_array:
 
     Args:
         appearance: float32 (H, W, channels), each in units of its Gaussian's standard deviation.
-        radius: pixels that a step may reach.
+        radius: Pixels that a step may reach.
 
     Returns:
         Sparse float32 (H * W, H * W), row by row; pixels are numbered line by line.

@@ -20,8 +20,8 @@ class AveragePrecision:
     """Average precision over images.
 
     Attributes:
-        mean: over the classes that occur, in [0, 1]; None without images.
-        per_class: per class name; None for a class that does not occur.
+        mean: Over the classes that occur, in [0, 1]; None without images.
+        per_class: Per class name; None for a class that does not occur.
     """
 
     mean: float | None
@@ -35,12 +35,12 @@ def average_precision(
     """Measure a classifier on whole images, their short side the network's input size.
 
     Args:
-        classifier: the classifier; its network is moved to the device and back.
-        rows: images with labels; those with a problem are left out.
-        device: where to compute.
+        classifier: The classifier; its network is moved to the device and back.
+        rows: Images with labels; those with a problem are left out.
+        device: Where to compute.
 
     Raises:
-        Ws3Error: if an image can't be read.
+        Ws3Error: If an image can't be read.
     """
     good = [row for row in rows if not row.problem]
     if not good:

@@ -105,7 +105,7 @@ def expand_presets(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     A key that the recipe gives itself wins over the preset's; sections are merged key by key.
 
     Raises:
-        Ws3Error: for a preset that does not exist, or samples from a recipe that has none.
+        Ws3Error: For a preset that does not exist, or samples from a recipe that has none.
     """
     recipes = data.get("recipes")
     if not isinstance(recipes, Mapping):

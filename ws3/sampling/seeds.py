@@ -14,11 +14,11 @@ def stream(seed: int, recipe: str, image: str, number: int, purpose: str) -> np.
     arguments, so neither the batch, the process nor the number of samples changes what it yields.
 
     Args:
-        seed: the run's seed.
-        recipe: the recipe's name.
-        image: the image's id.
-        number: the sample's number; by convention -1 for what all samples of the image share.
-        purpose: what is drawn, such as "noise".
+        seed: The run's seed.
+        recipe: The recipe's name.
+        image: The image's id.
+        number: The sample's number; by convention -1 for what all samples of the image share.
+        purpose: What is drawn, such as "noise".
     """
     text = "\0".join((str(seed), recipe, image, str(number), purpose))
     key = hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -21,10 +21,10 @@ def render_sample(
 
     Args:
         image: uint8 RGB (H, W, 3).
-        sample: what to cut out and how to change it.
-        plan: the plan that the sample is from; it seeds noise and masking.
-        mean: per channel, for RGB in [0, 1].
-        std: per channel, for RGB in [0, 1].
+        sample: What to cut out and how to change it.
+        plan: The plan that the sample is from; it seeds noise and masking.
+        mean: Per channel, for RGB in [0, 1].
+        std: Per channel, for RGB in [0, 1].
 
     Returns:
         float32 (3, h, w), normalised; masked patches are 0, the mean colour.
@@ -49,7 +49,7 @@ def paste_back(scores: Scores, sample: Sample) -> Scores:
 
     Args:
         scores: float32 (h, w) of any size, in the geometry of the sample.
-        sample: the sample; a mirrored one is mirrored back.
+        sample: The sample; a mirrored one is mirrored back.
 
     Returns:
         float32 (window height, window width).

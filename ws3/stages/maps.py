@@ -64,8 +64,8 @@ class MapsStage:
         """Combine and commit.
 
         Raises:
-            StaleResultError: if the sample chunks are missing, damaged or made from other inputs.
-            Ws3Error: if a value is not a finite number, or a random walk can't read the image.
+            StaleResultError: If the sample chunks are missing, damaged or made from other inputs.
+            Ws3Error: If a value is not a finite number, or a random walk can't read the image.
         """
         source = self._run.config.sample_source(self.recipe)
         repair = f"ws3 saliency {self._run.folder} --recipe {source} --image {row.image}"

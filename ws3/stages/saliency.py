@@ -69,7 +69,7 @@ class SaliencyStage:
         """Compute the chunks that are missing, and commit each as it is complete.
 
         Raises:
-            Ws3Error: if the image can't be read, changed since it was indexed, or its attribution
+            Ws3Error: If the image can't be read, changed since it was indexed, or its attribution
                 is not a finite number.
         """
         with timer.phase("load"):
