@@ -1,4 +1,4 @@
-"""From one value a channel to one score a pixel."""
+"""From one value per channel to one score per pixel."""
 
 from __future__ import annotations
 
