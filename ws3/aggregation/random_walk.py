@@ -1,4 +1,4 @@
-"""Refinement of score maps by a random walk between pixels that are near and look alike."""
+"""Refinement of score maps by a random walk between pixels that are near and similar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _AXES = 16
-"""Of an image's features: few are needed to tell its parts apart, and each costs time."""
+"""Principal components of an image's features that are kept; each costs time."""
 
 
 def random_walk(
@@ -69,10 +69,9 @@ def random_walk(
 
 
 def principal_axes(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return features of length 1, as coordinates on their at most 16 most telling axes.
+    """Normalise features to unit length and project them onto their first 16 principal components.
 
-    The distances between pixels are those of the features that were scaled to length 1, as far as
-    these axes tell.
+    Distances between pixels are kept as far as these components hold them.
 
     Args:
         features: float32 (F, h, w).

@@ -145,7 +145,7 @@ def train(
         data = _Data(rows, val_rows, classes, config, order, workers)
         fit(trainer, module, data, last if _resumable(last, identity) else None)
     if processes > 1:
-        # The processes leave their weights with this one's module, but not what else it knew.
+        # ddp_spawn copies back the weights only; the epochs' metrics come from the checkpoint.
         module.on_load_checkpoint(read_checkpoint(last))
     module.network.cpu().eval()
     return Trained(start, module.epochs[-1], tuple(module.epochs))

@@ -109,24 +109,24 @@ class Samples(Section):
 
 
 class RandomWalk(Section):
-    """A random walk of the scores between pixels that are near and of like colour."""
+    """A random walk of the scores between pixels that are near and of similar colour."""
 
     steps: Annotated[Int, Field(ge=1, le=10_000)] = Field(64, description="Length of the walk.")
     radius: Annotated[Int, Field(ge=1, le=50)] = Field(
         5, description="Pixels of the walk's grid that one step may reach."
     )
     stride: Annotated[Int, Field(ge=1, le=64)] = Field(
-        4, description="Pixels of the image that make one of the walk's grid, a side."
+        4, description="Side in pixels of the image of one cell of the walk's grid."
     )
     colour: Annotated[Float, Field(gt=0)] = Field(
         0.03,
-        description="Standard deviation of the colours that a step leads between, for RGB "
+        description="How much colours may differ from step to step: standard deviation, for RGB "
         "in [0, 1].",
     )
     features: Annotated[Float, Field(gt=0)] | None = Field(
         None,
-        description="Standard deviation of the classifier's last features, for features of "
-        "length 1; null: they play no part, and no network is run.",
+        description="How much the classifier's last features, scaled to length 1, may differ from "
+        "step to step: standard deviation; null: they play no part, and no network is run.",
     )
 
 
@@ -164,7 +164,7 @@ class Recipe(Section):
     samples_from: str | None = Field(
         None,
         description="Take the samples that another recipe of this run computes; only "
-        "samples.count (its first samples) and aggregation are then this recipe's own.",
+        "samples.count (how many of them, from the first) and aggregation are this recipe's own.",
     )
     method: str = Field(description="Attribution method; `ws3 recipes --methods` lists them.")
     samples: Samples = Field(default_factory=lambda: Samples(kind="full"))
@@ -179,9 +179,8 @@ class Recipe(Section):
     )
     target: Literal["logit", "log_odds"] = Field(
         "logit",
-        description="What is explained: the class's logit, or its contrast, the logit minus the "
-        "log-sum-exp of all other classes' (the log-odds of the class), which leaves out what "
-        "speaks for every class alike.",
+        description="What is explained: the class's logit, or its log-odds, the logit minus the "
+        "log-sum-exp of all other classes', which leaves out what speaks for every class alike.",
     )
     smooth_relu: Annotated[Float, Field(gt=0.0)] | None = Field(
         None,
@@ -197,7 +196,7 @@ class Recipe(Section):
 def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
     """Return why a recipe can't be made from another's samples, or an empty string.
 
-    A stored chunk can't be divided, and sums can't be weighted again.
+    A stored chunk can't be divided, and sums can't be given other weights.
     """
     own, given = (
         one.model_dump(exclude={"samples_from": True, "aggregation": True, "samples": {"count"}})
