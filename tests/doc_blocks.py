@@ -35,8 +35,8 @@ class Block:
         language: What the fence says, such as `python`; empty if nothing.
         text: The lines between the fences, without their common indentation.
         mark: `tested` or `not run`, if the line before says so.
-        reason: What the mark says: the name of a file, or of the test that runs the page's Python as
-            one program, or why it isn't run.
+        reason: What the mark says: the name of a file, or of the test that runs the page's Python
+            as one program, or why it isn't run.
         before: The last line of text before the block and its mark.
     """
 
