@@ -27,4 +27,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        RULES.all_input(),
+        RULES.targets(),

@@ -4,7 +4,7 @@
 rule evaluate:
     input:
         index=RULES.receipt("index"),
-        results=RULES.evaluate_input,
+        results=RULES.of_recipe(RULES.evaluate_input),
     output:
         RULES.run.evaluation_file("{recipe}"),
     log:

@@ -4,7 +4,7 @@
 rule threshold:
     input:
         index=RULES.receipt("index"),
-        maps=RULES.threshold_input,
+        maps=RULES.of_recipe(RULES.threshold_input),
     output:
         RULES.run.threshold_file("{recipe}"),
     log:

@@ -12,7 +12,7 @@ rule train_classifier:
         RULES.benchmark("train_classifier")
     conda:
         "../envs/ws3.yaml"
-    threads: RULES.plan.config.threads
+    threads: RULES.config.threads
     resources:
         mem_mb=RULES.mem_mb("train_classifier"),
         runtime=RULES.runtime("train_classifier"),

@@ -244,6 +244,4 @@ def test_a_method_is_checked_before_anything_runs(config_of, recipe, sentence):
 
 
 def test_parameters_are_one_line_whatever_their_order():
-    assert (
-        as_text({"b": 1, "a": [1, 2]}) == as_text({"a": [1, 2], "b": 1}) == '{"a": [1, 2], "b": 1}'
-    )
+    assert as_text(b=1, a=[1, 2]) == as_text(a=[1, 2], b=1) == '{"a": [1, 2], "b": 1}'

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from ws3.datasets.index import ImageRow
+from ws3.errors import StaleResultError
 from ws3.run.folder import Run
 from ws3.stage_table import STAGES
 
@@ -48,6 +50,16 @@ class Fingerprints:
         sources = {source: self.of(source, row) for source in spec.built_on}
         image = spec.of_image(self._run, row)
         return fingerprint(shared=self._of_all_images(stage), image=image, **sources)
+
+    def expected(self, stage: str, rows: Iterable[ImageRow]) -> dict[str, str]:
+        """Return the fingerprint of each image's result of a stage, by image.
+
+        It is empty where what all results are made from, such as the classifier, isn't there yet.
+        """
+        try:
+            return {row.image: self.of(stage, row) for row in rows}
+        except StaleResultError:
+            return {}
 
     def _of_all_images(self, stage: str) -> str:
         if stage not in self._shared:

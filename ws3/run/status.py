@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ws3.datasets.index import ImageRow
-from ws3.errors import StaleResultError, Ws3Error
+from ws3.errors import Ws3Error
 from ws3.run import journal
 from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
@@ -59,9 +58,9 @@ def run_status(run: Run) -> Iterator[StageStatus]:
         for recipe in STAGES[stage].recipes(run.config):
             found = receipts_of(run, stage, recipe)
             made = {image: made for receipt in found for image, made in receipt.images.items()}
-            done = _current(
-                run, stage, recipe, [rows[image] for image in made if image in rows], made
-            )
+            there = [rows[image] for image in made if image in rows]
+            expected = Fingerprints(run, recipe).expected(stage, there)
+            done = {image for image, fingerprint in expected.items() if made[image] == fingerprint}
             skipped = {image for receipt in found for image in receipt.skipped} & rows.keys()
             failed = {
                 image: reason
@@ -78,17 +77,6 @@ def run_status(run: Run) -> Iterator[StageStatus]:
                 seconds=seconds.get(recipe, 0.0),
                 bytes=folder_bytes(run.results(stage, recipe)),
             )
-
-
-def _current(
-    run: Run, stage: str, recipe: str, rows: Sequence[ImageRow], made: Mapping[str, str]
-) -> set[str]:
-    """Return the images whose result bears the fingerprint that the run now expects."""
-    expected = Fingerprints(run, recipe)
-    try:
-        return {row.image for row in rows if made[row.image] == expected.of(stage, row)}
-    except StaleResultError:
-        return set()  # what they would be made from isn't there yet
 
 
 def seconds_of(run: Run, stage: str) -> dict[str, float]:

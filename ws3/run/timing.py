@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from ws3.errors import StaleResultError
 from ws3.run import journal
 from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
@@ -77,8 +76,15 @@ def run_times(run: Run) -> Iterator[StageTime]:
             for entry in journal.entries(run, stage)
             if entry.event == "computed"
         }
+        rows = run.mapped_rows(stage_splits(run.config, stage))
         for status in found:
-            entries = _current(run, stage, status.recipe, noted)
+            recipe = status.recipe
+            computed = {image for name, image, _ in noted if name == recipe}
+            expected = Fingerprints(run, recipe).expected(
+                stage, (row for row in rows if row.image in computed)
+            )
+            keys = ((recipe, image, fingerprint) for image, fingerprint in expected.items())
+            entries = [noted[key] for key in keys if key in noted]
             yield StageTime(
                 status,
                 jobs=sum(entry.seconds.get("start", 0.0) > 0 for entry in entries),
@@ -90,19 +96,3 @@ def run_times(run: Run) -> Iterator[StageTime]:
                     for phase in PHASES
                 },
             )
-
-
-def _current(
-    run: Run, stage: str, recipe: str, noted: Mapping[tuple[str, str, str], journal.Entry]
-) -> list[journal.Entry]:
-    """Return the entry of each image whose fingerprint is the one that the run now expects."""
-    rows = run.mapped_rows(stage_splits(run.config, stage))
-    computed = {image for name, image, _ in noted if name == recipe}
-    expected = Fingerprints(run, recipe)
-    try:
-        keys = [
-            (recipe, row.image, expected.of(stage, row)) for row in rows if row.image in computed
-        ]
-    except StaleResultError:
-        return []  # what they would be made from isn't there yet
-    return [noted[key] for key in keys if key in noted]

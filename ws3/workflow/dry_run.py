@@ -11,11 +11,8 @@ from __future__ import annotations
 import atexit
 import gc
 from collections.abc import Callable
-from functools import cache
 from inspect import signature
 from typing import Any, TypeVar
-
-from ws3.workflow.plan import as_text
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -38,12 +35,6 @@ def with_cached_signature(function: Function) -> Function:
     """
     function.__signature__ = signature(function)  # type: ignore[attr-defined]
     return function
-
-
-def per_recipe(settings: Callable[[str], dict[str, Any]]) -> Callable[..., str]:
-    """Return a params function that writes a recipe's settings as text once, not once per job."""
-    text = cache(lambda recipe: as_text(settings(recipe)))
-    return with_cached_signature(lambda wildcards: text(wildcards.recipe))
 
 
 def per_attempt(amount: int, *, queued: bool) -> Any:

@@ -78,10 +78,10 @@ class Plan:
         """Return the fingerprint of a batch's images, labels and files."""
         return self.batches(stage).fingerprint(batch)
 
-    def settings(self, stage: str, recipe: str) -> dict[str, Any]:
+    def settings(self, stage: str, recipe: str) -> str:
         """Return what a stage's jobs depend on, beyond their images and the stages before."""
         spec = STAGES[stage]
-        return {**spec.settings(self.config, recipe), **spec.amount(self.config, recipe)}
+        return as_text(**spec.settings(self.config, recipe), **spec.amount(self.config, recipe))
 
     def receipts(self, stage: str, recipe: str, splits: Sequence[str]) -> list[str]:
         """Return the receipts of all batches of a stage and recipe on some splits."""
@@ -152,56 +152,53 @@ class Plan:
         return [*(path.as_posix() for path in files), *self.evaluations(), *batches]
 
     @cached_property
-    def index_params(self) -> dict[str, Any]:
+    def index_params(self) -> str:
         """What dataset is indexed."""
-        return {
-            "dataset": self.config.dataset.model_dump(mode="json"),
-            "on_bad_image": self.config.on_bad_image,
-        }
+        dataset = self.config.dataset.model_dump(mode="json")
+        return as_text(dataset=dataset, on_bad_image=self.config.on_bad_image)
 
     @cached_property
-    def train_classifier_params(self) -> dict[str, Any]:
+    def train_classifier_params(self) -> str:
         """What the classifier depends on: the images it learns from, and how."""
-        return {
-            "train": rows_fingerprint([row for row in self.listing.rows if row.split == "train"]),
-            "classes": list(self.listing.classes),
-            "classifier": self.config.classifier.model_dump(mode="json"),
-            "files": [stat_key(path) for path in self.run.classifier_inputs],
-            "seed": self.config.seed,
-            "threads": self.config.threads,
-        }
+        return as_text(
+            train=rows_fingerprint([row for row in self.listing.rows if row.split == "train"]),
+            classes=list(self.listing.classes),
+            classifier=self.config.classifier.model_dump(mode="json"),
+            files=[stat_key(path) for path in self.run.classifier_inputs],
+            seed=self.config.seed,
+            threads=self.config.threads,
+        )
 
     @cached_property
-    def threshold_params(self) -> dict[str, Any]:
+    def threshold_params(self) -> str:
         """What a threshold depends on, beyond the maps."""
-        return {"background": self.config.masks.background.model_dump(mode="json")}
+        return as_text(background=self.config.masks.background.model_dump(mode="json"))
 
-    def train_segmentation_params(self, recipe: str) -> dict[str, Any]:
+    def train_segmentation_params(self, recipe: str) -> str:
         """What a segmentation network depends on, beyond the masks that it learns from."""
-        params = {
+        train = [row for row in self.mapped if row.split == "train"]
+        return as_text(
             **self.config.segmentation.training(),
-            "seed": self.config.seed,
-            "threads": self.config.threads,
-        }
-        if recipe == GROUND_TRUTH:
-            params["train"] = rows_fingerprint([row for row in self.mapped if row.split == "train"])
-        return params
+            seed=self.config.seed,
+            threads=self.config.threads,
+            train=rows_fingerprint(train) if recipe == GROUND_TRUTH else "",
+        )
 
     @cached_property
-    def evaluate_params(self) -> dict[str, Any]:
+    def evaluate_params(self) -> str:
         """What the figures depend on, beyond what they are computed from."""
         splits, batches = self.config.evaluation.splits, self.batches("maps")
-        return {
-            "reference": self.config.reference_recipe,
-            "splits": list(splits),
-            "batches": [batches.fingerprint(name) for name in batches.names(splits)],
-        }
+        return as_text(
+            reference=self.config.reference_recipe,
+            splits=list(splits),
+            batches=[batches.fingerprint(name) for name in batches.names(splits)],
+        )
 
     def _receipt(self, stage: str, recipe: str, batch: str) -> str:
         # For each of tens of thousands of batches: as text, which is faster than a Path.
         return f"{self.folder}/receipts/{stage}/{recipe}/{batch}.json"
 
 
-def as_text(params: Mapping[str, Any]) -> str:
+def as_text(**params: Any) -> str:
     """Return parameters as one line of text, the same for the same parameters."""
     return json.dumps(params, sort_keys=True)

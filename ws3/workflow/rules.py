@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from ws3.errors import Ws3Error
 from ws3.stage_table import JOBS
-from ws3.workflow.dry_run import (
-    collect_less_garbage,
-    per_attempt,
-    per_recipe,
-    with_cached_signature,
-)
-from ws3.workflow.plan import Plan, as_text
+from ws3.workflow.dry_run import collect_less_garbage, per_attempt, with_cached_signature
+from ws3.workflow.plan import Plan
 
 
-class Rules:
+class Rules(Plan):
     """What `rules/*.smk` ask: paths, inputs, parameters and resources of the jobs of one run.
 
-    `receipt`, `log` and `benchmark` are `ws3.run.folder.Run`'s: the paths are spelled there alone.
+    The paths are those of `ws3.run.folder.Run`, and spelled there alone.
     """
 
     def __init__(self, config: Mapping[str, Any], workflow: Any) -> None:
@@ -39,13 +34,12 @@ class Rules:
 
         collect_less_garbage()
         self._workflow = workflow
+        self._queued = workflow.resource_settings.nodes is not None
         try:
-            self.plan = Plan(config, check_files=workflow.is_main_process)
-            _ = self.plan.listing  # now, so that a wrong dataset is told here and not in a rule
+            super().__init__(config, check_files=workflow.is_main_process)
+            _ = self.listing  # now, so that a wrong dataset is told here and not in a rule
         except Ws3Error as error:
             raise WorkflowError(str(error)) from None
-        self.run = self.plan.run
-        self._queued = workflow.resource_settings.nodes is not None
 
     def refresh_index(self) -> None:
         """Bring the run's configuration and index up to date, before the first job.
@@ -55,7 +49,7 @@ class Rules:
         if self._workflow.is_main_process:
             from ws3.stages.index import refresh
 
-            refresh(self.run, self.plan.listing)
+            refresh(self.run, self.listing)
 
     def receipt(self, *parts: str) -> str:
         """A receipt's path: `receipts/<job>[/<recipe>[/<batch>]].json` in the run's folder."""
@@ -83,7 +77,7 @@ class Rules:
         A training gets all that this machine is said to have, other jobs that use a GPU get one.
         """
         gpus = JOBS[job].gpus
-        if gpus == "none" or self.plan.config.device == "cpu" or not Path("/dev/nvidia0").exists():
+        if gpus == "none" or self.config.device == "cpu" or not Path("/dev/nvidia0").exists():
             return 0
         here = self._workflow.global_resources.get("gpu").value
         return int(here) if gpus == "all" and not self._queued and here is not None else 1
@@ -95,65 +89,24 @@ class Rules:
             command: Of `ws3`; `{run}` stands for the run's folder. (As a parameter of the rule it
                 would be worked out for each job.)
         """
-        return command.replace("{run}", shlex.quote(self.plan.folder)) + " > {log:q} 2>&1"
+        return command.replace("{run}", shlex.quote(self.folder)) + " > {log:q} 2>&1"
+
+    def of_recipe(self, asked: Callable[[str], Any]) -> Callable[..., Any]:
+        """Make a question of the plan about a recipe one that a rule asks, with its wildcards."""
+        return with_cached_signature(lambda wildcards: asked(wildcards.recipe))
 
     def batch_input(self, stage: str, source: str) -> Callable[..., list[str]]:
         """Receipts of an earlier stage, `source`, that hold the images of a job's batch."""
-        receipts = self.plan.input_receipts
+        receipts = self.input_receipts
         return with_cached_signature(
             lambda wildcards: receipts(stage, wildcards.recipe, wildcards.batch, source)
         )
 
     def batch_params(self, stage: str) -> Callable[..., str]:
         """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
-        fingerprint = self.plan.batch_fingerprint
+        fingerprint = self.batch_fingerprint
         return with_cached_signature(lambda wildcards: fingerprint(stage, wildcards.batch))
 
     def stage_params(self, stage: str) -> Callable[..., str]:
-        """Settings that a per-image stage's jobs depend on."""
-        return per_recipe(partial(self.plan.settings, stage))
-
-    def threshold_input(self, wildcards: Any) -> list[str]:
-        """Receipts of the maps that a recipe's threshold is tuned on."""
-        return self.plan.threshold_input(wildcards.recipe)
-
-    def train_segmentation_input(self, wildcards: Any) -> list[str]:
-        """Receipts of the masks that a segmentation network learns from."""
-        return self.plan.train_segmentation_input(wildcards.recipe)
-
-    def evaluate_input(self, wildcards: Any) -> list[str]:
-        """All that the figures of a recipe are computed from."""
-        return self.plan.evaluate_input(wildcards.recipe)
-
-    def evaluations(self) -> list[str]:
-        """The figures of all recipes."""
-        return self.plan.evaluations()
-
-    def all_input(self) -> list[str]:
-        """What a run is to end with."""
-        return self.plan.targets()
-
-    @property
-    def index_params(self) -> str:
-        """What dataset is indexed."""
-        return as_text(self.plan.index_params)
-
-    @property
-    def train_classifier_params(self) -> str:
-        """What the classifier depends on."""
-        return as_text(self.plan.train_classifier_params)
-
-    @property
-    def threshold_params(self) -> str:
-        """What a threshold depends on, beyond the maps."""
-        return as_text(self.plan.threshold_params)
-
-    @property
-    def train_segmentation_params(self) -> Callable[..., str]:
-        """What a segmentation network depends on, beyond the masks that it learns from."""
-        return per_recipe(self.plan.train_segmentation_params)
-
-    @property
-    def evaluate_params(self) -> str:
-        """What the figures depend on, beyond what they are computed from."""
-        return as_text(self.plan.evaluate_params)
+        """Settings that a per-image stage's jobs depend on, worked out once per recipe."""
+        return self.of_recipe(cache(partial(self.settings, stage)))
