@@ -20,6 +20,8 @@ PAGES = tuple(
     )
 )
 _FENCE = re.compile(r"^( *)```(\w*)\s*$")
+# A page whose Python is one program, which a test of its own runs.
+_ONE_PROGRAM = re.compile(r"^<!-- tested as one program: (\S+) -->$", re.MULTILINE)
 _MARK = re.compile(r"^ *<!-- (tested|not run): (.+?) -->\s*$")
 
 
@@ -33,7 +35,8 @@ class Block:
         language: What the fence says, such as `python`; empty if nothing.
         text: The lines between the fences, without their common indentation.
         mark: `tested` or `not run`, if the line before says so.
-        reason: What the mark says: the name of a file, or why it isn't run.
+        reason: What the mark says: the name of a file, or of the test that runs the page's Python
+            as one program, or why it isn't run.
         before: The last line of text before the block and its mark.
     """
 
@@ -62,6 +65,7 @@ def parse(page: str, text: str) -> Iterator[Block]:
     Raises:
         ValueError: If a block does not end.
     """
+    program = _ONE_PROGRAM.search(text)
     lines = iter(enumerate(text.splitlines(), 1))
     mark, before = None, ""
     for number, line in lines:
@@ -79,5 +83,7 @@ def parse(page: str, text: str) -> Iterator[Block]:
         else:
             raise ValueError(f"{page}:{number}: this block does not end")
         kind, reason = mark.groups() if mark else ("", "")
+        if program and language == "python" and not mark:
+            kind, reason = "tested", program[1]
         yield Block(page, number, language, "\n".join(inner) + "\n", kind, reason, before)
         mark = None

@@ -5,6 +5,7 @@
 - `yaml`: a configuration, or a part of one, that validates; or a part of a Snakemake profile.
 - `python`: runs in the same folder; what it prints is compared if a block below it says so.
 - `<!-- tested: NAME -->` before a block: another test takes the block from the page by this name.
+- `<!-- tested as one program: TEST -->` in a page: that test runs all of its Python in order.
 - `<!-- not run: REASON -->` before a block: why nothing does.
 """
 
@@ -67,6 +68,9 @@ def test_every_block_that_is_marked_as_tested_is_taken_by_a_test():
             # A test names the page, and either the block or all that are marked.
             page = Path(block.page).name
             taken = [text for text in tests if page in text]
+            if block.reason.startswith("tests/"):
+                assert page in (REPOSITORY / block.reason).read_text(), block.name
+                continue
             assert any(block.reason in text or "marked(" in text for text in taken), block.name
 
 
@@ -85,6 +89,11 @@ def test_blocks_are_found_with_their_marks():
     assert found[1].reason == "it is slow"
     assert found[2].text == "a:\n  b: 1\n"
     assert [one.before for one in found] == ["Words", "Words", "- item:", "Text"]
+    program = "<!-- tested as one program: tests/x.py -->\n\n```python\n1\n```\n\n```sh\nls\n```\n"
+    assert [(one.mark, one.reason) for one in parse("page.md", program)] == [
+        ("tested", "tests/x.py"),
+        ("", ""),
+    ]
     with pytest.raises(ValueError, match=r"page.md:1: this block does not end"):
         list(parse("page.md", "```sh\nls\n"))
 
