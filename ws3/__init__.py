@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ws3.config.recipes import Recipe
     from ws3.errors import StaleResultError, Ws3Error
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Classifier",

@@ -28,16 +28,21 @@ class ClassifierConfig(Section):
     input_size: Annotated[Int, Field(ge=32, le=4096)] = Field(
         224, description="Side in pixels of the network's input."
     )
-    epochs: Annotated[Int, Field(ge=1)] = 5
-    batch_size: Annotated[Int, Field(ge=1)] = 16
+    epochs: Annotated[Int, Field(ge=1)] = Field(5, description="Passes over the training images.")
+    batch_size: Annotated[Int, Field(ge=1)] = Field(16, description="Images per step.")
     learning_rate: Positive = Field(
         1e-3, description="Peak rate of the new head; the backbone has a share of it."
     )
     backbone_rate: Annotated[Float, Field(ge=0, le=1)] = Field(
         0.1, description="The backbone's share of the learning rate; 0 freezes it."
     )
-    weight_decay: Annotated[Float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[Float, Field(ge=0)] = Field(
+        1e-4, description="Of the optimiser (AdamW)."
+    )
     crop_area: Annotated[tuple[PositiveFraction, PositiveFraction], Range] = Field(
         (0.3, 1.0), description="Augmentation: area of the random crop, as a share of the image."
     )
-    label_smoothing: Annotated[Float, Field(ge=0, lt=0.5)] = 0.0
+    label_smoothing: Annotated[Float, Field(ge=0, lt=0.5)] = Field(
+        0.0,
+        description="Targets become this much less certain: 0.1 makes 0.1 and 0.9 of 0 and 1.",
+    )

@@ -40,11 +40,11 @@ class Synthetic(DatasetConfig):
 
     kind: Literal["synthetic"]
     root: str | None = Field(None, description="Where to draw it; null: inside the run's folder.")
-    train_images: Annotated[Int, Field(ge=1)] = 240
-    val_images: Annotated[Int, Field(ge=1)] = 60
+    train_images: Annotated[Int, Field(ge=1)] = Field(240, description="Images of the train split.")
+    val_images: Annotated[Int, Field(ge=1)] = Field(60, description="Images of the val split.")
     size: Annotated[Int, Field(ge=48, le=1024)] = Field(128, description="Pixels per side.")
-    classes: Annotated[Int, Field(ge=2, le=8)] = 5
-    seed: Annotated[Int, Field(ge=0)] = 0
+    classes: Annotated[Int, Field(ge=2, le=8)] = Field(5, description="Kinds of creatures.")
+    seed: Annotated[Int, Field(ge=0)] = Field(0, description="Another seed draws other pictures.")
 
 
 class Voc(DatasetConfig):
@@ -52,8 +52,12 @@ class Voc(DatasetConfig):
 
     kind: Literal["voc"]
     root: str = Field(description="The folder that holds JPEGImages, Annotations and ImageSets.")
-    train: Literal["train", "val", "trainval", "trainaug"] = "trainaug"
-    val: Literal["train", "val", "trainval"] | None = "val"
+    train: Literal["train", "val", "trainval", "trainaug"] = Field(
+        "trainaug", description="Image list of the train split."
+    )
+    val: Literal["train", "val", "trainval"] | None = Field(
+        "val", description="Image list of the val split; null: there is none."
+    )
 
 
 class Coco(DatasetConfig):

@@ -13,12 +13,20 @@ from ws3.config.recipes import Fraction
 class CrfParameters(Section):
     """Dense CRF (Krähenbühl and Koltun 2011), in pydensecrf's own terms."""
 
-    gaussian_sxy: Positive = 3.0
-    gaussian_compat: Annotated[Float, Field(ge=0)] = 3.0
-    bilateral_sxy: Positive = 50.0
-    bilateral_srgb: Positive = 5.0
-    bilateral_compat: Annotated[Float, Field(ge=0)] = 10.0
-    iterations: Annotated[Int, Field(ge=1, le=1000)] = 10
+    gaussian_sxy: Positive = Field(
+        3.0, description="Smoothness: standard deviation of the distance, in pixels."
+    )
+    gaussian_compat: Annotated[Float, Field(ge=0)] = Field(3.0, description="Smoothness: weight.")
+    bilateral_sxy: Positive = Field(
+        50.0, description="Appearance: standard deviation of the distance, in pixels."
+    )
+    bilateral_srgb: Positive = Field(
+        5.0, description="Appearance: standard deviation of the colour, for RGB from 0 to 255."
+    )
+    bilateral_compat: Annotated[Float, Field(ge=0)] = Field(10.0, description="Appearance: weight.")
+    iterations: Annotated[Int, Field(ge=1, le=1000)] = Field(
+        10, description="Steps of mean-field inference."
+    )
     unary: Literal["softmax", "labels"] = Field(
         "labels",
         description="softmax: -log of the normalised scores; labels: hard labels with gt_prob.",
@@ -32,14 +40,16 @@ class ConstantBackground(Section):
     """Background score that is the same everywhere."""
 
     kind: Literal["constant"]
-    score: Fraction = 0.3
+    score: Fraction = Field(
+        0.3, description="Pixels whose strongest class scores less than this are background."
+    )
 
 
 class PowerBackground(Section):
     """Background score (1 - max over classes)^alpha (Ahn and Kwak 2018)."""
 
     kind: Literal["power"]
-    alpha: Positive = 4.0
+    alpha: Positive = Field(4.0, description="The larger, the lower the background's score.")
 
 
 class TunedBackground(Section):
@@ -60,7 +70,10 @@ Background = Annotated[
 class Masks(Section):
     """From maps to pseudo-masks."""
 
-    background: Background = Field(default_factory=lambda: ConstantBackground(kind="constant"))
+    background: Background = Field(
+        default_factory=lambda: ConstantBackground(kind="constant"),
+        description="How the background is scored.",
+    )
     crf: Literal["deeplab", "psa", "irn", "none"] | CrfParameters = Field(
         "irn", description="A preset, none, or explicit numbers."
     )

@@ -47,7 +47,11 @@ class Evaluation(Section):
 
 
 _batch_sizes: dict[str, Any] = {
-    name: (Annotated[Int, Field(ge=1)], spec.images_per_job) for name, spec in STAGES.items()
+    name: (
+        Annotated[Int, Field(ge=1)],
+        Field(spec.images_per_job, description=f"Images per job of the stage {name}."),
+    )
+    for name, spec in STAGES.items()
 }
 ImagesPerJob: type[Section] = create_model(
     "ImagesPerJob", __base__=Section, __doc__="Batch sizes, one per stage.", **_batch_sizes

@@ -101,24 +101,30 @@ class Segmentation(Section):
         description="Start the backbone from: imagenet, a state-dict file, a run's classifier.pt, "
         "or null.",
     )
-    epochs: Annotated[Int, Field(ge=1)] = 20
-    batch_size: Annotated[Int, Field(ge=2)] = 8
+    epochs: Annotated[Int, Field(ge=1)] = Field(20, description="Passes over the training images.")
+    batch_size: Annotated[Int, Field(ge=2)] = Field(8, description="Images per step.")
     accumulate: Annotated[Int, Field(ge=1)] = Field(
         1, description="Batches whose gradients are averaged before each step."
     )
     learning_rate: Positive = Field(0.01, description="Poly schedule, SGD.")
-    weight_decay: Annotated[Float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[Float, Field(ge=0)] = Field(1e-4, description="Of the optimiser (SGD).")
     ema: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="The network is the moving average of its weights over the steps, with this "
         "decay (less in the first steps); null: the weights of the last step.",
     )
-    crop_size: Annotated[Int, Field(ge=32, le=4096)] = 321
+    crop_size: Annotated[Int, Field(ge=32, le=4096)] = Field(
+        321, description="Side in pixels of the random crops that the network trains on."
+    )
     scale_range: Annotated[tuple[Positive, Positive], Range] = Field(
         (0.5, 1.5), description="Augmentation: range of the random scale."
     )
-    test_scales: tuple[Annotated[Float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
-    test_flip: bool = True
+    test_scales: tuple[Annotated[Float, Field(gt=0, le=4)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="Prediction: sizes relative to the image whose probabilities are averaged.",
+    )
+    test_flip: bool = Field(True, description="Prediction: average over the mirrored image too.")
     crf: Literal["deeplab", "psa", "irn", "none"] | CrfParameters = Field(
         "none", description="CRF on the predictions."
     )
