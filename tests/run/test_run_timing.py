@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from fake_stage import FingerprintedStage, all_batches
 
@@ -102,16 +100,6 @@ def test_single_images_count_too(classified_run):
     jobs, images, samples, size, seconds = figures(run)
     assert (jobs, images, samples, size) == (1, 1, 3, 10)
     assert seconds["start"] > 0
-
-
-def test_lines_of_an_earlier_version_count(timed):
-    path = timed.journal_file("saliency")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    old = [{k: v for k, v in line.items() if k not in ("samples", "bytes")} for line in lines]
-    path.write_text("".join(json.dumps(line) + "\n" for line in old))
-    entry = crops(timed)
-    assert (entry.jobs, entry.images, entry.samples, entry.bytes) == (2, 4, 0, 0)
-    assert entry.rate == pytest.approx(4 / 20)
 
 
 def test_before_anything_is_computed_nothing_is_known(bare_run):
