@@ -48,7 +48,9 @@ def note(run: Run, stage: str, entry: Entry) -> None:
         NoSpaceError: If the disk is full.
     """
     path = run.journal_file(stage)
-    line = {**vars(entry), "time": round(time.time(), 3), "pid": os.getpid()}
+    seconds = {phase: round(spent, 3) for phase, spent in entry.seconds.items()}
+    now = {"time": round(time.time(), 3), "pid": os.getpid()}
+    line = {**vars(entry), "seconds": seconds, **now}
     # One write of one short line: jobs that append at once don't mix their lines.
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)

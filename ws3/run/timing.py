@@ -13,10 +13,8 @@ from ws3.run import journal
 from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.phases import Phase
+from ws3.run.phases import PHASES, Phase
 from ws3.run.status import StageStatus, run_status
-
-PHASES: tuple[Phase, ...] = ("start", "load", "compute", "write")
 
 
 @dataclass(frozen=True)
