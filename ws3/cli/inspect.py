@@ -62,17 +62,9 @@ def status(
     table = _stage_table(run, numbers, least=5)
     entries = list(run_status(run))
     for entry in entries:
-        table.add_row(
-            entry.stage,
-            entry.recipe,
-            str(entry.done),
-            str(entry.expected),
-            str(entry.skipped),
-            str(len(entry.failed)),
-            str(entry.missing),
-            f"{entry.seconds:.0f}",
-            f"{entry.bytes / 1e6:.0f}",
-        )
+        images = (entry.done, entry.expected, entry.skipped, len(entry.failed), entry.missing)
+        spent = (f"{entry.seconds:.0f}", f"{entry.bytes / 1e6:.0f}")
+        table.add_row(entry.stage, entry.recipe, *map(str, images), *spent)
     console = Console(soft_wrap=True)
     console.print(table)
     for entry in entries:

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,8 +66,6 @@ def entries(run: Run, stage: str) -> Iterator[Entry]:
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
+            with suppress(ValueError, KeyError, TypeError):
                 found = json.loads(line)
                 yield Entry(*(found[name] for name in Entry.__annotations__))
-            except (ValueError, KeyError, TypeError):
-                continue

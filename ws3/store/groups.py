@@ -21,8 +21,6 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import TEMPORARY, atomic_folder, file_sha256, write_bytes
 from ws3.stage_table import FORMAT
 
-"""Version of the format that this program writes; it reads no newer one."""
-
 _CHECKSUM = '"checksum": "{}"'
 _MISSING_COUNT = np.iinfo(np.uint16).max
 
@@ -90,6 +88,13 @@ class Store:
     def attributes(self, name: str) -> dict[str, Any] | None:
         """Return a group's attributes, or None if it isn't there or can't be read."""
         return read_attributes(self.path / name)
+
+    def fault(self, name: str, fingerprint: str) -> str:
+        """Return why a group is not the one of this fingerprint, or an empty string if it is."""
+        attributes = self.attributes(name)
+        if attributes is None:
+            return "missing"
+        return "" if attributes.get("fingerprint") == fingerprint else "made from other inputs"
 
     def remove(self, name: str) -> None:
         """Remove a group if it is there."""

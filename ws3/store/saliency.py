@@ -18,11 +18,9 @@ class SaliencyStore(Store):
 
     def begin(self, image: str, attributes: Mapping[str, Any]) -> None:
         """Make an image's group, in place of any that has another fingerprint."""
-        there = self.attributes(image)
-        if there is not None and there.get("fingerprint") == attributes["fingerprint"]:
-            return
-        with new_group(self.path / image, attributes):
-            pass
+        if self.fault(image, attributes["fingerprint"]):
+            with new_group(self.path / image, attributes):
+                pass
 
     def chunk_samples(self, image: str) -> dict[str, tuple[int, ...]]:
         """Return the samples that each stored chunk of an image says it holds."""

@@ -82,12 +82,10 @@ def fit(
     """
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except Ws3Error as error:
-        # A loader process wraps the sentence into a traceback, whose last line it is.
-        raise Ws3Error(_sentence(error)) from error
-    except ProcessRaisedException as error:
-        if _SENTENCE.search(str(error)):
-            raise Ws3Error(_sentence(error)) from error
+    except (Ws3Error, ProcessRaisedException) as error:
+        if isinstance(error, Ws3Error) or _SENTENCE.search(str(error)):
+            # A loader process wraps the sentence into a traceback, whose last line it is.
+            raise Ws3Error(_SENTENCE.split(str(error))[-1].rstrip()) from error
         if "torch.OutOfMemoryError: " in str(error):
             raise torch.OutOfMemoryError(str(error)) from error
         raise
@@ -136,10 +134,6 @@ def keep_statistics(network: nn.Module) -> None:
         # On several GPUs Lightning has put SyncBatchNorm in its place.
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
             layer.eval()
-
-
-def _sentence(error: Exception) -> str:
-    return _SENTENCE.split(str(error))[-1].rstrip()
 
 
 def _silence_lightning() -> None:

@@ -74,10 +74,6 @@ class Plan:
             self._batches[division] = Batches(self.mapped, *division)
         return self._batches[division]
 
-    def batch_fingerprint(self, stage: str, batch: str) -> str:
-        """Return the fingerprint of a batch's images, labels and files."""
-        return self.batches(stage).fingerprint(batch)
-
     def settings(self, stage: str, recipe: str) -> str:
         """Return what a stage's jobs depend on, beyond their images and the stages before."""
         spec = STAGES[stage]
@@ -191,7 +187,7 @@ class Plan:
         return as_text(
             reference=self.config.reference_recipe,
             splits=list(splits),
-            batches=[batches.fingerprint(name) for name in batches.names(splits)],
+            batches=[batches[name].fingerprint for name in batches.names(splits)],
         )
 
     def _receipt(self, stage: str, recipe: str, batch: str) -> str:
