@@ -165,10 +165,9 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, or an empty string if it isn't there."""
-    try:
+    with suppress(FileNotFoundError):
         return sha256(path)
-    except FileNotFoundError:
-        return ""
+    return ""
 
 
 def sha256(path: Path) -> str:

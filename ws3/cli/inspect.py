@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperOption
 
 from ws3.cli.stages import OpenRun, RecipeName, open_run
 from ws3.errors import Ws3Error
-from ws3.jobs.progress import progress_callback
+from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
 from ws3.run.phases import PHASES
 from ws3.run.status import run_status
@@ -221,8 +221,8 @@ def demo_data(
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise Ws3Error(f"--{option}: {first['msg']}, not {first['input']}") from None
-    with progress_callback("draw") as progress:
-        draw_synthetic(dataset, folder, progress)
+    with ProgressReport("draw") as progress:
+        draw_synthetic(dataset, folder, progress.reach)
     typer.echo(folder)
 
 
@@ -235,6 +235,6 @@ def coco_masks(
 
     target = folder / "masks" / split
     annotations = folder / "annotations" / f"instances_{split}.json"
-    with progress_callback(f"masks of {split}") as progress:
-        count = draw_coco_masks(annotations, target, progress)
+    with ProgressReport(f"masks of {split}") as progress:
+        count = draw_coco_masks(annotations, target, progress.reach)
     typer.echo(f"{count} masks: {target}")

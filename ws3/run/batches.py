@@ -34,11 +34,10 @@ class Batches:
 
     def __init__(self, images: Sequence[ImageRow], splits: Iterable[str], size: int) -> None:
         self._by_split: dict[str, list[Batch]] = {}
-        self._by_name: dict[str, Batch] = {}
         self._size = size
         for split in splits:
             rows = [row for row in images if row.split == split]
-            batches = [
+            self._by_split[split] = [
                 Batch(
                     rows[start].image if size == 1 else f"{split}-{start // size:05d}",
                     start,
@@ -46,8 +45,7 @@ class Batches:
                 )
                 for start in range(0, len(rows), size)
             ]
-            self._by_split[split] = batches
-            self._by_name.update((batch.name, batch) for batch in batches)
+        self._by_name = {batch.name: batch for some in self._by_split.values() for batch in some}
 
     def names(self, splits: Iterable[str]) -> list[str]:
         """Return the names of the batches of some splits."""

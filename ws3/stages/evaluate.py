@@ -33,11 +33,11 @@ from ws3.run.results import RecipeResults
 from ws3.run.skips import skip_reason
 from ws3.stage_table import stages_before
 
-Mask = NDArray[np.uint8]
-
 EVALUATED_FROM = (*stages_before("masks"), "masks", "predictions")
 """The per-image stages that figures come from: an image that one of them skipped counts nowhere."""
 
+_KEYS = ("recipe", "seed", "split", "stage")
+_LAST_COLUMNS = ("threshold", "threshold_split", "ignored_share")
 _FIRST_COLUMNS = (
     *("miou", "pxap", "precision", "recall", "dr_recall", "ndr_recall"),
     *("fp_share", "fn_share", "boundary_iou"),
@@ -86,12 +86,7 @@ def summary_columns(metrics: Sequence[str]) -> list[str]:
     """
     first = [name for name in _FIRST_COLUMNS if name in metrics]
     rest = [name for name in metrics if name not in first]
-    return [
-        *("recipe", "seed", "split", "stage"),
-        *first,
-        *rest,
-        *("threshold", "threshold_split", "ignored_share"),
-    ]
+    return [*_KEYS, *first, *rest, *_LAST_COLUMNS]
 
 
 def summarise_run(run: Run) -> None:
@@ -168,7 +163,7 @@ def cut_maps(
     maps: NDArray[np.float32],
     class_values: Sequence[int],
     background: ConstantBackground | PowerBackground,
-) -> Mask:
+) -> NDArray[np.uint8]:
     """Return the mask that an image's maps give without a CRF.
 
     Args:

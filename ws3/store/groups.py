@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +86,10 @@ class Store:
 
     def attributes(self, name: str) -> dict[str, Any] | None:
         """Return a group's attributes, or None if it isn't there or can't be read."""
-        return read_attributes(self.path / name)
+        try:
+            return open_group(self.path / name).attributes
+        except StaleResultError:
+            return None
 
     def fault(self, name: str, fingerprint: str) -> str:
         """Return why a group is not the one of this fingerprint, or an empty string if it is."""
@@ -95,10 +97,6 @@ class Store:
         if attributes is None:
             return "missing"
         return "" if attributes.get("fingerprint") == fingerprint else "made from other inputs"
-
-    def remove(self, name: str) -> None:
-        """Remove a group if it is there."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
 
 
 def group_names(folder: Path) -> list[str]:
@@ -112,14 +110,6 @@ def group_names(folder: Path) -> list[str]:
             )
     except FileNotFoundError:
         return []
-
-
-def read_attributes(path: Path) -> dict[str, Any] | None:
-    """Return the attributes of the group at `path`, or None if it is missing or damaged."""
-    try:
-        return open_group(path).attributes
-    except StaleResultError:
-        return None
 
 
 @contextmanager

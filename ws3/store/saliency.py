@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk
-from ws3.store.groups import Store, group_names, new_group, open_group, read_attributes, write_array
+from ws3.store.groups import Store, group_names, new_group, open_group, write_array
 
 
 class SaliencyStore(Store):
@@ -26,7 +26,7 @@ class SaliencyStore(Store):
         """Return the samples that each stored chunk of an image says it holds."""
         found = {}
         for name in group_names(self.path / image):
-            attributes = read_attributes(self.path / image / name)
+            attributes = self.attributes(f"{image}/{name}")
             if attributes is not None:
                 found[name] = tuple(attributes["samples"])
         return found
