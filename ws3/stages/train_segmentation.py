@@ -43,8 +43,14 @@ def train_segmentation(run: Run, recipe: str) -> None:
 
 
 def _fingerprint(run: Run, recipe: str) -> str:
+    rows = _training_rows(run, recipe)
+    if recipe == GROUND_TRUTH:
+        masks: dict[str, Any] = {row.image: [row.sha256, row.mask_sha256] for row in rows}
+    else:
+        expected = Fingerprints(run, recipe)
+        masks = {row.image: expected.of("masks", row) for row in rows}
     return digest(
-        masks=_mask_sources(run, recipe, _training_rows(run, recipe)),
+        masks=masks,
         settings=run.config.segmentation.training(),
         classes=list(run.index.classes),
         seed=run.config.seed,
@@ -88,14 +94,6 @@ def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
     if not rows:
         raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
     return rows
-
-
-def _mask_sources(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
-    """Return what each image and its mask are made from, as plain data."""
-    if recipe == GROUND_TRUTH:
-        return {row.image: [row.sha256, row.mask_sha256] for row in rows}
-    expected = Fingerprints(run, recipe)
-    return {row.image: expected.of("masks", row) for row in rows}
 
 
 def _mask_files(run: Run, recipe: str, rows: list[ImageRow]) -> list[tuple[str, Path]]:

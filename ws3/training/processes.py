@@ -22,6 +22,7 @@ from ws3.errors import Ws3Error
 from ws3.training.checkpoint import SafeCheckpointIO
 
 _ADVICE = ("does not have many workers", "no `val_dataloader`", "LeafSpec", "srun", "not empty")
+_DETERMINISTIC: Any = torch.utils.deterministic  # its parts are unknown to type checkers
 _GRACE = 2.0  # seconds
 _LEVELS = {
     "lightning.pytorch": logging.WARNING,
@@ -99,8 +100,7 @@ def isolated_torch_state(seed: int, device: torch.device) -> Iterator[None]:
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    settings: Any = torch.utils.deterministic  # its parts are unknown to type checkers
-    fill = settings.fill_uninitialized_memory
+    fill = _DETERMINISTIC.fill_uninitialized_memory
     loggers = [logging.getLogger(name) for name in _LEVELS]
     levels = [logger.level for logger in loggers]
     gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
@@ -111,7 +111,7 @@ def isolated_torch_state(seed: int, device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        settings.fill_uninitialized_memory = fill
+        _DETERMINISTIC.fill_uninitialized_memory = fill
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
@@ -139,8 +139,7 @@ def keep_statistics(network: nn.Module) -> None:
 def _silence_lightning() -> None:
     # Where torch is deterministic, every new tensor would be filled with NaN first, which costs a
     # third of a step.
-    settings: Any = torch.utils.deterministic
-    settings.fill_uninitialized_memory = False
+    _DETERMINISTIC.fill_uninitialized_memory = False
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)
     # Advice to developers (few loader processes, unusual logging interval), not to users.
