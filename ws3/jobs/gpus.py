@@ -41,8 +41,8 @@ def own_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
         Ws3Error: If `cuda` is asked for and torch finds no GPU.
     """
     found = device(name)
-    count = torch.cuda.device_count()
-    if found.type == "cpu" or count < 2:
+    count = torch.cuda.device_count() if found.type == "cuda" else 0
+    if count < 2:
         return found
     # Two processes can see the same GPU under different numbers.
     gpus = tuple(str(torch.cuda.get_device_properties(gpu).uuid) for gpu in range(count))

@@ -46,15 +46,14 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check every network, store and mask of a run; see `check_store`."""
-    checked, damages = 0, list[Damage]()
-    for stage in STAGES:
-        for recipe in _recipes(run, stage):
-            count, found = _check(run, stage, recipe, repair=repair)
-            checked += count
-            damages += found
+    parts = [
+        _check(run, stage, recipe, repair=repair)
+        for stage in STAGES
+        for recipe in _recipes(run, stage)
+    ]
     # The last, as a repair takes away what says which sample chunks there should be.
-    count, found = _check_models(run, repair=repair)
-    return checked + count, damages + found
+    parts.append(_check_models(run, repair=repair))
+    return sum(checked for checked, _ in parts), [damage for _, found in parts for damage in found]
 
 
 def _check(run: Run, stage: str, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
