@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,16 +32,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         NoSpaceError: If the disk is full.
     """
-    temporary = temporary_beside(path)
-    with no_space_is_an_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _temporary(path) as temporary:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
 
 
 @contextmanager
@@ -52,14 +49,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         NoSpaceError: If the disk is full.
     """
+    with _temporary(path) as temporary:
+        yield temporary
+        _replace_folder(temporary, path)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield an unused path beside `path`; what is there at the end of the block is removed."""
     temporary = temporary_beside(path)
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _replace_folder(temporary, path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -78,6 +82,19 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal data makes equal bytes."""
     write_bytes(path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table atomically; undefined values are empty, and other keys left out.
+
+    Raises:
+        Ws3Error: If it can't be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
 
 
 def temporary_beside(path: Path) -> Path:
@@ -148,10 +165,9 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, or an empty string if it isn't there."""
-    try:
+    with suppress(FileNotFoundError):
         return sha256(path)
-    except FileNotFoundError:
-        return ""
+    return ""
 
 
 def sha256(path: Path) -> str:

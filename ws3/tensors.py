@@ -27,8 +27,7 @@ class UnusableError(Exception):
 
     def __init__(self, fault: Fault, detail: str = "") -> None:
         super().__init__(fault, detail)
-        self.fault = fault
-        self.detail = detail
+        self.fault, self.detail = fault, detail
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
@@ -84,10 +83,9 @@ def read_tensors(path: Path, advice: str) -> dict[str, Any]:
     try:
         return load_tensors(path)
     except UnusableError as error:
-        wrong = {
+        known = {
             "unreadable": f"can't be read ({error.detail})",
-            "code": "is damaged or not a file of tensors alone",
-            "damaged": "is damaged or not a file of tensors alone",
             "no dict": f"holds a {error.detail}, not a dict",
-        }[error.fault]
+        }
+        wrong = known.get(error.fault, "is damaged or not a file of tensors alone")
         raise Ws3Error(f"{path} {wrong}; {advice}") from error

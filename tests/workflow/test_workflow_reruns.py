@@ -29,7 +29,7 @@ def params(plan):
         "predictions": plan.settings("predictions", "crops"),
         "evaluate": plan.evaluate_params,
         **{
-            f"batch {stage} {name}": plan.batch_fingerprint(stage, name)
+            f"batch {stage} {name}": plan.batches(stage)[name].fingerprint
             for stage in ("saliency", "maps", "masks", "predictions")
             for name in plan.batches(stage).names(
                 plan.config.evaluation.splits if stage == "predictions" else SPLITS

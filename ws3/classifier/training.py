@@ -32,10 +32,10 @@ from ws3.config.classifier import ClassifierConfig
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
+from ws3.files import write_csv
 from ws3.pixels import resize_short_side
 from ws3.training.batches import SharedBatches
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
-from ws3.training.history import write_history
 from ws3.training.processes import (
     fit,
     isolated_torch_state,
@@ -394,7 +394,7 @@ def mean_average_precision(logits: Tensor, labels: Tensor) -> float | None:
 def write_metrics(path: Path, epochs: Sequence[Metrics]) -> None:
     """Write one line per epoch: `epoch,train_loss,val_loss,val_map`; undefined ones are empty."""
     lines = [{"epoch": number, **metrics} for number, metrics in enumerate(epochs, start=1)]
-    write_history(path, lines)
+    write_csv(path, list(lines[0]), lines)
 
 
 def _identity(

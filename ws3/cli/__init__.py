@@ -21,12 +21,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         app()
-    except Ws3Error as error:
+    except (Ws3Error, TerminatedError) as error:
         print(f"ws3: {error}", file=sys.stderr)
-        sys.exit(2)
-    except TerminatedError as error:
-        print(f"ws3: {error}", file=sys.stderr)
-        sys.exit(143)
+        sys.exit(143 if isinstance(error, TerminatedError) else 2)
     except BrokenPipeError:
         # The reader (head, less) went away; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ws3.datasets.index import ImageRow
-from ws3.errors import StaleResultError, Ws3Error
+from ws3.errors import StaleResultError
 from ws3.files import file_sha256
 from ws3.masks.png import read_mask
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record
+from ws3.run.records import ClassifierFacts, SegmentationFacts
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
 from ws3.stage_table import STAGES
 from ws3.store.groups import Store
 from ws3.store.saliency import SaliencyStore
-from ws3.store.verify import Damage, remove, verify
+from ws3.store.verify import Damage, remove, unreadable, verify
 
 _STORES = tuple(name for name, spec in STAGES.items() if spec.is_store)
 
@@ -44,15 +46,14 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check every network, store and mask of a run; see `check_store`."""
-    checked, damages = 0, list[Damage]()
-    for stage in STAGES:
-        for recipe in _recipes(run, stage):
-            count, found = _check(run, stage, recipe, repair=repair)
-            checked += count
-            damages += found
+    parts = [
+        _check(run, stage, recipe, repair=repair)
+        for stage in STAGES
+        for recipe in _recipes(run, stage)
+    ]
     # The last, as a repair takes away what says which sample chunks there should be.
-    count, found = _check_models(run, repair=repair)
-    return checked + count, damages + found
+    parts.append(_check_models(run, repair=repair))
+    return sum(checked for checked, _ in parts), [damage for _, found in parts for damage in found]
 
 
 def _check(run: Run, stage: str, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
@@ -73,14 +74,15 @@ def _check(run: Run, stage: str, recipe: str, *, repair: bool) -> tuple[int, lis
 
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     receipts = sorted(run.receipt("train_segmentation", "any").parent.glob("*.json"))
-    models: list[tuple[Path, Path, type[ClassifierFacts] | type[SegmentationFacts]]] = [
-        (run.classifier_file, run.receipt("train_classifier"), ClassifierFacts)
+    made: list[tuple[Path, Path, ClassifierFacts | SegmentationFacts]] = [
+        (run.model_file(path.stem), path, run.segmentation(path.stem)) for path in receipts
     ]
-    models += [(run.model_file(receipt.stem), receipt, SegmentationFacts) for receipt in receipts]
-    made = [model for model in models if model[1].exists()]
+    receipt = run.receipt("train_classifier")
+    if receipt.exists():
+        made.insert(0, (run.classifier_file, receipt, run.classifier))
     damages = []
     for path, receipt, facts in made:
-        if file_sha256(path) != read_record(receipt, facts).sha256:
+        if file_sha256(path) != facts.sha256:
             reason = f"{path}: it is missing or not the file that was made"
             damages.append(Damage("network", path, reason))
             if repair:
@@ -116,14 +118,9 @@ def _read_through(store: Path) -> tuple[int, list[Damage]]:
 
 
 def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
-    checked, damages = 0, []
-    for path in sorted(folder.glob("*.png")):
-        checked += 1
-        try:
-            read_mask(path)
-        except Ws3Error as error:
-            damages.append(Damage(path.stem, path, str(error)))
-    return checked, damages
+    masks = sorted(folder.glob("*.png"))
+    read = (unreadable(path.stem, path, partial(read_mask, path)) for path in masks)
+    return len(masks), list(chain.from_iterable(read))
 
 
 def _missing(run: Run, stage: str, recipe: str) -> Iterator[Damage]:
@@ -142,9 +139,7 @@ def _missing(run: Run, stage: str, recipe: str) -> Iterator[Damage]:
 
 def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
     store = SaliencyStore(run.results("saliency", recipe))
-    attributes = store.attributes(row.image)
-    expected = Fingerprints(run, recipe).of("saliency", row)
-    if attributes is None or attributes.get("fingerprint") != expected:
+    if store.fault(row.image, Fingerprints(run, recipe).of("saliency", row)):
         return  # missing as a whole, or made for another configuration
     plan = sample_plan(run, recipe, row)
     for name in expected_chunks(plan, run.recipe(recipe).samples.per_chunk):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ws3.config.masks import ConstantBackground, TunedBackground
 from ws3.datasets.images import read_label_mask
-from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
 from ws3.metrics.sweep import ThresholdSweep
@@ -33,15 +32,10 @@ def threshold(run: Run, recipe: str) -> None:
     write_record(run.threshold_file(recipe), chosen)
 
 
-def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
-    """Return the images that a threshold is tuned on."""
-    return run.mapped_rows([background.split])[: background.images]
-
-
 def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
     rows = [
         row
-        for row in tuning_rows(run, background)
+        for row in run.mapped_rows([background.split])[: background.images]
         if row.mask and not skip_reason(run, recipe, row, stages_before("masks"))
     ]
     if not rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import TEMPORARY, atomic_folder, file_sha256, write_bytes
 from ws3.stage_table import FORMAT
-
-"""Version of the format that this program writes; it reads no newer one."""
 
 _CHECKSUM = '"checksum": "{}"'
 _MISSING_COUNT = np.iinfo(np.uint16).max
@@ -89,11 +86,17 @@ class Store:
 
     def attributes(self, name: str) -> dict[str, Any] | None:
         """Return a group's attributes, or None if it isn't there or can't be read."""
-        return read_attributes(self.path / name)
+        try:
+            return open_group(self.path / name).attributes
+        except StaleResultError:
+            return None
 
-    def remove(self, name: str) -> None:
-        """Remove a group if it is there."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
+    def fault(self, name: str, fingerprint: str) -> str:
+        """Return why a group is not the one of this fingerprint, or an empty string if it is."""
+        attributes = self.attributes(name)
+        if attributes is None:
+            return "missing"
+        return "" if attributes.get("fingerprint") == fingerprint else "made from other inputs"
 
 
 def group_names(folder: Path) -> list[str]:
@@ -107,14 +110,6 @@ def group_names(folder: Path) -> list[str]:
             )
     except FileNotFoundError:
         return []
-
-
-def read_attributes(path: Path) -> dict[str, Any] | None:
-    """Return the attributes of the group at `path`, or None if it is missing or damaged."""
-    try:
-        return open_group(path).attributes
-    except StaleResultError:
-        return None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk
-from ws3.store.groups import Store, group_names, new_group, open_group, read_attributes, write_array
+from ws3.store.groups import Store, group_names, new_group, open_group, write_array
 
 
 class SaliencyStore(Store):
@@ -18,17 +18,15 @@ class SaliencyStore(Store):
 
     def begin(self, image: str, attributes: Mapping[str, Any]) -> None:
         """Make an image's group, in place of any that has another fingerprint."""
-        there = self.attributes(image)
-        if there is not None and there.get("fingerprint") == attributes["fingerprint"]:
-            return
-        with new_group(self.path / image, attributes):
-            pass
+        if self.fault(image, attributes["fingerprint"]):
+            with new_group(self.path / image, attributes):
+                pass
 
     def chunk_samples(self, image: str) -> dict[str, tuple[int, ...]]:
         """Return the samples that each stored chunk of an image says it holds."""
         found = {}
         for name in group_names(self.path / image):
-            attributes = read_attributes(self.path / image / name)
+            attributes = self.attributes(f"{image}/{name}")
             if attributes is not None:
                 found[name] = tuple(attributes["samples"])
         return found

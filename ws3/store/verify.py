@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ws3 import files
-from ws3.errors import StaleResultError, Ws3Error
+from ws3.errors import Ws3Error
 from ws3.store.groups import Store, group_names, open_group
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
@@ -30,14 +31,19 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
     """
     store = Store(path)
     kind = store.check_format().get("kind")
-    if kind == "saliency":
-        check = _check_saliency
-    elif kind == "maps":
-        check = _check_maps
-    else:
+    check = {"saliency": _check_saliency, "maps": _check_maps}.get(str(kind))
+    if check is None:
         raise Ws3Error(f"{path}: this store is of an unknown kind ({kind!r}).")
     for image in store.names():
         yield image, list(check(path, image))
+
+
+def unreadable(image: str, path: Path, read: Callable[[], object]) -> Iterator[Damage]:
+    """Yield what is at `path` as damaged if reading it fails."""
+    try:
+        read()
+    except Ws3Error as error:
+        yield Damage(image, path, str(error))
 
 
 def remove(damages: list[Damage]) -> None:
@@ -47,21 +53,12 @@ def remove(damages: list[Damage]) -> None:
 
 
 def _check_saliency(path: Path, image: str) -> Iterator[Damage]:
-    store = SaliencyStore(path)
-    try:
-        open_group(path / image)
-    except StaleResultError as error:
-        yield Damage(image, path / image, str(error))
-        return
-    for name in group_names(path / image):
-        try:
-            store.read(image, name)
-        except StaleResultError as error:
-            yield Damage(image, path / image / name, str(error))
+    group, store = path / image, SaliencyStore(path)
+    whole = list(unreadable(image, group, partial(open_group, group)))
+    yield from whole
+    for name in () if whole else group_names(group):
+        yield from unreadable(image, group / name, partial(store.read, image, name))
 
 
 def _check_maps(path: Path, image: str) -> Iterator[Damage]:
-    try:
-        MapStore(path).read(image)
-    except StaleResultError as error:
-        yield Damage(image, path / image, str(error))
+    return unreadable(image, path / image, partial(MapStore(path).read, image))

@@ -57,11 +57,11 @@ class Rules(Plan):
 
     def log(self, *parts: str) -> str:
         """A log's path: `logs/<job>[/<recipe>[/<batch>]].log` in the run's folder."""
-        return self.run.log(*parts).as_posix()
+        return self.run.file_of("logs", *parts, suffix=".log").as_posix()
 
     def benchmark(self, *parts: str) -> str:
         """A benchmark's path: `benchmarks/<job>[/<recipe>[/<batch>]].tsv` in the run's folder."""
-        return self.run.benchmark(*parts).as_posix()
+        return self.run.file_of("benchmarks", *parts, suffix=".tsv").as_posix()
 
     def mem_mb(self, job: str) -> Any:
         """Memory of a job in MB; on a cluster, more at each attempt."""
@@ -104,8 +104,8 @@ class Rules(Plan):
 
     def batch_params(self, stage: str) -> Callable[..., str]:
         """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
-        fingerprint = self.batch_fingerprint
-        return with_cached_signature(lambda wildcards: fingerprint(stage, wildcards.batch))
+        batches = self.batches
+        return with_cached_signature(lambda wildcards: batches(stage)[wildcards.batch].fingerprint)
 
     def stage_params(self, stage: str) -> Callable[..., str]:
         """Settings that a per-image stage's jobs depend on, worked out once per recipe."""
