@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ws3.errors import Ws3Error
+from ws3.outside import TENSORS_BYTES, open_regular
 
 TEMPORARY = ".tmp-"
 """Prefix of what is not committed yet, and of what was replaced and is about to be removed."""
@@ -158,7 +159,7 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        OSError: If it can't be read.
+        OSError: If it can't be read, is no regular file, or is too large; see `ws3.outside`.
     """
-    with path.open("rb") as file:
+    with open_regular(path, TENSORS_BYTES) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,8 @@ import torch
 
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
+from ws3.messages import reason
+from ws3.outside import TENSORS_BYTES, check_regular
 
 Fault = Literal["unreadable", "code", "damaged", "no dict"]
 
@@ -50,13 +52,14 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     """Return the dict in a file of tensors, on the CPU; nothing in it is executed.
 
     Raises:
-        UnusableError: The file is missing, damaged, holds anything but tensors and plain values,
-            or is no dict.
+        UnusableError: The file is missing, no regular file, too large, damaged, holds anything
+            but tensors and plain values, or is no dict.
     """
     try:
+        check_regular(path, TENSORS_BYTES)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UnusableError("unreadable", str(error.strerror or error)) from error
+        raise UnusableError("unreadable", reason(error)) from error
     except pickle.UnpicklingError as error:
         raise UnusableError("code") from error
     # torch reports a damaged or foreign file through many more exception types (RuntimeError,
