@@ -116,7 +116,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def no_space_is_an_error(path: Path) -> Iterator[None]:
-    """Turn the system's 'no space' into a sentence that names the file.
+    """Turn the system's 'no space' into a sentence, and have every other error name the file.
 
     Raises:
         NoSpaceError: If the block runs out of space or quota.
@@ -129,6 +129,8 @@ def no_space_is_an_error(path: Path) -> Iterator[None]:
                 f"{path}: there is no space left on the device; free some and run the same "
                 "command again, which continues where this one stopped."
             ) from None
+        if error.filename is None:  # a write past a limit (`ulimit -f`) names no file
+            error.filename = str(path)
         raise
 
 

@@ -74,8 +74,8 @@ class Registry(Generic[Entry]):
             entry: Entry = point.load()
         except (ImportError, AttributeError) as error:
             raise Ws3Error(
-                f"the {self.kind} {name} can't be imported from {point.value} ({reason(error)}); mend or "
-                "remove the package that adds it"
+                f"the {self.kind} {name} can't be imported from {point.value} ({reason(error)}); "
+                "mend or remove the package that adds it"
             ) from error
         if self.entry_type is not None and not isinstance(entry, self.entry_type):
             raise Ws3Error(

@@ -9,6 +9,9 @@ from pydantic import Field
 from ws3.config.model import Float, Int, Range, Rate, Section
 from ws3.config.recipes import PositiveFraction
 
+INPUT_SIZES = (32, 4096)
+"""Least and largest side in pixels of a network's input."""
+
 
 class ClassifierConfig(Section):
     """The image-level classifier that all recipes read."""
@@ -25,7 +28,7 @@ class ClassifierConfig(Section):
     checkpoint: str | None = Field(
         None, description="A trained multi-label checkpoint or state dict; nothing is trained."
     )
-    input_size: Annotated[Int, Field(ge=32, le=4096)] = Field(
+    input_size: Annotated[Int, Field(ge=INPUT_SIZES[0], le=INPUT_SIZES[1])] = Field(
         224, description="Side in pixels of the network's input."
     )
     epochs: Annotated[Int, Field(ge=1)] = Field(5, description="Passes over the training images.")
