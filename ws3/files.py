@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ws3.errors import Ws3Error
+from ws3.outside import TENSORS_BYTES, open_regular
 
 TEMPORARY = ".tmp-"
 """Prefix of what is not committed yet, and of what was replaced and is about to be removed."""
@@ -132,7 +133,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def no_space_is_an_error(path: Path) -> Iterator[None]:
-    """Turn the system's 'no space' into a sentence that names the file.
+    """Turn the system's 'no space' into a sentence, and have every other error name the file.
 
     Raises:
         NoSpaceError: If the block runs out of space or quota.
@@ -145,6 +146,8 @@ def no_space_is_an_error(path: Path) -> Iterator[None]:
                 f"{path}: there is no space left on the device; free some and run the same "
                 "command again, which continues where this one stopped."
             ) from None
+        if error.filename is None:  # a write past a limit (`ulimit -f`) names no file
+            error.filename = str(path)
         raise
 
 
@@ -174,7 +177,7 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        OSError: If it can't be read.
+        OSError: If it can't be read, is no regular file, or is too large; see `ws3.outside`.
     """
-    with path.open("rb") as file:
+    with open_regular(path, TENSORS_BYTES) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

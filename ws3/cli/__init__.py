@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
@@ -12,6 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one sentence and status 2."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        # Also while modules are imported, in the first moment.
+        print("ws3: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
+    import logging
+
     from ws3.cli.app import app
     from ws3.cli.memory import keep_freed_memory
     from ws3.errors import Ws3Error

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ws3.errors import Ws3Error
+from ws3.messages import reason
+from ws3.outside import PICTURE_BYTES, read_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Pillow's names of the formats that are read, whatever a file's ending says. Others stay closed:
@@ -30,18 +32,18 @@ _ADVICE = "replace it, or set on_bad_image: skip"
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Read a whole file.
+    """Read a whole picture file.
 
     Raises:
-        Ws3Error: If the file is missing or can't be read.
+        Ws3Error: If the file is missing, no regular file, larger than `PICTURE_BYTES`, or can't be
+            read.
     """
     try:
-        return Path(path).read_bytes()
+        return read_regular(path, PICTURE_BYTES)
     except FileNotFoundError as error:
         raise Ws3Error(f"{path}: no such file; {_ADVICE}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise Ws3Error(f"{path}: can't be read ({reason}); {_ADVICE}") from error
+    except OSError as error:
+        raise Ws3Error(f"{path}: can't be read ({reason(error)}); {_ADVICE}") from error
 
 
 def sha256(data: bytes) -> str:
@@ -65,12 +67,12 @@ def open_image(data: bytes, path: str | Path) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except _TOO_LARGE as error:
-        raise Ws3Error(f"{path}: too large ({error}); {_ADVICE}") from error
+        raise Ws3Error(f"{path}: too large ({reason(error)}); {_ADVICE}") from error
     except UnidentifiedImageError as error:
         formats = f"none of {', '.join(FORMATS)}"
         raise Ws3Error(f"{path}: truncated or not an image ({formats}); {_ADVICE}") from error
     except _UNREADABLE as error:
-        raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
+        raise Ws3Error(f"{path}: truncated or not an image ({reason(error)}); {_ADVICE}") from error
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise Ws3Error(
@@ -86,7 +88,7 @@ def _convert(image: Image.Image, mode: str, path: str | Path) -> Image.Image:
             image = image.convert("RGBA")
         return image.convert(mode)
     except _UNREADABLE as error:
-        raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
+        raise Ws3Error(f"{path}: truncated or not an image ({reason(error)}); {_ADVICE}") from error
 
 
 def decode_rgb(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from ws3.datasets.listing_files import read_lines
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED
+from ws3.messages import reason, shortened, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,18 +124,20 @@ def check_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
             f"{source}: {len(classes)} classes, but 8-bit masks have values for {MAX_CLASSES}"
         )
     for name in classes:
-        if not name or name != name.strip() or ";" in name or len(name.splitlines()) > 1:
+        unfit = not name or name != name.strip() or ";" in name or len(name.splitlines()) > 1
+        if unfit or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise Ws3Error(
-                f"{source}: {name!r} can't be a class name; leave out ';', line breaks and blanks "
-                "around it"
+                f"{source}: {shown(name)} can't be a class name; leave out ';', line breaks, "
+                "control characters and blanks around it"
             )
         if name.lower() == "background":
             raise Ws3Error(
-                f"{source}: leave out {name!r}; it is the mask value 0, and the first class is 1"
+                f"{source}: leave out {shown(name)}; it is the mask value 0, and the first class "
+                "is 1"
             )
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
-        raise Ws3Error(f"{source}: the class {twice[0]!r} is listed twice; list it once")
+        raise Ws3Error(f"{source}: the class {shown(twice[0])} is listed twice; list it once")
     return tuple(classes)
 
 
@@ -244,10 +248,10 @@ def read_index(path: str | Path) -> Index:
     except FileNotFoundError as error:
         raise Ws3Error(f"{path}: no such file; make it with ws3 index") from error
     except OSError as error:
-        raise Ws3Error(f"{path}: {error.strerror}; make it with ws3 index") from error
+        raise Ws3Error(f"{path}: {reason(error)}; make it with ws3 index") from error
     except (ValueError, csv.Error) as error:
         raise Ws3Error(
-            f"{path}: malformed after line {line} ({error}); delete it and run ws3 index"
+            f"{path}: malformed after line {line} ({reason(error)}); delete it and run ws3 index"
         ) from error
     names_path = path.with_name(CLASSES_FILE)
     classes = read_lines(names_path, "the class list that ws3 index writes; run ws3 index")
@@ -318,18 +322,19 @@ def _id_problems(rows: Sequence[ImageRow]) -> list[str]:
     for row in rows:
         splits.setdefault(row.image, []).append(row.split)
     for image, found in splits.items():
+        name = shortened(image)
         if not _ID.fullmatch(image) or len(image) > _MAX_ID or image == _STORES_OWN:
             problems.append(
-                f"{image!r}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' and "
-                "'.', beginning with a letter, a digit or '_'"
+                f"{shown(image)}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' "
+                "and '.', beginning with a letter, a digit or '_'"
             )
         unknown = [split for split in found if split not in SPLITS]
         if unknown:
-            problems.append(f"{image}: the split {unknown[0]!r} is neither train nor val")
+            problems.append(f"{name}: the split {shown(unknown[0])} is neither train nor val")
         elif len(set(found)) > 1:
-            problems.append(f"{image}: in both train and val; leave it in one")
+            problems.append(f"{name}: in both train and val; leave it in one")
         elif len(found) > 1:
-            problems.append(f"{image}: {len(found)} times in {found[0]}; leave it there once")
+            problems.append(f"{name}: {len(found)} times in {found[0]}; leave it there once")
     return problems
 
 
@@ -350,7 +355,7 @@ def _check(row: ImageRow, classes: tuple[str, ...]) -> ImageRow:
     problems = [row.problem] if row.problem else []
     unknown = [label for label in row.labels if label not in classes]
     if unknown:
-        problems.append(f"label {', '.join(map(repr, unknown))} isn't in the class list")
+        problems.append(f"label {shortened(', '.join(map(repr, unknown)))} isn't in the class list")
     if not row.labels and not row.problem:
         problems.append("has no labels")
     found: dict[str, str | int] = {}

@@ -92,11 +92,6 @@ class Plan:
         background = self.config.masks.background
         if not isinstance(background, TunedBackground):
             return []
-        if background.split not in self.config.map_splits:
-            raise Ws3Error(
-                f"config: masks.background.split: no maps are made for the {background.split} "
-                "split; add it to evaluation.splits"
-            )
         names = self.batches("maps").names([background.split])
         if background.images is not None:
             names = names[: -(-background.images // self.config.batch_size("maps"))]
