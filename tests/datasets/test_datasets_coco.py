@@ -38,7 +38,7 @@ def picture(number: int, width: int = 20, height: int = 12) -> dict[str, Any]:
     return {"id": number, "file_name": name, "width": width, "height": height}
 
 
-def instance(image: int, category: int, box: tuple[int, int, int, int] = (0, 0, 2, 2)) -> Any:
+def instance(image: int | str, category: int, box: tuple[int, int, int, int] = (0, 0, 2, 2)) -> Any:
     x, y, w, h = box
     outline = [x, y, x + w, y, x + w, y + h, x, y + h]
     return {
