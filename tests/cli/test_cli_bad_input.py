@@ -733,3 +733,43 @@ def test_help_and_lists_import_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.6])
+def test_ctrl_c_in_the_first_moment_leaves_no_traceback(delay):
+    # Python itself starts first: its own traceback before that is not ws3's to prevent.
+    program = (
+        "import os, signal, threading, ws3.cli\n"
+        f"threading.Timer({delay}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "import sys; sys.argv = ['ws3', 'recipes']\n"
+        "while True:\n"
+        "    try:\n"
+        "        ws3.cli.main()\n"
+        "    except SystemExit as end:\n"
+        "        if end.code == 130: raise\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_may_not_grow_is_named(tmp_path):
+    program = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from ws3.files import atomic_file\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    with atomic_file(Path(sys.argv[1])) as temporary:\n"
+        "        with temporary.open('wb') as file:\n"
+        "            file.write(bytes(5000))\n"
+        "except OSError as error:\n"
+        "    sys.exit(f'{error.filename}: {error.strerror}')\n"
+    )
+    path = tmp_path / "large"
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == f"{path}: File too large"
