@@ -205,7 +205,7 @@ def _deeplift_by_hand(network: nn.Module, x: Tensor, baseline: Tensor, target: i
             return module(tensors[0].clone(), *arguments[1:], **keywords)
         if node.op == "call_method":
             return getattr(arguments[0], str(node.target))(*arguments[1:], **keywords)
-        return node.target(*arguments, **keywords)  # type: ignore[operator]
+        return node.target(*arguments, **keywords)
 
     order = [node for node in graph.graph.nodes if node.op not in ("output", "get_attr")]
     both = torch.cat([x, baseline])
@@ -226,7 +226,8 @@ def _deeplift_by_hand(network: nn.Module, x: Tensor, baseline: Tensor, target: i
             rescaled = (values[node][:1] - values[node][1:]) / change.where(change != 0, 1)
             gradients = [m * torch.where(change != 0, rescaled, (given[0][:1] > 0).double())]
         elif isinstance(module, nn.MaxPool2d):
-            here = _pooled_multipliers(module, *given[0].numpy(), m[0].numpy())
+            sample, ref = given[0].numpy()
+            here = _pooled_multipliers(module, sample, ref, m[0].numpy())
             gradients = [torch.from_numpy(here)[None]]
         else:  # linear, or affine
             leaves = [one[:1].clone().requires_grad_() for one in given]
