@@ -773,3 +773,22 @@ def test_a_file_that_may_not_grow_is_named(tmp_path):
         [sys.executable, "-c", program, path], capture_output=True, text=True, check=False
     )
     assert done.stderr.strip() == f"{path}: File too large"
+
+
+def test_ground_truth_that_is_ignored_alone_tunes_no_threshold(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["masks"]["background"] = {"kind": "tuned", "split": "train"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    kept = {}
+    with (run / "index.csv").open(newline="") as file:
+        masks = [Path(row["mask"]) for row in csv.DictReader(file)]
+    for mask in masks:
+        kept[mask] = mask.read_bytes()
+        Image.fromarray(np.full((HEIGHT, WIDTH), 255, np.uint8)).save(mask)
+    try:
+        said = sentence("threshold", run, "--recipe", "cam")
+    finally:
+        for mask, data in kept.items():
+            mask.write_bytes(data)
+    assert "masks.background: the 3 ground-truth masks of the train split" in said
+    assert "hold 255 (ignored) alone" in said
