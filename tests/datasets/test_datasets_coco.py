@@ -348,7 +348,7 @@ def test_what_other_tools_leave_out_is_no_fault(
     plain = instance(1, 1)
     del plain["area"], plain["iscrowd"]
     large = instance(1, 18, (0, 0, 12, 8)) | {"area": None, "iscrowd": None}
-    data = content(plain, large, instance(99, 1), instance("1", 1))
+    data = content(plain, large, instance(99, 1), instance(1, 1) | {"image_id": "1"})
     data["images"][2] |= {"width": None, "height": None}  # it has no annotation
     file = written(coco_tree, data)
     assert draw_coco_masks(file, tmp_path / "m") == 1

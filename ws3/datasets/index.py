@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import unicodedata
@@ -43,6 +44,7 @@ COLUMNS = (
 SPLITS = ("train", "val")
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES = 254
+_log = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MAX_ID = 200
 _STORES_OWN = "zarr.json"  # each image is a folder in a store, beside this file
@@ -289,15 +291,25 @@ def check_files(
     fatal = _id_problems(listing.rows)
     known = _reusable(listing, previous)
     rows: list[ImageRow] = []
+    cut: list[str] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         # In slices, so that neither an interrupt nor memory has to await the whole dataset.
         for start in range(0, len(listing.rows), _SLICE):
             part = listing.rows[start : start + _SLICE]
-            for row in pool.map(lambda row: known.get(row) or _check(row, listing.classes), part):
+            for row in pool.map(
+                lambda row: known.get(row) or _check(row, listing.classes, cut), part
+            ):
                 rows.append(row)
                 if progress is not None:
                     progress(len(rows), len(listing.rows))
-    single = [f"{row.image}: {row.problem}" for row in rows if row.problem]
+    if cut:
+        _log.warning(
+            "%d masks hold the largest value of a palette PNG of 2 or 4 bits, which writers make "
+            "of 255 (ignored); if that is so here, write them with 8 bits: %s",
+            len(cut),
+            ", ".join(sorted(cut)[:3]),
+        )
+    single = [f"{shortened(row.image)}: {row.problem}" for row in rows if row.problem]
     if fatal or (single and on_problem == "fail"):
         raise Ws3Error(_report([*fatal, *single]))
     if not any(row.split == "train" and not row.problem for row in rows):
@@ -347,8 +359,11 @@ def _report(problems: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _check(row: ImageRow, classes: tuple[str, ...]) -> ImageRow:
-    """Open the files of one row; return it completed, or with its problems."""
+def _check(row: ImageRow, classes: tuple[str, ...], cut: list[str]) -> ImageRow:
+    """Open the files of one row; return it completed, or with its problems.
+
+    A mask whose 255 may have become a known class is added to `cut`.
+    """
     # Imported here: listing a dataset is to stay light, without numpy and Pillow.
     from ws3.datasets import images
 
@@ -370,14 +385,21 @@ def _check(row: ImageRow, classes: tuple[str, ...]) -> ImageRow:
             data = images.read_bytes(row.mask)
             mask = images.decode_label_mask(data, row.mask)
             found["mask_sha256"] = images.sha256(data)
-            problems += _mask_problems(row, mask, found, len(classes))
+            lost = images.lost_ignored(data, mask)
+            problems += _mask_problems(row, mask, found, len(classes), lost)
+            if 0 < lost <= len(classes):
+                cut.append(row.mask)
         except Ws3Error as error:
             problems.append(str(error))
     return replace(row, **found, problem="; ".join(problems))  # type: ignore[arg-type]
 
 
 def _mask_problems(
-    row: ImageRow, mask: npt.NDArray[np.uint8], found: dict[str, str | int], classes: int
+    row: ImageRow,
+    mask: npt.NDArray[np.uint8],
+    found: dict[str, str | int],
+    classes: int,
+    lost: int,
 ) -> list[str]:
     import numpy as np
 
@@ -391,9 +413,13 @@ def _mask_problems(
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     unknown = [int(value) for value in values if classes < value < IGNORED]
     if unknown:
+        cause = (
+            f"; its writer made {lost} of {IGNORED}, as the file has too few bits per pixel: write "
+            "it with 8"
+        )
         problems.append(
             f"{row.mask}: holds the value{'s' if len(unknown) > 1 else ''} "
             f"{', '.join(map(str, unknown))}, but with {classes} classes only 0 to {classes} and "
-            f"{IGNORED} are known"
+            f"{IGNORED} are known{cause if lost in unknown else ''}"
         )
     return problems

@@ -21,14 +21,16 @@ def _told_in_a_sentence() -> Iterator[None]:
     """Log a user's mistake and end; an exception would be shown amid Snakemake's own call stack.
 
     Raises:
-        SystemExit: If the block raises a Ws3Error.
+        SystemExit: If the block raises a Ws3Error or an OSError.
     """
     try:
         yield
-    except Ws3Error as error:
+    except (OSError, Ws3Error) as error:
         from snakemake.logging import logger
 
-        logger.error(str(error))
+        # A full or read-only disk, no permission, a folder in place of a file: no fault of ours.
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        logger.error(f"{where}{getattr(error, 'strerror', None) or error}")
         raise SystemExit(1) from None
 
 
