@@ -159,8 +159,8 @@ def pseudo_mask(
         uint8 (H, W): 0, one of `class_values`, or 255.
 
     Raises:
-        Ws3Error: If there is no such CRF preset, the maps hold NaN, or their size is not the
-            image's.
+        Ws3Error: If there is no such CRF preset, the maps are not (C, H, W) in [0, 1] of the
+            image's size, or the class values are not C different ones from 1 to 254.
 
     Example:
         >>> import numpy as np
@@ -168,10 +168,16 @@ def pseudo_mask(
         >>> pseudo_mask(image, maps, [7], background=0.3, crf=None).tolist()
         [[0, 7], [0, 7]]
     """
+    from ws3.errors import Ws3Error
+    from ws3.labels import checked_maps
     from ws3.masks import pseudo
     from ws3.masks.crf import parameters
 
     numbers = None if crf is None else parameters(crf)
+    try:
+        maps = checked_maps(maps, class_values)
+    except ValueError as error:
+        raise Ws3Error(f"{error}; see ws3.pseudo_mask for what they must be") from None
     return pseudo.pseudo_mask(image, maps, class_values, background, numbers, ignore_below)
 
 

@@ -2,7 +2,7 @@
 
 Everything that must know what stages there are follows from this table: batch sizes in the
 configuration, rules, commands, receipts, fingerprints, `ws3 status`, `ws3 verify`, the plan of the
-workflow. `docs/extending.md` adds a stage.
+workflow. `docs/extending/stage.md` adds a stage.
 """
 
 from __future__ import annotations

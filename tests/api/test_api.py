@@ -330,3 +330,12 @@ def test_a_network_without_a_name_can_be_used_but_not_saved(tmp_path) -> None:
     with pytest.raises(ws3.Ws3Error, match="a network of Sequential can't be saved"):
         ws3.save_classifier(tmp_path / "mine.pt", _own())
     assert not (tmp_path / "mine.pt").exists()
+
+
+@pytest.mark.parametrize("values", [[1, 2], [], [0], [256]])
+def test_class_values_that_do_not_fit_the_maps_are_one_sentence(values: list[int]) -> None:
+    image, maps = np.zeros((4, 4, 3), np.uint8), np.ones((1, 4, 4), np.float32)
+    with pytest.raises(ws3.Ws3Error, match=r"class value.*; see ws3\.pseudo_mask"):
+        ws3.pseudo_mask(image, maps, values, crf=None)
+    with pytest.raises(ws3.Ws3Error, match=r"class values must be distinct, not \[1, 1\]"):
+        ws3.pseudo_mask(image, np.concatenate([maps, maps]), [1, 1], crf=None)

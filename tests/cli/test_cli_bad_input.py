@@ -792,3 +792,22 @@ def test_ground_truth_that_is_ignored_alone_tunes_no_threshold(run):
             mask.write_bytes(data)
     assert "masks.background: the 3 ground-truth masks of the train split" in said
     assert "hold 255 (ignored) alone" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("aggregate", "maps"), ("predict", "predictions"), ("train-segmenter", "train-segmentation")],
+)
+def test_a_command_of_an_older_version_names_the_new_one(old, new):
+    said = sentence(old, "results/demo", "--recipe", "cam")
+    assert said == f"the command {old} is called {new} now"
+
+
+def test_a_run_of_an_older_version_is_refused_before_its_configuration_is_read(tmp_path):
+    run = tmp_path / "old"
+    run.mkdir()
+    (run / "config.yaml").write_text("run: old\nsegmentation: {ceiling: true}\n")
+    (run / "index.json").write_text('{"classes": ["a"]}')
+    for command in ("status", "verify", "report"):
+        said = sentence(command, run)
+        assert said.startswith(f"{run}: these results have format 1, and this ws3 makes format 2;")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ws3.cli import inspect, stages
+from ws3.errors import Ws3Error
 
 app = typer.Typer(
     help="Weakly supervised semantic segmentation: image-level labels in, masks and a trained "
@@ -16,3 +17,16 @@ app = typer.Typer(
 )
 stages.register(app)
 inspect.register(app)
+
+RENAMED = {"aggregate": "maps", "predict": "predictions", "train-segmenter": "train-segmentation"}
+"""Commands of ws3 0.1, and what they are called now."""
+
+
+def _refuse_old_name(context: typer.Context) -> None:
+    old = str(context.info_name)
+    raise Ws3Error(f"the command {old} is called {RENAMED[old]} now")
+
+
+for name in RENAMED:
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(name, hidden=True, context_settings=anything)(_refuse_old_name)

@@ -258,7 +258,7 @@ def scores_of(evaluations: Sequence[Evaluation]) -> tuple[Score, ...]:
     """Return the scores of evaluations, by split, then stage, then recipe as given."""
     splits = dict.fromkeys(split for evaluation in evaluations for split in evaluation.splits)
     return tuple(
-        _score(evaluation.recipe, split, stage, stages)
+        _score(evaluation, split, stage, stages)
         for split in splits
         for stage in EVALUATED_STAGES
         for evaluation in evaluations
@@ -276,7 +276,7 @@ def best(scores: Sequence[Score], split: str, stage: EvaluatedStage) -> Score | 
 
 
 def _score(
-    recipe: str,
+    evaluation: Evaluation,
     split: str,
     stage: EvaluatedStage,
     stages: Mapping[EvaluatedStage, StageFigures],
@@ -285,12 +285,17 @@ def _score(
     inherits = stage == "segmentation" and not found.threshold_split
     chosen = stages.get("masks", found) if inherits else found
     return Score(
-        recipe=recipe,
+        recipe=evaluation.recipe,
         split=split,
         stage=stage,
         images=found.images,
         figures=found.figures,
-        per_class=found.per_class,
+        # In the order of the class list, which JSON with sorted keys does not keep.
+        per_class={
+            name: found.per_class[name]
+            for name in (*evaluation.classes, *found.per_class)
+            if name in found.per_class
+        },
         threshold=chosen.threshold,
         threshold_kind=chosen.threshold_kind,
         threshold_split=chosen.threshold_split,

@@ -38,30 +38,14 @@ class Run:
                 f"{folder}: there is no run here (no config.yaml); begin one with: "
                 "ws3 index --config FILE"
             )
-        run = cls(folder, load(path, check_methods=False))
-        run.check_format()
-        return run
+        # First: an older ws3 wrote other keys into its configuration.
+        check_format(folder)
+        return cls(folder, load(path, check_methods=False))
 
     @classmethod
     def of(cls, config: RunConfig) -> Run:
         """Return the run that a configuration names; nothing need be there yet."""
         return cls(Path(config.results) / config.run, config)
-
-    def check_format(self) -> None:
-        """Refuse a folder whose results an older or newer ws3 made.
-
-        Raises:
-            Ws3Error: Naming the folder and what to do.
-        """
-        try:
-            found = json.loads(self.index_facts.read_bytes()).get("format", 1)
-        except (OSError, ValueError, AttributeError):
-            return  # nothing is there yet, or whoever reads it says that it is damaged
-        if found != FORMAT:
-            raise Ws3Error(
-                f"{self.folder}: these results have format {found}, and this ws3 makes format "
-                f"{FORMAT}; give the run another name (run: ...), or remove this folder"
-            )
 
     @property
     def index_file(self) -> Path:
@@ -213,3 +197,20 @@ class Run:
     def journal_file(self, stage: str) -> Path:
         """What was done in a stage, one line per image, only ever appended to."""
         return self.folder / "journal" / f"{stage}.jsonl"
+
+
+def check_format(folder: Path) -> None:
+    """Refuse a run's folder whose results an older or newer ws3 made.
+
+    Raises:
+        Ws3Error: Naming the folder and what to do.
+    """
+    try:
+        found = json.loads((folder / "index.json").read_bytes()).get("format", 1)
+    except (OSError, ValueError, AttributeError):
+        return  # nothing is there yet, or whoever reads it says that it is damaged
+    if found != FORMAT:
+        raise Ws3Error(
+            f"{folder}: these results have format {found}, and this ws3 makes format {FORMAT}; "
+            "give the run another name (run: ...), or remove this folder"
+        )

@@ -36,6 +36,9 @@ class RunReader:
         self.folder = folder
         self._run = Run.open(folder)
 
+    def __repr__(self) -> str:
+        return f"ws3.open_run({str(self.folder)!r})"
+
     @property
     def recipes(self) -> dict[str, Recipe]:
         """The run's recipes by name, every default filled in."""

@@ -20,7 +20,7 @@ from ws3.datasets.listing_files import stat_key
 from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
-from ws3.run.folder import Run
+from ws3.run.folder import Run, check_format
 from ws3.stage_table import STAGES
 
 
@@ -39,7 +39,7 @@ class Plan:
         """
         self.config: RunConfig = resolve(data, "config")
         self.run = Run.of(self.config)
-        self.run.check_format()
+        check_format(self.run.folder)
         self.folder = self.run.folder.as_posix()
         self._check_files = check_files
         # Stages that divide the same images alike share the fingerprints of their batches.
