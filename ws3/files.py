@@ -6,17 +6,13 @@ import errno
 import hashlib
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ws3.errors import Ws3Error
-
-TEMPORARY = ".tmp-"
-"""Prefix of what is not committed yet, and of what was replaced and is about to be removed."""
+from ws3.removal import Own, put_file, put_folder, remove_temporary, temporary_beside
 
 
 class NoSpaceError(Ws3Error):
@@ -37,29 +33,34 @@ def atomic_file(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            put_file(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            remove_temporary(temporary)
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, own: Own | None = None) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, and rename it into place if the block succeeds.
 
-    A folder that is there already is replaced. Between the two renames that this takes neither
-    exists: a reader then finds the result missing, never half of it.
+    Args:
+        path: The folder to make.
+        own: Which files ws3 writes in such a folder: one that is there already and holds nothing
+            else is replaced, any other is set aside (`ws3.removal.clear`). Between the two renames
+            that this takes neither exists: a reader then finds the result missing, never half of
+            it. None replaces nothing but an empty folder.
 
     Raises:
         NoSpaceError: If the disk is full.
+        Ws3Error: If something is there that may not be replaced.
     """
     temporary = temporary_beside(path)
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _replace_folder(temporary, path)
+            put_folder(temporary, path, own)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_temporary(temporary)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -80,39 +81,6 @@ def write_json(path: Path, data: Any) -> None:
     write_bytes(path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-def temporary_beside(path: Path) -> Path:
-    """Return an unused temporary name in the folder of `path`."""
-    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-
-
-def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what killed writers of these files and folders left beside them.
-
-    Only for what nobody else is writing; each folder that holds some of them is listed once.
-    """
-    names: dict[Path, set[str]] = {}
-    for path in paths:
-        names.setdefault(path.parent, set()).add(path.name)
-    for folder, wanted in names.items():
-        with suppress(FileNotFoundError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(TEMPORARY) and _written(entry.name) in wanted:
-                    remove(Path(entry))
-
-
-def _written(temporary: str) -> str:
-    """Return the name that a temporary one stands for; see `temporary_beside`."""
-    return temporary.removeprefix(TEMPORARY).rsplit("-", 2)[0]
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 @contextmanager
 def no_space_is_an_error(path: Path) -> Iterator[None]:
     """Turn the system's 'no space' into a sentence that names the file.
@@ -129,21 +97,6 @@ def no_space_is_an_error(path: Path) -> Iterator[None]:
                 "command again, which continues where this one stopped."
             ) from None
         raise
-
-
-def _replace_folder(new: Path, path: Path) -> None:
-    while True:
-        try:
-            new.rename(path)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        old = temporary_beside(path)
-        # If it is gone, another writer is replacing it at this moment, by an equal one.
-        with suppress(FileNotFoundError):
-            path.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def file_sha256(path: Path) -> str:

@@ -14,10 +14,11 @@ from typing import Protocol
 from ws3 import __version__
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError, remove_leftovers
+from ws3.files import NoSpaceError
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
 from ws3.registry import load_object
+from ws3.removal import remove_file, remove_leftovers
 from ws3.run import journal
 from ws3.run.batches import Batch, Batches
 from ws3.run.folder import Run
@@ -183,7 +184,7 @@ def _do_image(
         summary.samples += made.samples
         summary.bytes += made.bytes
         _note(run, work, row, "computed", fingerprint, timer, made)
-    failure.unlink(missing_ok=True)
+    remove_file(failure)
     summary.fingerprints[row.image] = fingerprint
 
 

@@ -11,8 +11,9 @@ from ws3.classifier.checkpoints import load_external, save_classifier
 from ws3.classifier.evaluation import average_precision
 from ws3.classifier.model import Classifier
 from ws3.classifier.training import train
-from ws3.files import file_sha256, remove_leftovers
+from ws3.files import file_sha256
 from ws3.jobs.lease import Lease
+from ws3.removal import remove_leftovers
 from ws3.run.fingerprints import fingerprint
 from ws3.run.folder import Run
 from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record

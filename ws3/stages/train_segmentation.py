@@ -13,8 +13,9 @@ import torch
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import file_sha256, remove_leftovers
+from ws3.files import file_sha256
 from ws3.jobs.lease import Lease
+from ws3.removal import remove_leftovers
 from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts, write_record
