@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ws3.errors import Ws3Error
-from ws3.removal import Own, put_file, put_folder, remove_temporary, temporary_beside
+from ws3.removal import Own, is_there, put_file, put_folder, remove_temporary, temporary_beside
 
 
 class NoSpaceError(Ws3Error):
@@ -74,6 +74,22 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.write_bytes(data)
     except OSError as error:
         raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file, unless it is there already, with these bytes.
+
+    Raises:
+        Ws3Error: If another file is there, or it can't be written.
+    """
+    try:
+        there = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise Ws3Error(f"{path}: can't be read: {error.strerror}") from error
+    if there is None and not is_there(path):
+        write_bytes(path, data)
+    elif there != data:
+        raise Ws3Error(f"{path}: something else is there already; move it away and run this again")
 
 
 def write_json(path: Path, data: Any) -> None:

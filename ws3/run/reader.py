@@ -170,12 +170,10 @@ class RecipeReader:
         """
         row = self._reader._row(image)
         store = SaliencyStore(self._run.results("saliency", self.name))
-        attributes = store.attributes(image)
-        expected = self._results.fingerprints.of("saliency", row)
-        if attributes is None or attributes.get("fingerprint") != expected:
-            what = "missing" if attributes is None else "made from other inputs"
+        fault = store.fault(image, self._results.fingerprints.of("saliency", row))
+        if fault:
             raise StaleResultError(
-                f"{store.path}: the sample chunks of image {image} are {what}; make them with: "
+                f"{store.path}: the sample chunks of image {image} are {fault}; make them with: "
                 f"{self._results.command('saliency', row)}"
             )
         names = sorted(

@@ -14,9 +14,9 @@ from ws3.classifier.training import train
 from ws3.files import file_sha256
 from ws3.jobs.lease import Lease
 from ws3.removal import remove_leftovers
-from ws3.run.fingerprints import fingerprint
 from ws3.run.folder import Run
 from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record
+from ws3.run.training_inputs import classifier_fingerprint
 from ws3.stages.training_common import processes_on, trained_already
 from ws3.torch_setup import device
 
@@ -40,7 +40,7 @@ def train_classifier(run: Run) -> None:
 
 def _train_unless_done(run: Run) -> None:
     config, path = run.config.classifier, run.classifier_file
-    made_from, receipt = _fingerprint(run), run.receipt("train_classifier")
+    made_from, receipt = classifier_fingerprint(run), run.receipt("train_classifier")
     if trained_already(path, made_from, receipt, ClassifierFacts, "images"):
         return
     torch.set_num_threads(run.config.threads)
@@ -75,18 +75,6 @@ def _train_unless_done(run: Run) -> None:
     )
     write_record(path.with_suffix(".json"), facts)
     write_record(receipt, facts)
-
-
-def _fingerprint(run: Run) -> str:
-    config = run.config.classifier
-    return fingerprint(
-        config=config.model_dump(mode="json"),
-        files=[file_sha256(path) for path in run.classifier_inputs],
-        train=[(row.image, row.sha256, row.labels) for row in run.rows(["train"])],
-        classes=list(run.index.classes),
-        seed=run.config.seed,
-        threads=run.config.threads,
-    )
 
 
 def _metrics(run: Run, classifier: Classifier, place: torch.device) -> ClassifierMetrics:

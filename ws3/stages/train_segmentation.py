@@ -6,7 +6,6 @@ import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,10 +15,10 @@ from ws3.errors import Ws3Error
 from ws3.files import file_sha256
 from ws3.jobs.lease import Lease
 from ws3.removal import remove_leftovers
-from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts, write_record
-from ws3.run.results import RecipeResults, rows_with_masks
+from ws3.run.results import RecipeResults
+from ws3.run.training_inputs import segmentation_fingerprint, training_rows
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, trained_already
@@ -49,15 +48,10 @@ def train_segmentation(run: Run, recipe: str) -> None:
 
 def _train_unless_done(run: Run, recipe: str) -> None:
     settings = run.config.segmentation
-    rows = _training_rows(run, recipe)
+    rows = training_rows(run, recipe)
     if not rows:
         raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
-    made_from = fingerprint(
-        masks=_mask_sources(run, recipe, rows),
-        settings=settings.training(),
-        classes=list(run.index.classes),
-        seed=run.config.seed,
-    )
+    made_from = segmentation_fingerprint(run, recipe)
     receipt, model = run.receipt("train_segmentation", recipe), run.model_file(recipe)
     if trained_already(model, made_from, receipt, SegmentationFacts, "masks"):
         return
@@ -85,20 +79,6 @@ def _train_unless_done(run: Run, recipe: str) -> None:
     )
     write_record(model.with_suffix(".json"), facts)
     write_record(receipt, facts)
-
-
-def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
-    """Return the images of the train split that have a mask to learn from."""
-    rows = rows_with_masks(run, recipe, ["train"])
-    return [row for row in rows if row.mask] if recipe == GROUND_TRUTH else rows
-
-
-def _mask_sources(run: Run, recipe: str, rows: list[ImageRow]) -> dict[str, Any]:
-    """Return what each image and its mask are made from, as plain data."""
-    if recipe == GROUND_TRUTH:
-        return {row.image: [row.sha256, row.mask_sha256] for row in rows}
-    expected = Fingerprints(run, recipe)
-    return {row.image: expected.of("masks", row) for row in rows}
 
 
 def _mask_files(run: Run, recipe: str, rows: list[ImageRow]) -> list[tuple[str, Path]]:

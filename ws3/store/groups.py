@@ -56,7 +56,7 @@ class Store:
         if not metadata.exists():
             if self.path.is_symlink() and not self.path.exists():
                 raise Ws3Error(f"{self.path}: this symbolic link leads nowhere; mend or remove it")
-            others = self._others(known)
+            others = self.others(known)
             if others:
                 raise Ws3Error(
                     f"{self.path}: this folder has no {METADATA} of ws3's, and holds what is not "
@@ -69,7 +69,7 @@ class Store:
             write_bytes(metadata, _sealed(group.metadata.to_dict()))
         self.check_is(attributes)
 
-    def _others(self, known: Collection[str]) -> list[str]:
+    def others(self, known: Collection[str]) -> list[str]:
         """Return what stands in a folder without metadata that makes it no store of ws3's.
 
         A single group that is provably ws3's shows that the store is.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ws3.aggregation.chunks import COVER_CHUNK
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.removal import clear, foreign_files
+from ws3.removal import clear, foreign_files, remove_file, set_aside
 from ws3.store.groups import Store, entry_names, is_own
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
+
+Remedy = Literal["remove group", "remove file", "set aside", "make again", "look"]
+"""What a repair does: it removes a result, moves what is not ws3's out of its place, or takes back
+the receipt alone, so that the next run replaces the result; or somebody has to look at it."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +27,13 @@ class Damage:
         image: The image, or "store" or "network".
         path: The group or file.
         reason: What is wrong with it.
-        remedy: What a repair does: "remove" it; "retract" its receipt alone, so that the next run
-            makes it again; or "none", as somebody has to look at it.
+        remedy: What a repair does.
     """
 
     image: str
     path: Path
     reason: str
-    remedy: str = "remove"
+    remedy: Remedy = "remove group"
 
 
 def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
@@ -96,11 +100,15 @@ def foreign_entries(path: Path, known: Collection[str] | None = None) -> Iterato
             yield from foreign_files(group, is_own)
 
 
-def remove(damages: list[Damage]) -> None:
+def remove(damages: Iterable[Damage]) -> None:
     """Remove what is damaged, so that the next run makes it again."""
     for damage in damages:
-        if damage.remedy == "remove":
+        if damage.remedy == "remove group":
             clear(damage.path, is_own)
+        elif damage.remedy == "remove file":
+            remove_file(damage.path)
+        elif damage.remedy == "set aside":
+            set_aside(damage.path)
 
 
 def _chunk_names(path: Path) -> list[str]:

@@ -42,7 +42,8 @@ def export(run: Run, recipe: str, format_name: str, folder: Path) -> dict[str, i
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Ws3Error(f"{folder}: something is there already; choose a folder that is empty")
     counts: dict[str, int] = {}
-    with atomic_folder(folder) as temporary:
+    # A link to an empty folder stays a link to it.
+    with atomic_folder(folder.resolve()) as temporary:
         temporary.mkdir()
         items = _counted(_items(run, recipe), counts)
         write(temporary, items, run.index.classes)
