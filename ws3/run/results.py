@@ -119,7 +119,7 @@ def is_foreign_mask(path: Path) -> bool:
     A damaged one is taken for ours, unless it is another kind of file from its first bytes on.
     """
     try:
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             return is_there(path) and not path.is_symlink()
         with path.open("rb") as file:
             head = file.read(len(_PNG))

@@ -25,7 +25,7 @@ from ws3.run.status import receipts_of
 from ws3.run.training_inputs import classifier_fingerprint, segmentation_fingerprint
 from ws3.stage_table import STAGES
 from ws3.store import verify as stores
-from ws3.store.groups import METADATA, Store, entry_names
+from ws3.store.groups import METADATA, OtherFormatError, Store, entry_names
 from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import Damage, Remedy, remove
 
@@ -199,6 +199,8 @@ def _check_root(results: _Results, *, repair: bool) -> list[Damage]:
         store.check_is(results.attributes)
     except StaleResultError as error:
         reason, metadata = str(error), store.path / METADATA
+    except OtherFormatError:
+        raise
     except Ws3Error as error:
         return [Damage("store", store.path, str(error), "look")]
     else:

@@ -35,6 +35,10 @@ _CHECKSUM = '"checksum": "{}"'
 _MISSING_COUNT = np.iinfo(np.uint16).max
 
 
+class OtherFormatError(Ws3Error):
+    """A store of ws3's that this version can't read."""
+
+
 class Store:
     """A folder that is a Zarr group; its children are written whole or not at all."""
 
@@ -125,7 +129,7 @@ class Store:
         version = attributes.get("ws3_format")
         if isinstance(version, int) and version != FORMAT:
             advice = "install a newer ws3" if version > FORMAT else "remove it, and run again"
-            raise Ws3Error(
+            raise OtherFormatError(
                 f"{self.path}: this store has format {version}, and this ws3 reads format "
                 f"{FORMAT}; {advice}."
             )
@@ -156,10 +160,13 @@ class Store:
 
     def fault(self, image: str, fingerprint: str) -> str:
         """Return why a group is not the one of this fingerprint, or an empty string if it is."""
-        attributes = self.attributes(image)
-        if attributes is None:
+        try:
+            found = open_group(self.path / image).attributes
+        except StaleResultError:
             return "missing"
-        return "" if attributes.get("fingerprint") == fingerprint else "made from other inputs"
+        expected = {"image": image, "chunk": None, "fingerprint": fingerprint}
+        is_it = all(found.get(key) == value for key, value in expected.items())
+        return "" if is_it else "made from other inputs"
 
     def remove(self, image: str) -> None:
         """Remove a group if it is there; what is not of ws3 is set aside (`ws3.removal.clear`)."""
