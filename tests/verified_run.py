@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 from made_records import classifier_facts
 
-from ws3.__main__ import main
+from ws3.cli import main
 from ws3.config.load import resolve
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches

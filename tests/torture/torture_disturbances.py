@@ -117,7 +117,13 @@ def damage(kind: str, workflow: Workflow, rng: random.Random) -> bool:
 
 
 def _files(run: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in run.glob(pattern) if path.is_file() and ".tmp-" not in str(path))
+    """Return the files of the run itself: what a link leads to is not to be harmed."""
+    top = run.resolve()
+    return sorted(
+        path
+        for path in run.glob(pattern)
+        if path.is_file() and ".tmp-" not in str(path) and top in path.resolve().parents
+    )
 
 
 def _harm(run: Path, pattern: str, rng: random.Random, truncate: bool = False) -> bool:
