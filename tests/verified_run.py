@@ -27,14 +27,14 @@ from ws3.stages.threshold import threshold
 CROPS = "saliency_crops"
 
 
-def run_stage(run, stage):
+def run_stage(run: Run, stage: str) -> None:
     batches = stage_batches(run.config, run.index, stage)
     names = batches.names(stage_splits(run.config, stage))
     run_batches(run, open_stage(run, stage, CROPS), [batches[name] for name in names])
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory, untrained_classifier):
+def original(tmp_path_factory: pytest.TempPathFactory, untrained_classifier: Path) -> Run:
     """Return a run with maps and masks of one recipe, in batches of two."""
     config = {
         "run": "made",
@@ -70,18 +70,18 @@ def original(tmp_path_factory, untrained_classifier):
 
 
 @pytest.fixture
-def made(original, tmp_path):
+def made(original: Run, tmp_path: Path) -> Run:
     """Return a copy of that run, to be damaged."""
     return Run.open(Path(shutil.copytree(original.folder, tmp_path / "made")))
 
 
-def contents(run):
+def contents(run: Run) -> dict[str, bytes]:
     folders = [run.results(stage, CROPS) for stage in ("saliency", "maps", "masks")]
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     return {str(path): path.read_bytes() for path in files}
 
 
-def snapshot(*places):
+def snapshot(*places: Path) -> dict[str, tuple[str, int, bytes | str]]:
     """Return every path of folders and files, with its kind, time and bytes, or a link's target."""
     paths = list(places)
     for place in places:
@@ -90,7 +90,7 @@ def snapshot(*places):
     return {str(path): _state(path) for path in paths}
 
 
-def _state(path):
+def _state(path: Path) -> tuple[str, int, bytes | str]:
     said = path.lstat()
     if stat.S_ISLNK(said.st_mode):
         return "link", said.st_mtime_ns, str(path.readlink())
@@ -100,7 +100,7 @@ def _state(path):
     return "other", stat.S_IFMT(said.st_mode), b""
 
 
-def ws3(*arguments):
+def ws3(*arguments: object) -> tuple[int, str]:
     """Run the command in this process; return its status and all that it says."""
     said, status = io.StringIO(), 0
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -370,3 +371,36 @@ def test_a_store_by_itself_is_repaired_by_the_form_of_its_groups(made, tmp_path)
 def test_an_intact_run_has_nothing_foreign(made):
     assert foreign_entries(made.folder) == []
     assert foreign_entries(made.results("maps", CROPS)) == []
+
+
+def test_a_figure_replaces_no_picture_of_the_dataset(made):
+    row = made.rows(["train"])[0]
+    for path in (Path(row.path), Path(row.mask)):
+        before = path.read_bytes()
+        status, text = ws3("show", made.folder, row.image, "-o", path)
+        assert (status, f"{path}: this is a picture of the dataset" in text) == (2, True)
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "classes.txt", "index.csv"])
+def test_a_run_begins_in_no_folder_with_files_of_the_users_own(made, tmp_path, name):
+    mine = photographs(tmp_path / "photos")
+    (mine / name).write_text("recipes: {}\n")
+    config = yaml.safe_load((made.folder / "config.yaml").read_text())
+    path = tmp_path / "ours.yaml"
+    path.write_text(yaml.safe_dump({**config, "results": str(tmp_path), "run": "photos"}))
+    before = snapshot(mine)
+    status, text = ws3("index", "--config", path)
+    assert (status, f"{mine / name}: this file is not of ws3" in text) == (2, True)
+    assert snapshot(mine) == before
+
+
+def test_an_export_goes_through_a_link_to_an_empty_folder(made, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert ws3("export", made.folder, "-r", CROPS, "--out", tmp_path / "link")[0] == 0
+    assert (tmp_path / "real/classes.txt").is_file()
+    assert (tmp_path / "link").is_symlink()
+    before = snapshot(tmp_path / "real")
+    assert ws3("export", made.folder, "-r", CROPS, "--out", tmp_path / "link")[0] == 2
+    assert snapshot(tmp_path / "real") == before
