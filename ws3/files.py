@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ws3.errors import Ws3Error
+from ws3.outside import TENSORS_BYTES, open_regular
 from ws3.removal import Own, is_there, put_file, put_folder, remove_temporary, temporary_beside
 
 
@@ -26,16 +29,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         NoSpaceError: If the disk is full.
     """
-    temporary = temporary_beside(path)
-    with no_space_is_an_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            put_file(temporary, path)
-        finally:
-            remove_temporary(temporary)
+    with _temporary(path) as temporary:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        put_file(temporary, path)
 
 
 @contextmanager
@@ -53,12 +51,19 @@ def atomic_folder(path: Path, own: Own | None = None) -> Iterator[Path]:
         NoSpaceError: If the disk is full.
         Ws3Error: If something is there that may not be replaced.
     """
+    with _temporary(path) as temporary:
+        yield temporary
+        put_folder(temporary, path, own)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield an unused path beside `path`; what is there at the end of the block is removed."""
     temporary = temporary_beside(path)
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            put_folder(temporary, path, own)
         finally:
             remove_temporary(temporary)
 
@@ -97,9 +102,22 @@ def write_json(path: Path, data: Any) -> None:
     write_bytes(path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table atomically; undefined values are empty, and other keys left out.
+
+    Raises:
+        Ws3Error: If it can't be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
 @contextmanager
 def no_space_is_an_error(path: Path) -> Iterator[None]:
-    """Turn the system's 'no space' into a sentence that names the file.
+    """Turn the system's 'no space' into a sentence, and have every other error name the file.
 
     Raises:
         NoSpaceError: If the block runs out of space or quota.
@@ -112,22 +130,23 @@ def no_space_is_an_error(path: Path) -> Iterator[None]:
                 f"{path}: there is no space left on the device; free some and run the same "
                 "command again, which continues where this one stopped."
             ) from None
+        if error.filename is None:  # a write past a limit (`ulimit -f`) names no file
+            error.filename = str(path)
         raise
 
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, or an empty string if it isn't there."""
-    try:
+    with suppress(FileNotFoundError):
         return sha256(path)
-    except FileNotFoundError:
-        return ""
+    return ""
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        OSError: If it can't be read.
+        OSError: If it can't be read, is no regular file, or is too large; see `ws3.outside`.
     """
-    with path.open("rb") as file:
+    with open_regular(path, TENSORS_BYTES) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,16 +30,30 @@ def resize(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return cv2.resize(array, (width, height), interpolation=how)
 
 
+MOST_ASPECT = 8
+"""Longest side of an image that a network sees whole, in shorter sides."""
+
+
 def resize_short_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Resize an image (H, W, 3) so that its shorter side has `side` pixels, its aspect kept.
+
+    Of an image that is longer than `MOST_ASPECT` times its width, or the other way round, the long
+    side is squeezed to that: memory is bounded by `side`, whatever the image.
 
     Example:
         >>> resize_short_side(np.zeros((300, 400, 3), np.uint8), 96).shape
         (96, 128, 3)
+        >>> resize_short_side(np.zeros((3000, 1, 3), np.uint8), 96).shape
+        (768, 96, 3)
     """
     height, width = image.shape[:2]
     factor = side / min(height, width)
-    return resize(image, max(1, round(height * factor)), max(1, round(width * factor)))
+    longest = MOST_ASPECT * side
+    return resize(
+        image,
+        min(longest, max(1, round(height * factor))),
+        min(longest, max(1, round(width * factor))),
+    )
 
 
 def to_unit(image: NDArray[np.uint8]) -> NDArray[np.float32]:

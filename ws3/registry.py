@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from ws3.errors import Ws3Error
+from ws3.messages import reason, shown
 
 Entry = TypeVar("Entry")
 
@@ -73,8 +74,8 @@ class Registry(Generic[Entry]):
             entry: Entry = point.load()
         except (ImportError, AttributeError) as error:
             raise Ws3Error(
-                f"the {self.kind} {name} can't be imported from {point.value} ({error}); mend or "
-                "remove the package that adds it"
+                f"the {self.kind} {name} can't be imported from {point.value} ({reason(error)}); "
+                "mend or remove the package that adds it"
             ) from error
         if self.entry_type is not None and not isinstance(entry, self.entry_type):
             raise Ws3Error(
@@ -94,7 +95,7 @@ class Registry(Generic[Entry]):
 
     def unknown(self, name: str) -> Ws3Error:
         """Return the error for a name that there isn't, with the closest names that there are."""
-        return Ws3Error(f"there is no {self.kind} {name!r}; {self.choice(name)}")
+        return Ws3Error(f"there is no {self.kind} {shown(name)}; {self.choice(name)}")
 
 
 def load_object(path: str) -> Any:

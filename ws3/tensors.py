@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ import torch
 
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
+from ws3.messages import reason, shown
+from ws3.outside import TENSORS_BYTES, check_regular
 
 Fault = Literal["unreadable", "code", "damaged", "no dict"]
 
@@ -27,8 +30,7 @@ class UnusableError(Exception):
 
     def __init__(self, fault: Fault, detail: str = "") -> None:
         super().__init__(fault, detail)
-        self.fault = fault
-        self.detail = detail
+        self.fault, self.detail = fault, detail
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
@@ -50,13 +52,14 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     """Return the dict in a file of tensors, on the CPU; nothing in it is executed.
 
     Raises:
-        UnusableError: The file is missing, damaged, holds anything but tensors and plain values,
-            or is no dict.
+        UnusableError: The file is missing, no regular file, too large, damaged, holds anything
+            but tensors and plain values, or is no dict.
     """
     try:
+        check_regular(path, TENSORS_BYTES)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UnusableError("unreadable", str(error.strerror or error)) from error
+        raise UnusableError("unreadable", reason(error)) from error
     except pickle.UnpicklingError as error:
         raise UnusableError("code") from error
     # torch reports a damaged or foreign file through many more exception types (RuntimeError,
@@ -84,10 +87,40 @@ def read_tensors(path: Path, advice: str) -> dict[str, Any]:
     try:
         return load_tensors(path)
     except UnusableError as error:
-        wrong = {
+        known = {
             "unreadable": f"can't be read ({error.detail})",
-            "code": "is damaged or not a file of tensors alone",
-            "damaged": "is damaged or not a file of tensors alone",
             "no dict": f"holds a {error.detail}, not a dict",
-        }[error.fault]
+        }
+        wrong = known.get(error.fault, "is damaged or not a file of tensors alone")
         raise Ws3Error(f"{path} {wrong}; {advice}") from error
+
+
+def unusable_tensor(state: Mapping[str, torch.Tensor]) -> str:
+    """Say which of a network's tensors can't be weights; "" if all can.
+
+    Torch would take many of them over changed, or every score would be NaN.
+
+    Args:
+        state: Tensors by name.
+
+    Example:
+        >>> unusable_tensor({"a": torch.ones(2), "b": torch.tensor([0.0, float("nan")])})
+        "its tensor 'b' holds NaN or infinite numbers"
+    """
+    for name, value in state.items():
+        wrong = ""
+        if value.is_meta:
+            wrong = "has no values"
+        elif value.layout != torch.strided:
+            wrong = "is sparse"
+        elif value.is_quantized:
+            wrong = "is quantised"
+        elif value.is_complex():
+            wrong = "is complex"
+        elif value.is_floating_point() and not value.float().isfinite().all():
+            wrong = "holds NaN or infinite numbers"
+        elif name.endswith("running_var") and bool((value < 0).any()):
+            wrong = "holds a negative variance"
+        if wrong:
+            return f"its tensor {shown(name)} {wrong}"
+    return ""

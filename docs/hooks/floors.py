@@ -43,6 +43,8 @@ AREAS = {
             "labels",
             "files",
             "errors",
+            "messages",
+            "outside",
         ],
     ),
 }

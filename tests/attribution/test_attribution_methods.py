@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.fx
 from captum.attr import (
     DeepLift,
     GuidedBackprop,
@@ -23,6 +24,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from ws3.attribution import captum_methods
 from ws3.attribution.channels import reduce_channels
 from ws3.attribution.interface import Options
 from ws3.attribution.network import AttributionNetwork
@@ -100,8 +102,6 @@ def _plain(method: str, network: nn.Module) -> Callable[[Tensor, int], Tensor]:
             return lambda x, c: InputXGradient(network).attribute(x, target=c)
         case "guided_backprop":
             return lambda x, c: GuidedBackprop(_unreused(network)).attribute(x, target=c)
-        case "deeplift":
-            return lambda x, c: DeepLift(_unreused(network)).attribute(x, target=c)
         case "integrated_gradients":
             return lambda x, c: IntegratedGradients(network).attribute(x, target=c, n_steps=5)
         case _:
@@ -124,7 +124,6 @@ VALUES: dict[str, dict[str, Any]] = {
         "gradient",
         "input_x_gradient",
         "guided_backprop",
-        "deeplift",
         "integrated_gradients",
         "occlusion",
     ],
@@ -157,13 +156,108 @@ def test_the_folded_float32_gradient_is_close(inputs: Tensor) -> None:
     assert spearmanr(found.flatten(), expected.flatten()).statistic >= 0.999
 
 
+def _with_biases(classifier: Classifier) -> Classifier:
+    """Make the baseline's signal differ from place to place: torchvision's VGG has no biases."""
+    generator = torch.Generator().manual_seed(7)
+    for module in classifier.network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            noise = torch.randn(module.bias.shape, generator=generator)
+            module.bias.data += 0.3 * noise.to(module.bias)
+    return classifier
+
+
+def _pooled_multipliers(
+    pool: nn.MaxPool2d, x: np.ndarray, ref: np.ndarray, multipliers: np.ndarray
+) -> np.ndarray:
+    """Apply DeepLIFT's rule of max pooling, window by window."""
+    kernel, stride, padding = (
+        value if isinstance(value, int) else value[0]
+        for value in (pool.kernel_size, pool.stride, pool.padding)
+    )
+    parts, gradient = np.zeros_like(x), np.zeros_like(x)
+    for channel, row, column in np.ndindex(*multipliers.shape):
+        top, left = row * stride - padding, column * stride - padding
+        rows = slice(max(top, 0), top + kernel)
+        columns = slice(max(left, 0), left + kernel)
+        window, ref_window = x[channel, rows, columns], ref[channel, rows, columns]
+        change = window.max() - ref_window.max()
+        chosen = window if change > 0 else ref_window
+        m = multipliers[channel, row, column]
+        place = np.unravel_index(chosen.argmax(), chosen.shape)
+        parts[channel, rows, columns][place] += m * change
+        gradient[channel, rows, columns][np.unravel_index(window.argmax(), window.shape)] += m
+    difference = x - ref
+    return np.where(difference == 0, gradient, parts / np.where(difference == 0, 1, difference))
+
+
+def _deeplift_by_hand(network: nn.Module, x: Tensor, baseline: Tensor, target: int) -> Tensor:
+    """Return the contributions of one sample: multipliers, from node to node."""
+    graph = torch.fx.symbolic_trace(copy.deepcopy(network))
+    modules = dict(graph.named_modules())
+    values: dict[torch.fx.Node, Tensor] = {}
+
+    def output_of(node: torch.fx.Node, *tensors: Tensor) -> Tensor:
+        given = dict(zip(node.all_input_nodes, tensors, strict=True))
+        arguments = torch.fx.node.map_arg(node.args, given.__getitem__)
+        keywords = torch.fx.node.map_arg(node.kwargs, given.__getitem__)
+        if node.op == "call_module":
+            module = modules[str(node.target)]
+            return module(tensors[0].clone(), *arguments[1:], **keywords)
+        if node.op == "call_method":
+            return getattr(arguments[0], str(node.target))(*arguments[1:], **keywords)
+        return node.target(*arguments, **keywords)
+
+    order = [node for node in graph.graph.nodes if node.op not in ("output", "get_attr")]
+    both = torch.cat([x, baseline])
+    with torch.no_grad():
+        for node in order:
+            given = [values[one] for one in node.all_input_nodes]
+            values[node] = both if node.op == "placeholder" else output_of(node, *given)
+    multipliers: dict[torch.fx.Node, Tensor] = {}
+    logits = values[order[-1]]
+    multipliers[order[-1]] = nn.functional.one_hot(torch.tensor([target]), logits.shape[1]).double()
+    for node in reversed(order):
+        if node.op == "placeholder":
+            continue
+        m, given = multipliers[node], [values[one] for one in node.all_input_nodes]
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.ReLU):
+            change = given[0][:1] - given[0][1:]
+            rescaled = (values[node][:1] - values[node][1:]) / change.where(change != 0, 1)
+            gradients = [m * torch.where(change != 0, rescaled, (given[0][:1] > 0).double())]
+        elif isinstance(module, nn.MaxPool2d):
+            sample, ref = given[0].numpy()
+            here = _pooled_multipliers(module, sample, ref, m[0].numpy())
+            gradients = [torch.from_numpy(here)[None]]
+        else:  # linear, or affine
+            leaves = [one[:1].clone().requires_grad_() for one in given]
+            gradients = list(torch.autograd.grad(output_of(node, *leaves), leaves, m))
+        for source, gradient in zip(node.all_input_nodes, gradients, strict=True):
+            multipliers[source] = multipliers.get(source, torch.zeros(())) + gradient
+    return multipliers[order[0]] * (x - baseline)
+
+
+NETWORKS_WITH_POOLING = ("alexnet", "vgg11", "vgg11_bn", "resnet18", "densenet121")
+
+
 @pytest.mark.filterwarnings("ignore:Setting:UserWarning")
 @pytest.mark.filterwarnings("ignore:Input Tensor:UserWarning")
-@pytest.mark.parametrize("architecture", ["mobilenet_v2", "densenet121", "vgg11", "regnet_x_400mf"])
-def test_deeplift_contributions_sum_to_the_difference(architecture: str, inputs: Tensor) -> None:
-    from ws3.attribution import captum_methods
+@pytest.mark.parametrize("architecture", ["alexnet", "vgg11", "vgg11_bn", "resnet18"])
+def test_deeplift_agrees_with_multipliers_by_hand(architecture: str, inputs: Tensor) -> None:
+    classifier = _with_biases(_classifier(architecture))
+    # Not one colour: its windows would have several largest values but for rounding.
+    sample, baseline = inputs[:1], 0.5 * inputs[1:2]
+    expected = _deeplift_by_hand(classifier.network, sample, baseline, 2)
+    rectified = captum_methods.rectified(AttributionNetwork(classifier), captum_methods.RescaledCap)
+    found = DeepLift(rectified).attribute(sample, baseline, target=2)
+    assert _distance(found, expected) <= 1e-6
 
-    classifier = _classifier(architecture)
+
+@pytest.mark.filterwarnings("ignore:Setting:UserWarning")
+@pytest.mark.filterwarnings("ignore:Input Tensor:UserWarning")
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "regnet_x_400mf", *NETWORKS_WITH_POOLING])
+def test_deeplift_contributions_sum_to_the_difference(architecture: str, inputs: Tensor) -> None:
+    classifier = _with_biases(_classifier(architecture))
     if architecture == "mobilenet_v2":  # reach ReLU6's cap
         for module in classifier.network.modules():
             if isinstance(module, nn.BatchNorm2d):

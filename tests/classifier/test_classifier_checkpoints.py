@@ -209,3 +209,59 @@ def test_the_real_mobilenet_is_a_backbone() -> None:
     with torch.no_grad():
         expected = reference.eval().features(images)
         assert torch.equal(networks.backbone(network.eval())(images), expected)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"std": [0.2, 0.0, 0.2]}, r"a std of 0\.0"),
+        ({"std": [0.2, NAN, 0.2]}, "a std of nan"),
+        ({"mean": [NAN, 0.0, 0.0]}, "a mean of nan"),
+        ({"mean": [INF, 0.0, 0.0]}, "a mean of inf"),
+        ({"input_size": 0}, "an input_size of 0, not from 32 to 4096"),
+        ({"input_size": -32}, "an input_size of -32"),
+        ({"input_size": 10**7}, "an input_size of 10000000"),
+        ({"input_size": INF}, "incomplete classifier"),
+        ({"format": torch.ones(2)}, "classifier format in a tensor"),
+        ({"state_dict": {5: torch.ones(1)}}, "names that are no texts"),
+    ],
+)
+def test_numbers_that_no_classifier_has_are_refused(
+    classifier: Classifier, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    path = tmp_path / "classifier.pt"
+    checkpoints.save_classifier(path, classifier)
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(Ws3Error, match=words) as error:
+        checkpoints.load_classifier(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda t: t.clone().fill_(NAN), "holds NaN or infinite numbers"),
+        (lambda t: t.clone().fill_(-INF), "holds NaN or infinite numbers"),
+        (lambda t: t.to(torch.complex64), "is complex"),
+        (lambda t: t.to_sparse(), "is sparse"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "is quantised"),
+        (lambda t: t.to(torch.int8), r"holds torch\.int8, not floating-point"),
+        (lambda t: torch.empty_like(t, device="meta"), "."),
+    ],
+)
+def test_weights_that_torch_would_take_over_changed_are_refused(
+    classifier: Classifier, tmp_path: Path, make, words: str
+) -> None:
+    state = dict(classifier.network.state_dict())
+    name = next(iter(state))
+    state[name] = make(state[name])
+    path = tmp_path / "weights.pth"
+    torch.save(state, path)
+    with pytest.raises(Ws3Error, match=words) as error:
+        checkpoints.load_external(path, classifier.name, classifier.classes, classifier.input_size)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)

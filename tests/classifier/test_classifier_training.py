@@ -150,7 +150,7 @@ def test_a_frozen_backbone_and_pretrained_statistics_stay(toy, tmp_path: Path) -
 def test_an_infinite_loss_stops(toy, tmp_path: Path) -> None:
     weights = checkpoints.new_classifier("resnet18", CLASSES, 32, None).network
     with torch.no_grad():
-        weights.conv1.weight.fill_(float("nan"))
+        weights.conv1.weight.fill_(3e38)  # finite, but what it makes of an image is not
     path = tmp_path / "weights.pth"
     torch.save(weights.state_dict(), path)
     with pytest.raises(Ws3Error, match="loss became nan in epoch 1"):
@@ -197,3 +197,25 @@ def test_results_do_not_depend_on_whether_images_are_cached(
     assert labels.tolist() == [0.0, 0.0]
     assert torch.equal(first, fresh[3, 77][0])
     assert not torch.equal(first, cached[3, 78][0])
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(5, 4), (1, 4), (3, 1)])
+def test_an_image_alone_in_a_small_batch_is_one_sentence(
+    toy, tmp_path: Path, images: int, batch_size: int
+) -> None:
+    rows = toy[0][:images]
+    with pytest.raises(Ws3Error, match=r"classifier\.batch_size: .* leave one image alone"):
+        _train((rows, []), tmp_path / "a", _config(batch_size=batch_size))
+    trained = _train((rows, []), tmp_path / "b", _config(epochs=1, batch_size=4, input_size=64))
+    assert trained.metrics["train_loss"] is not None
+
+
+def test_a_very_narrow_picture_is_measured_in_bounded_memory(tmp_path: Path) -> None:
+    rows = [_draw(tmp_path, number, ("disc",)) for number in range(4)]
+    path = tmp_path / "narrow.png"
+    cv2.imwrite(str(path), np.full((3000, 1, 3), 90, np.uint8))
+    narrow = ImageRow("narrow", "val", ("disc",), str(path), "", "n", 1, 3000)
+    seen = training._Photographs([narrow], CLASSES, 224, None)
+    assert seen.cache[0].shape == (8 * 224, 224, 3)
+    trained = _train((rows, [narrow]), tmp_path / "run", _config(epochs=1))
+    assert trained.metrics["val_loss"] is not None

@@ -733,3 +733,62 @@ def test_help_and_lists_import_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.3, 0.6])
+def test_ctrl_c_in_the_first_moment_leaves_no_traceback(delay):
+    # Python itself starts first: its own traceback before that is not ws3's to prevent.
+    program = (
+        "import os, signal, threading, ws3.cli\n"
+        f"threading.Timer({delay}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "import sys; sys.argv = ['ws3', 'recipes']\n"
+        "while True:\n"
+        "    try:\n"
+        "        ws3.cli.main()\n"
+        "    except SystemExit as end:\n"
+        "        if end.code == 130: raise\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_may_not_grow_is_named(tmp_path):
+    program = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from ws3.files import atomic_file\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    with atomic_file(Path(sys.argv[1])) as temporary:\n"
+        "        with temporary.open('wb') as file:\n"
+        "            file.write(bytes(5000))\n"
+        "except OSError as error:\n"
+        "    sys.exit(f'{error.filename}: {error.strerror}')\n"
+    )
+    path = tmp_path / "large"
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == f"{path}: File too large"
+
+
+def test_ground_truth_that_is_ignored_alone_tunes_no_threshold(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["masks"]["background"] = {"kind": "tuned", "split": "train"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    kept = {}
+    with (run / "index.csv").open(newline="") as file:
+        masks = [Path(row["mask"]) for row in csv.DictReader(file)]
+    for mask in masks:
+        kept[mask] = mask.read_bytes()
+        Image.fromarray(np.full((HEIGHT, WIDTH), 255, np.uint8)).save(mask)
+    try:
+        said = sentence("threshold", run, "--recipe", "cam")
+    finally:
+        for mask, data in kept.items():
+            mask.write_bytes(data)
+    assert "masks.background: the 3 ground-truth masks of the train split" in said
+    assert "hold 255 (ignored) alone" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 from typing import Any
 
 import pytest
@@ -365,7 +366,9 @@ def test_the_schema_states_bounds_in_its_own_words():
 
 
 # PyYAML reads a leading U+0085, a line break to it, back as spaces.
-texts = st.text(st.characters(exclude_characters="\x85", exclude_categories=["Cs"]), max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(
+    lambda text: text != "null"
+)
 fractions = st.floats(0.01, 1, exclude_min=True)
 ranges = st.tuples(fractions, fractions).map(sorted)
 samples = st.one_of(
@@ -501,3 +504,138 @@ def test_the_schema_knows_each_methods_options():
     assert not validator.is_valid(
         changed("recipes/cam", {"method": "cam", "options": {"window": 0.5}})
     )
+
+
+# What users write into YAML.
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("run: 2026-13-45", "'2026-13-45' can't be read as timestamp"),
+        ("run: !!int abc", "'abc' can't be read as int"),
+        ("run: !!float abc", "'abc' can't be read as float"),
+        ("run: !!bool abc", "'abc' can't be read as bool"),
+        ("run: !!timestamp abc", "'abc' can't be read as timestamp"),
+        ("seed: " + "9" * 5000, "can't be read as int"),
+        ("run: a\nseed: 1\nrun: b", "the key 'run' is given twice"),
+        ("a: {b: {c: 1, d: 2, c: 3}}", "the key 'c' is given twice"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested deeper"),
+        ("? [1, 2]\n: 3", "this is not valid YAML"),
+        ("a: [", "this is not valid YAML"),
+        ("a: \0", "this is not valid YAML"),
+    ],
+)
+def test_a_value_that_yaml_cannot_read_is_one_sentence(tmp_path, text, words):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(Ws3Error, match=words) as error:
+        load(path)
+    said = str(error.value)
+    assert said.startswith(f"{path}: ")
+    assert "\n" not in said
+    assert len(said) < len(str(path)) + 300
+
+
+def test_the_place_of_a_key_given_twice_is_told(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("run: a\nseed: 1\nrun: b\n")
+    with pytest.raises(Ws3Error, match="line 3, column 1"):
+        read_yaml(path)
+
+
+def test_merge_keys_and_anchors_are_no_keys_given_twice(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("base: &b {x: 1, y: 2}\nother: {<<: *b, y: 3}\n")
+    assert read_yaml(path)["other"] == {"x": 1, "y": 3}
+
+
+def test_references_that_multiply_are_refused(tmp_path):
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    path = tmp_path / "c.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(Ws3Error, match="nested deeper"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"run": 20261128}, r"run: a text is expected, but 20261128 was read as a number.*'!!str"),
+        ({"run": datetime.date(2026, 11, 28)}, "run: a text is expected, but 2026-11-28 .* a date"),
+        ({"run": True}, "run: a text is expected, but True was read as a truth value"),
+        (
+            {"segmentation": {"ema": "null"}},
+            r"segmentation\.ema: null arrives as a text .*--config",
+        ),
+        ({"dataset": {"kind": "folder", "root": "~nosuchuser/x"}}, "dataset.root: .*no such user"),
+        ({"dataset": {"kind": "folder", "root": "a\0b"}}, r"dataset\.root: 'a\\x00b' holds a char"),
+        (
+            {"dataset": {"kind": "voc", "root": "a\ud800"}},
+            r"dataset\.root: 'a\\ud800' holds a char",
+        ),
+        ({"classifier": {"weights": "a\0b"}}, r"classifier\.weights: .* holds a character"),
+        ({"recipes": {"a\0b": {}}}, "holds a character"),
+        (
+            {"classifier": {"learning_rate": 1e300}},
+            r"classifier\.learning_rate: .*less than or equal",
+        ),
+        ({"segmentation": {"learning_rate": 1e300}}, "learning_rate: .*less than or equal"),
+        ({"segmentation": {"scale_range": [1, 1e6]}}, "scale_range.*less than or equal to 8"),
+        ({"segmentation": {"scale_range": [1e-9, 1]}}, "scale_range.*greater than or equal"),
+        ({"masks": {"crf": {"bilateral_sxy": 1e-30}}}, "bilateral_sxy: .*greater than or equal"),
+        ({"masks": {"crf": {"gaussian_sxy": 1e-3}}}, "gaussian_sxy: .*greater than or equal"),
+        ({"masks": {"crf": {"bilateral_srgb": 1e30}}}, "bilateral_srgb: .*less than or equal"),
+        ({"masks": {"crf": {"bilateral_compat": 1e30}}}, "bilateral_compat: .*less than or equal"),
+        ({"segmentation": {"crf": {"gaussian_sxy": 1e30}}}, "gaussian_sxy: .*less than or equal"),
+        (
+            {
+                "masks": {"background": {"kind": "tuned", "split": "val"}},
+                "evaluation": {"splits": ["train"]},
+            },
+            r"masks\.background\.split: no maps are made for the val split; add it to",
+        ),
+    ],
+)
+def test_what_no_run_could_use_is_refused_in_one_sentence(change, words):
+    data = {
+        "run": "a",
+        "dataset": {"kind": "folder", "root": "x"},
+        "recipes": {"cam": {"preset": "cam"}},
+    }
+    with pytest.raises(Ws3Error, match=words) as error:
+        resolve({**data, **change})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": "x" * 100_000},
+        {"device": "x" * 100_000},
+        {"seed": "x" * 100_000},
+        {"dataset": {"kind": "x" * 100_000}},
+        {"x" * 100_000: 1},
+        {"recipes": {"x" * 100_000: {"method": "cam"}}},
+        {"recipes": {"cam": {"preset": "x" * 100_000}}},
+        {"recipes": {"cam": {"method": "x" * 100_000}}},
+        {"recipes": {"cam": {"preset": "gradient", "samples_from": "x" * 100_000}}},
+        {"recipes": {"cam": {"preset": "gradient", "options": {"x" * 100_000: 1}}}},
+        {"reference_recipe": "x" * 100_000},
+        {"segmentation": {"recipes": ["x" * 100_000]}},
+        {"segmentation": {"architecture": "x" * 100_000}},
+        {"classifier": list(range(100_000))},
+        {"evaluation": {"splits": ["x" * 100_000]}},
+    ],
+)
+def test_a_message_repeats_at_most_200_characters_of_a_value(change):
+    data = {
+        "run": "a",
+        "dataset": {"kind": "folder", "root": "x"},
+        "recipes": {"cam": {"preset": "cam"}},
+    }
+    with pytest.raises(Ws3Error) as error:
+        resolve({**data, **change})
+    assert max(map(len, str(error.value).splitlines())) < 1000
+    assert "x" * 201 not in str(error.value)

@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 
 from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
-from ws3.datasets import coco, list_dataset
+from ws3.datasets import coco, coco_regions, list_dataset
 from ws3.datasets.coco import draw_coco_masks
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
@@ -38,7 +38,7 @@ def picture(number: int, width: int = 20, height: int = 12) -> dict[str, Any]:
     return {"id": number, "file_name": name, "width": width, "height": height}
 
 
-def instance(image: int, category: int, box: tuple[int, int, int, int] = (0, 0, 2, 2)) -> Any:
+def instance(image: int | str, category: int, box: tuple[int, int, int, int] = (0, 0, 2, 2)) -> Any:
     x, y, w, h = box
     outline = [x, y, x + w, y, x + w, y + h, x, y + h]
     return {
@@ -219,3 +219,152 @@ def test_the_command_tells_how_far_it_is(
         "masks of train2014: 2/2",
     ]
     assert out.strip() == f"2 masks: {root / 'masks' / 'train2014'}"
+
+
+# What reaches pycocotools is checked before: it does not check.
+
+OUTLINE = [1, 1, 5, 1, 5, 5]
+CODE = rle.encode(np.asfortranarray(np.eye(12, 20, dtype=np.uint8)))["counts"].decode()
+
+
+def written(coco_tree: Tree, data: dict[str, Any]) -> Path:
+    """Write a file of annotations whose images need not be as it says."""
+    file = coco_tree("train2014", content()) / "annotations" / "instances_train2014.json"
+    file.write_text(json.dumps(data))
+    return file
+
+
+def lengths(counts: Any, size: Any = (12, 20)) -> dict[str, Any]:
+    return {"counts": counts, "size": list(size) if isinstance(size, tuple) else size}
+
+
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        ([[*OUTLINE, 3]], r"polygon 1 has an odd number of coordinates \(7\)"),
+        ([OUTLINE, [1, 1, 5, 1]], "polygon 2 has 2 points, and three are the least"),
+        ([], "its segmentation is empty"),
+        ([[]], "polygon 1 has 0 points"),
+        ([[*OUTLINE[:5], "5"]], "has the coordinate '5', not a number from -12 to 24"),
+        ([[*OUTLINE[:5], None]], "has the coordinate None"),
+        ([[*OUTLINE[:5], True]], "has the coordinate True"),
+        ([[*OUTLINE[:5], 25]], "has the coordinate 25, not a number from -12 to 24"),
+        ([[*OUTLINE[:4], -21, 5]], "has the coordinate -21, not a number from -20 to 40"),
+        ([OUTLINE, 5], "polygon 2 is 5, not a list of coordinates"),
+        ("text", "its segmentation is 'text', not a list of polygons or run lengths"),
+        (None, "its segmentation is None"),
+        (lengths([200, 39]), "its run lengths sum to 239, but the picture has 240 pixels"),
+        (lengths([200, 41]), "its run lengths sum to 241"),
+        (lengths([]), "its run lengths sum to 0"),
+        (lengths([250, -10]), "the run length -10, not a whole number from 0"),
+        (lengths([200, 39.5]), r"the run length 39\.5"),
+        (lengths([200, "40"]), "the run length '40'"),
+        (lengths([239, True]), "the run length True"),
+        (lengths([240], (20, 12)), r"have the size \[20, 12\], but .* are \[12, 20\]"),
+        (lengths([240], None), "have the size None"),
+        (lengths([240], "12"), "have the size '12'"),
+        ({"counts": [240]}, "have the size None"),
+        (lengths(None), "its run lengths are None, not a list or a text"),
+        (lengths(CODE[:-2]), "sum to"),
+        (lengths(CODE + "1"), "sum to"),
+        (lengths(CODE + "P"), "end in the midst of a number"),
+        (lengths("~" + CODE), "its compressed run lengths hold '~'"),
+        (lengths("oooooooooo"), "a number that is too long"),
+        (lengths("nonsense"), "its compressed run lengths"),
+    ],
+)
+def test_a_malformed_region_is_refused_before_the_library_is_called(
+    coco_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: Any, words: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise AssertionError("pycocotools was called")
+
+    for name in ("frPyObjects", "merge", "decode", "area"):
+        monkeypatch.setattr(rle, name, fail)
+    file = written(coco_tree, content(instance(1, 1) | {"id": 77, "segmentation": region}))
+    with pytest.raises(Ws3Error, match=rf"annotation 77: .*{words}.*; correct this entry") as error:
+        draw_coco_masks(file, tmp_path / "m")
+    assert "\n" not in str(error.value)
+    assert str(file) in str(error.value)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "change", "words"),
+    [
+        ("annotations", {"area": "many"}, "annotation 5: its area is 'many'"),
+        ("annotations", {"area": -1}, "annotation 5: its area is -1"),
+        ("annotations", {"iscrowd": "no"}, "annotation 5: iscrowd is 'no', not 0 or 1"),
+        ("images", {"height": 0}, "image 1: its height is 0"),
+        ("images", {"width": -20}, "image 1: its width is -20"),
+        ("images", {"width": "20"}, "image 1: its width is '20'"),
+        ("images", {"width": 20.0}, r"image 1: its width is 20\.0"),
+        ("images", {"width": None}, "image 1: its width is None"),
+        ("images", {"width": 10**8}, "image 1: it has 12 x 100000000 pixels"),
+        ("images", {"file_name": 3}, "image 1: its file_name is 3, which no file can have"),
+        ("images", {"file_name": "a\0.jpg"}, "image 1: its file_name is "),
+        ("images", {"file_name": ["a"]}, "image 1: its file_name is "),
+        ("images", {"id": 2}, "image 2: this id is there twice"),
+        ("images", {"id": None}, "image None: an id is a number or a text"),
+        ("categories", {"name": 4}, "category 18: its name is 4, not a text"),
+        ("categories", {"id": 1}, "category 1: this id is there twice"),
+        ("categories", {"name": "d\0g"}, "can't be a class name"),
+    ],
+)
+def test_malformed_entries_are_named(
+    coco_tree: Tree, tmp_path: Path, entry: str, change: dict[str, Any], words: str
+) -> None:
+    data = content(instance(1, 1) | {"id": 5})
+    data[entry] = [data[entry][0] | change, *data[entry][1:]]
+    file = written(coco_tree, data)
+    with pytest.raises(Ws3Error, match=words) as error:
+        draw_coco_masks(file, tmp_path / "m")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400])
+def test_a_coordinate_is_finite(value: float) -> None:
+    with pytest.raises(ValueError, match="polygon 1 has the coordinate"):
+        coco_regions.encode_region([[*OUTLINE[:5], value]], 12, 20)
+
+
+@given(st.data())
+def test_compressed_run_lengths_are_read_as_the_library_reads_them(data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
+    bits = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    mask = np.array(bits, np.uint8).reshape(height, width)
+    text = rle.encode(np.asfortranarray(mask))["counts"].decode()
+    counts = coco_regions._from_text(text, height * width)
+    values = np.arange(len(counts)) % 2
+    np.testing.assert_array_equal(np.repeat(values, counts), mask.ravel(order="F"))
+    region = {"counts": text, "size": [height, width]}
+    decoded = rle.decode(coco_regions.encode_region(region, height, width))
+    np.testing.assert_array_equal(decoded, mask)
+
+
+def test_what_other_tools_leave_out_is_no_fault(
+    coco_tree: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = instance(1, 1)
+    del plain["area"], plain["iscrowd"]
+    large = instance(1, 18, (0, 0, 12, 8)) | {"area": None, "iscrowd": None}
+    data = content(plain, large, instance(99, 1), instance(1, 1) | {"image_id": "1"})
+    data["images"][2] |= {"width": None, "height": None}  # it has no annotation
+    file = written(coco_tree, data)
+    assert draw_coco_masks(file, tmp_path / "m") == 1
+    found = read_label_mask(tmp_path / "m" / "COCO_x_000000000001.png")
+    assert (found[0, 0], found[7, 11], found[8, 12]) == (1, 2, 0)
+    assert "2 annotations are left out, as their images aren't in the file" in caplog.text
+    caplog.clear()
+    assert [row.labels for row in listing_of(config(file.parents[1])).rows] == [("person", "dog")]
+    assert "2 annotations are left out" in caplog.text
+
+
+def test_deep_nesting_is_one_sentence(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content())
+    file = root / "annotations" / "instances_train2014.json"
+    file.write_text('{"categories": [{"id": 1, "name": ' + "[" * 5000 + "]" * 5000 + "}]}")
+    with pytest.raises(Ws3Error) as error:
+        listing_of(config(root))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600

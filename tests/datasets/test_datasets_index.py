@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_files import HEIGHT, WIDTH, write_image, write_mask
+from dataset_files import HEIGHT, WIDTH, listing_of, write_image, write_mask
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ws3.config.dataset import Folder
 from ws3.datasets.index import (
     ImageRow,
     Index,
@@ -30,6 +31,9 @@ from ws3.datasets.index import (
 from ws3.datasets.listing_files import row_stat_key
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
+from ws3.labels import voc_palette
+
+Tree = Callable[..., Path]
 
 CLASSES = ("cat", "dog", "tree frog")
 LISTED = ("image", "split", "labels", "path", "mask", "stat_key")
@@ -327,3 +331,57 @@ def test_rows_with_a_problem_or_other_classes_are_opened_again(
     assert check_files(listing, Index(CLASSES, (done,))).rows[0].sha256 == "old"
     assert check_files(listing, Index(CLASSES, (ill,))).rows[0].sha256 != "old"
     assert check_files(listing, Index(CLASSES[::-1], (done,))).rows[0].sha256 != "old"
+
+
+def small_palette_mask(path: Path, bits: int) -> None:
+    """Write a mask of 0, 1 and 255 as Pillow writes it with a palette of few colours."""
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[0, :3] = 0, 1, 255
+    mask = Image.fromarray(pixels)
+    mask.putpalette(voc_palette()[: 3 * 2**bits])
+    mask.save(path, bits=bits)
+
+
+@pytest.mark.parametrize(("bits", "value"), [(2, 3), (4, 15)])
+def test_a_255_that_the_writer_lost_is_named(folder_tree: Tree, bits: int, value: int) -> None:
+    root = folder_tree({"a": "cat", "b": "dog"})
+    small_palette_mask(root / "masks" / "a.png", bits)
+    with pytest.raises(Ws3Error, match=rf"holds the value {value}.*made {value} of 255.*with 8"):
+        check_files(listing_of(Folder(kind="folder", root=str(root), masks="masks")))
+
+
+def test_a_lost_255_that_became_a_class_is_told(
+    folder_tree: Tree, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_tree({"a": "cat", "b": "dog;eel;fox"})
+    small_palette_mask(root / "masks" / "a.png", 2)
+    check_files(listing_of(Folder(kind="folder", root=str(root), masks="masks")))
+    assert "1 masks hold the largest value of a palette PNG of 2 or 4 bits" in caplog.text
+    assert "a.png" in caplog.text
+
+
+def test_the_same_broken_picture_makes_the_same_index_twice(
+    folder_tree: Tree, tmp_path: Path
+) -> None:
+    root = folder_tree({"a": "cat", "b": "dog", "c": "dog", "d": "dog", "e": "cat"})
+    whole = (root / "images" / "b.jpg").read_bytes()
+    (root / "images" / "b.jpg").write_bytes(b"no picture")
+    (root / "images" / "c.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "images" / "d.jpg").write_bytes(b"")
+    config = Folder(kind="folder", root=str(root))
+    written = []
+    for name in ("one", "two"):
+        write_index(tmp_path / f"{name}.csv", check_files(listing_of(config), None, "skip"))
+        written.append((tmp_path / f"{name}.csv").read_bytes())
+    assert written[0] == written[1]
+    assert b"truncated or not an image" in written[0]
+    assert b"0x" not in written[0]
+
+
+def test_a_report_repeats_little_of_a_long_name(folder_tree: Tree) -> None:
+    root = folder_tree({"a": "cat"})
+    with (root / "labels.csv").open("a") as table:
+        table.write("x" * 100_000 + ",cat\nb," + "y" * 100_000 + "\n")
+    with pytest.raises(Ws3Error) as error:
+        check_files(listing_of(Folder(kind="folder", root=str(root), classes=None)))
+    assert len(str(error.value)) < 2000

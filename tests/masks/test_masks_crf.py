@@ -146,3 +146,17 @@ def test_parameters_by_name_or_number():
     assert parameters("psa") is PRESETS["psa"]
     with pytest.raises(Ws3Error, match="deeplab, psa, irn, none"):
         parameters("dense")
+
+
+@pytest.mark.parametrize("name", ["gaussian_sxy", "bilateral_sxy"])
+def test_an_image_too_large_for_the_widths_never_reaches_the_library(monkeypatch, name):
+    def fail(*arguments):
+        raise AssertionError("pydensecrf was called")
+
+    monkeypatch.setattr("pydensecrf.densecrf.DenseCRF2D", fail)
+    numbers = CrfParameters(**{name: 0.5})
+    with pytest.raises(
+        Ws3Error, match=rf"crf\.{name}: 0\.5 is too small .* 5000 x 1 pixels"
+    ) as error:
+        DenseCrf(np.zeros((1, 5000, 3), np.uint8), 2, numbers)
+    assert "\n" not in str(error.value)

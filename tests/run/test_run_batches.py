@@ -88,7 +88,7 @@ def test_an_edited_row_changes_the_identity_of_its_own_batch_alone(change):
     rows[4] = replace(rows[4], **change)
     before, after = (Batches(tuple(some), SPLITS, 2) for some in (listing.rows, rows))
     names = before.names(SPLITS)
-    changed = [name for name in names if before.fingerprint(name) != after.fingerprint(name)]
+    changed = [name for name in names if before[name].fingerprint != after[name].fingerprint]
     assert changed == ["train-00002"]
 
 
@@ -96,7 +96,7 @@ def test_where_the_dataset_lies_is_no_part_of_an_identity():
     listing = listing_of(4, 0)
     moved = tuple(replace(row, path=f"/elsewhere/{row.image}.jpg") for row in listing.rows)
     before, after = (Batches(rows, ["train"], 4) for rows in (listing.rows, moved))
-    assert before.fingerprint("train-00000") == after.fingerprint("train-00000")
+    assert before["train-00000"].fingerprint == after["train-00000"].fingerprint
 
 
 def test_an_unknown_batch_is_named():

@@ -38,7 +38,6 @@ def changed(before, after):
     [
         ({"seed": 1}, "saliency"),
         ({"recipes__crops__method": "input_x_gradient"}, "saliency"),
-        ({"recipes__crops__options": {"steps": 3}}, "saliency"),
         ({"recipes__crops__reduce_channels": "l2"}, "saliency"),
         ({"recipes__crops__sign": "positive"}, "saliency"),
         ({"recipes__crops__precision": "bf16"}, "saliency"),
@@ -73,6 +72,14 @@ def test_a_setting_changes_its_stage_and_those_built_on_it(bare_run, config_of, 
     other = Run(run.folder, resolve(config_of(**changes)))
     expected = [] if stage is None else [stage, *LATER.get(stage, [])]
     assert changed(of(run, row), of(other, row)) == expected
+
+
+def test_an_option_of_the_method_changes_the_saliency_and_what_is_built_on_it(bare_run):
+    method = {"recipes__crops__method": "integrated_gradients"}
+    few = described(bare_run(**method, recipes__crops__options={"steps": 3}))
+    before = of(few, few.index.rows[0])
+    many = described(bare_run(**method, recipes__crops__options={"steps": 4}))
+    assert changed(before, of(many, many.index.rows[0])) == ["saliency", *LATER["saliency"]]
 
 
 @pytest.mark.parametrize(

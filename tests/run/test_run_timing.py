@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from fake_stage import FingerprintedStage, all_batches
 
@@ -104,16 +102,6 @@ def test_single_images_count_too(classified_run):
     assert seconds["start"] > 0
 
 
-def test_lines_of_an_earlier_version_count(timed):
-    path = timed.journal_file("saliency")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    old = [{k: v for k, v in line.items() if k not in ("samples", "bytes")} for line in lines]
-    path.write_text("".join(json.dumps(line) + "\n" for line in old))
-    entry = crops(timed)
-    assert (entry.jobs, entry.images, entry.samples, entry.bytes) == (2, 4, 0, 0)
-    assert entry.rate == pytest.approx(4 / 20)
-
-
 def test_before_anything_is_computed_nothing_is_known(bare_run):
     entry = crops(bare_run())
     assert (entry.overhead, entry.rate, entry.seconds_left) == (None, None, None)
@@ -127,7 +115,7 @@ def test_nothing_is_left_when_all_is_done(classified_run):
 
 def test_the_command_shows_them_in_eighty_columns(timed, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    status(timed.folder, time=True)
+    status(timed, time=True)
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if line.startswith("saliency") and "crops" in line)
     assert row.split()[2:] == ["4", "2", "2", "15", "1", "25%", "0.20", "0:00:15"]

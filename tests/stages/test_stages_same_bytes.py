@@ -230,7 +230,26 @@ def test_a_samples_value_does_not_depend_on_its_neighbours(small_run):
         alone, certain = attributor(other, [0, 2])
         np.testing.assert_array_equal(alone[:, keep], scores[:, keep])
         np.testing.assert_array_equal(certain[keep], probabilities[keep])
-    assert torch.get_num_threads() == 1
+
+
+def test_attribution_computes_on_one_thread_whatever_the_process_has(small_run, monkeypatch):
+    attributor = SaliencyStage(small_run(), CROPS)._attributor
+    threads = []
+    compute = attributor.network.features
+
+    def noted(inputs):
+        threads.append(torch.get_num_threads())
+        return compute(inputs)
+
+    monkeypatch.setattr(attributor.network, "features", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        attributor(np.zeros((16, 3, 64, 64), np.float32), [0])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1]
 
 
 def test_the_place_in_the_network_batch_depends_on_the_number_alone():

@@ -35,12 +35,12 @@ def test_processes_are_as_many_as_gpus(
 
 def test_the_classifier_is_trained_on_all(small_run, monkeypatch: pytest.MonkeyPatch) -> None:
     from ws3.errors import Ws3Error
-    from ws3.stages import train_classifier
+    from ws3.stages import train_classifier, training_common
 
     def train(*args: object, processes: int, **kwargs: object) -> None:
         raise Ws3Error(f"{processes} processes")
 
-    monkeypatch.setattr(train_classifier, "device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(training_common, "device", lambda name: torch.device("cuda"))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr(train_classifier, "train", train)
     with pytest.raises(Ws3Error, match="2 processes"):

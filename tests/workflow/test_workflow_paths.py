@@ -35,7 +35,7 @@ def test_blanks_quotes_and_shell_syntax_in_results_are_just_a_name(tmp_path):
     [
         ("a{b}", r"results: 'a\{b\}' holds '\{', which Snakemake can't have in a path; choose a"),
         ("a\nb", r"results: 'a\\nb' holds '\\n', which Snakemake can't have in a path"),
-        ("a\0b", r"holds '\\x00', which Snakemake can't have in a path"),
+        ("a\0b", r"results: 'a\\x00b' holds a character that no text can have"),
         ("~nosuchuser/x", r"results: '~nosuchuser/x': there is no such user on this machine"),
     ],
 )
@@ -55,3 +55,26 @@ def test_snakemake_tells_a_refused_folder_without_a_traceback(tmp_path):
     assert done.returncode == 1
     assert "results: 'a{b}' holds '{'" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"results": "a{b}"}, "config: results: 'a{b}' holds '{'"),
+        ({"dataset": {"kind": "folder", "root": "nowhere"}}, "nowhere/images: No such file"),
+        (
+            {
+                "masks": {"background": {"kind": "tuned", "split": "val"}},
+                "evaluation": {"splits": ["train"]},
+            },
+            "config: masks.background.split: no maps are made for the val split",
+        ),
+    ],
+)
+def test_a_mistake_at_parse_time_is_told_without_snakemakes_stack(tmp_path, change, sentence):
+    done = snakemake(tmp_path, "--dry-run", config={**CONFIG, **change})
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert sentence in said
+    for word in ("Traceback", "common.smk", "File ", "Error in"):
+        assert word not in said

@@ -29,7 +29,7 @@ def params(plan):
         "predictions": plan.settings("predictions", "crops"),
         "evaluate": plan.evaluate_params,
         **{
-            f"batch {stage} {name}": plan.batch_fingerprint(stage, name)
+            f"batch {stage} {name}": plan.batches(stage)[name].fingerprint
             for stage in ("saliency", "maps", "masks", "predictions")
             for name in plan.batches(stage).names(
                 plan.config.evaluation.splits if stage == "predictions" else SPLITS
@@ -174,11 +174,10 @@ def test_a_threshold_waits_for_the_maps_that_it_is_tuned_on(plan_of):
     assert [path.rpartition("/")[2] for path in few.threshold_input("cam")] == [
         *("train-00000.json", "train-00001.json")
     ]
-    nowhere = plan_of(
-        masks__background={"kind": "tuned", "split": "val"}, evaluation={"splits": ["train"]}
-    )
     with pytest.raises(Ws3Error, match=r"masks\.background\.split: no maps are made for the val"):
-        nowhere.threshold_input("cam")
+        plan_of(
+            masks__background={"kind": "tuned", "split": "val"}, evaluation={"splits": ["train"]}
+        )
 
 
 def test_figures_wait_for_the_reference_too(plan_of):

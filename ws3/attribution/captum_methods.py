@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,6 +23,7 @@ from ws3.errors import Ws3Error
 
 # Captum knows rules for ReLU and max pooling only; it would pass over all of these silently. Gates
 # of squeeze-and-excitation (Sigmoid, Hardsigmoid) multiply two signals, which has no rule either.
+_NO_DIFFERENCE = 1e-10  # as in Captum's rule of ReLU
 _NO_RULE = (nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Sigmoid, nn.SiLU)
 # Nor does it see a function that is called without a module.
 _UNSEEN = {"relu", "relu_", "relu6", "gelu", "hardswish", "max_pool2d", "sigmoid", "silu", "tanh"}
@@ -49,7 +50,8 @@ def deeplift(
 ) -> Attribution:
     """DeepLIFT with the rescale rule, against the mean colour (Shrikumar 2017, arXiv 1704.02685).
 
-    For networks whose only nonlinearities are ReLU, ReLU6 and max pooling.
+    For networks whose only nonlinearities are ReLU, ReLU6 and max pooling. The contributions of a
+    sample's pixels sum to the change of the logit.
 
     Raises:
         Ws3Error: If the network has other nonlinearities.
@@ -159,6 +161,61 @@ class RescaledCap(nn.Module):
         return 6 - cast(Tensor, self.upper(6 - self.lower(inputs)))
 
 
+class RescaledPool(nn.Module):
+    """Max pooling with DeepLIFT's rule, for a batch whose second half are the baselines.
+
+    Where a window's maximum rises from the baseline's, the change is due to the input's largest
+    value; where it falls, to the baseline's. A value in several windows has the sum of its parts.
+    Captum's own rule is lost after a ReLU, and gives such a value the part of one window only.
+    """
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        # Not as a part of this module, or Captum would find it and apply its own rule, too.
+        self.settings = {
+            "kernel_size": pool.kernel_size,
+            "stride": pool.stride,
+            "padding": pool.padding,
+            "dilation": pool.dilation,
+            "ceil_mode": pool.ceil_mode,
+        }
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the maxima (2 B, C, h, w) of the inputs (2 B, C, H, W)."""
+        return cast(Tensor, _PoolRule.apply(inputs, self.settings))
+
+
+class _PoolRule(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, settings: dict[str, Any]) -> Tensor:
+        outputs, places = nn.functional.max_pool2d(inputs, **settings, return_indices=True)
+        ctx.save_for_backward(inputs, outputs, places)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        inputs, outputs, places = ctx.saved_tensors
+        # Both halves get the same multipliers, so that the first is enough.
+        gradient = gradients[0].chunk(2)[0]
+        difference = torch.sub(*inputs.chunk(2))
+        output, baseline = outputs.chunk(2)
+        place, baseline_place = places.chunk(2)
+
+        def routed(part: Tensor, where: Tensor) -> Tensor:
+            flat = torch.zeros_like(difference).flatten(2).contiguous()
+            flat.scatter_add_(2, where.flatten(2), part.flatten(2))
+            return flat.view(difference.shape)
+
+        rise, fall = (output - baseline).clamp(min=0), (output - baseline).clamp(max=0)
+        parts = routed(gradient * rise, place) + routed(gradient * fall, baseline_place)
+        # Without a difference there is nothing to share out, and the rule's limit is the gradient.
+        still = difference.abs() < _NO_DIFFERENCE
+        multipliers = torch.where(
+            still, routed(gradient, place), parts / difference.masked_fill(still, 1)
+        )
+        return torch.cat([multipliers, multipliers]), None
+
+
 _rectified_copies: WeakKeyDictionary[AttributionNetwork, dict[type[nn.Module], nn.Module]] = (
     WeakKeyDictionary()
 )
@@ -166,6 +223,8 @@ _rectified_copies: WeakKeyDictionary[AttributionNetwork, dict[type[nn.Module], n
 
 def rectified(network: AttributionNetwork, relu6: type[nn.Module]) -> nn.Module:
     """Return a copy whose every ReLU is a module of its own that works out of place.
+
+    For DeepLIFT, which `RescaledCap` stands for, every max pooling has its own rule, too.
 
     Captum hooks modules, so one that a network uses twice, as torchvision's ResNet does, would see
     two signals as one; and it passes over ReLU6.
@@ -218,6 +277,10 @@ def _rectify(network: AttributionNetwork, relu6: type[nn.Module]) -> nn.Module:
         if isinstance(module, nn.ReLU | nn.ReLU6):
             name = f"rectifier_{number}"
             graph.add_submodule(name, nn.ReLU() if isinstance(module, nn.ReLU) else relu6())
+            node.target = name
+        if isinstance(module, nn.MaxPool2d) and relu6 is RescaledCap:
+            name = f"pool_{number}"
+            graph.add_submodule(name, RescaledPool(module))
             node.target = name
     graph.delete_all_unused_submodules()
     graph.recompile()

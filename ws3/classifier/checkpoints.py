@@ -7,6 +7,7 @@ always read with `weights_only=True`: nothing in them is ever executed.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +20,11 @@ from torchvision import models
 from ws3 import files
 from ws3.classifier.build import build_classifier
 from ws3.classifier.model import Classifier
+from ws3.config.classifier import INPUT_SIZES
 from ws3.errors import Ws3Error
-from ws3.tensors import UnusableError, load_tensors, write_tensors
+from ws3.messages import reason, shortened, shown
+from ws3.pixels import RGB
+from ws3.tensors import UnusableError, load_tensors, unusable_tensor, write_tensors
 
 FORMAT = 1
 StateDict = Mapping[str, Tensor]
@@ -154,7 +158,7 @@ def load_imagenet(classifier: Classifier) -> None:
     except (KeyError, OSError, RuntimeError) as error:
         raise Ws3Error(
             f"classifier.weights: torchvision's ImageNet weights of {architecture} can't be "
-            f"downloaded ({error}); give the path of a state-dict file instead"
+            f"downloaded ({reason(error)}); give the path of a state-dict file instead"
         ) from error
     _fit_backbone(classifier, state, f"torchvision's ImageNet weights of {architecture}")
 
@@ -168,7 +172,7 @@ def sha256(path: str | Path) -> str:
     try:
         return files.sha256(Path(path))
     except OSError as error:
-        raise Ws3Error(f"{path} can't be read: {error.strerror}") from error
+        raise Ws3Error(f"{path} can't be read: {reason(error)}") from error
 
 
 def _read_dict(path: str | Path) -> dict[str, Any]:
@@ -195,10 +199,10 @@ def _read_dict(path: str | Path) -> dict[str, Any]:
 
 
 def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
-    if content["format"] != FORMAT:
+    if not isinstance(content["format"], int) or content["format"] != FORMAT:
         raise Ws3Error(
-            f"{path} has classifier format {content['format']}, but this ws3 reads format "
-            f"{FORMAT}; use the ws3 that wrote it"
+            f"{path} has classifier format {_in_a_word(content['format'])}, but this ws3 reads "
+            f"format {FORMAT}; use the ws3 that wrote it"
         )
     try:
         classes = tuple(str(name) for name in content["classes"])
@@ -207,11 +211,33 @@ def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
         std_r, std_g, std_b = map(float, content["std"])
         input_size = int(content["input_size"])
         state = content["state_dict"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise Ws3Error(f"{path} is an incomplete classifier ({error}); train it again") from error
+    except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise Ws3Error(
+            f"{path} is an incomplete classifier ({reason(error)}); train it again"
+        ) from error
+    _check_numbers(path, (mean_r, mean_g, mean_b), (std_r, std_g, std_b), input_size)
     classifier = build_classifier(architecture, classes, input_size)
     _fit(classifier.network, _state_dict(path, {"state_dict": state}), path)
     return replace(classifier, mean=(mean_r, mean_g, mean_b), std=(std_r, std_g, std_b))
+
+
+def _in_a_word(value: object) -> str:
+    return "in a tensor" if isinstance(value, Tensor) else shown(value)
+
+
+def _check_numbers(path: str | Path, mean: RGB, std: RGB, input_size: int) -> None:
+    lowest, highest = INPUT_SIZES
+    wrong = [
+        *(f"a mean of {value}" for value in mean if not math.isfinite(value)),
+        *(f"a std of {value}" for value in std if not (0 < value < math.inf)),
+        *(
+            [f"an input_size of {shown(input_size)}, not from {lowest} to {highest}"]
+            if not lowest <= input_size <= highest
+            else []
+        ),
+    ]
+    if wrong:
+        raise Ws3Error(f"{path} has {wrong[0]}; such a classifier says nothing, train it again")
 
 
 def _state_dict(path: str | Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -221,9 +247,17 @@ def _state_dict(path: str | Path, content: Mapping[str, Any]) -> dict[str, Tenso
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise Ws3Error(
-                f"{path} holds no state dict: {name!r} is no tensor; save it with "
+                f"{path} holds no state dict: {shown(name)} is no tensor; save it with "
                 "torch.save(network.state_dict(), file)"
             )
+    if not all(isinstance(name, str) for name in state):
+        raise Ws3Error(f"{path}: its state_dict has names that are no texts")
+    unusable = unusable_tensor(state)
+    if unusable:
+        raise Ws3Error(
+            f"{path}: {unusable}; save dense, finite weights, with "
+            "torch.save(network.state_dict(), file)"
+        )
     result = dict(state)
     for prefix in ("module.", "model.", "module."):  # also model.module. and module.model.
         if result and all(name.startswith(prefix) for name in result):
@@ -256,10 +290,16 @@ def _fit(network: nn.Module, state: StateDict, origin: str | Path) -> None:
     missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
     strange = [name for name in state if name not in own]
     shapes = [n for n, v in state.items() if n in own and own[n].shape != v.shape]
+    whole = [
+        n
+        for n, v in state.items()
+        if n in own and own[n].is_floating_point() and not v.is_floating_point()
+    ]
     problems = [
+        *(f"{n} holds {state[n].dtype}, not floating-point numbers" for n in whole),
         *(f"{n} has shape {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in shapes),
         *(f"it has no {name}" for name in missing),
-        *(f"{name} has no place in the network" for name in strange),
+        *(f"{shortened(name)} has no place in the network" for name in strange),
     ]
     if problems:
         raise Ws3Error(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_type_hints
+from typing import Any, get_type_hints
 
 from torch import nn
 from torchvision import models
@@ -19,16 +19,13 @@ from ws3.errors import Ws3Error
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, RGB
 from ws3.registry import Registry
 
-if TYPE_CHECKING:
-    from ws3.classifier.model import Classifier
-
-CLASSIFIERS: Registry[Callable[[Sequence[str]], Classifier]] = Registry(
+CLASSIFIERS: Registry[Callable[[Sequence[str]], Any]] = Registry(
     "classifier", "ws3.classifiers", {}
 )
 """The networks that installed packages add to torchvision's.
 
 An entry point of the group `ws3.classifiers` is a function from class names to an untrained
-`Classifier`. See docs/extending/classifier.md.
+`ws3.Classifier`. See docs/extending/classifier.md.
 """
 
 

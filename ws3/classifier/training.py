@@ -6,6 +6,7 @@ the images and every augmentation are functions of seed, epoch and image alone.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -32,10 +33,10 @@ from ws3.config.classifier import ClassifierConfig
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.pixels import resize_short_side
+from ws3.files import write_csv
+from ws3.pixels import MOST_ASPECT, resize_short_side
 from ws3.training.batches import SharedBatches
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
-from ws3.training.history import write_history
 from ws3.training.processes import (
     fit,
     isolated_torch_state,
@@ -106,8 +107,9 @@ def train(
             are learned, those of a process's share.
 
     Raises:
-        Ws3Error: If there is nothing to train on, weights don't fit, an image can't be decoded,
-            or the loss becomes NaN or infinite.
+        Ws3Error: If there is nothing to train on, weights don't fit, an image can't be decoded, a
+            batch has one image that is too small for batch normalisation, or the loss becomes NaN
+            or infinite.
     """
     rows = [row for row in rows if not row.problem]
     val_rows = [row for row in val_rows if not row.problem]
@@ -123,6 +125,7 @@ def train(
             config.architecture, classes, config.input_size, config.weights
         )
         order = _Order(len(rows), config.batch_size, seed, processes)
+        _check_lone_images(start, config, order)
         identity = _identity(rows, val_rows, classes, config, seed)
         module = _Module(start, config, seed, order, folder, identity)
         trainer = make_trainer(
@@ -149,6 +152,32 @@ def train(
         module.on_load_checkpoint(read_checkpoint(last))
     module.network.cpu().eval()
     return Trained(start, module.epochs[-1], tuple(module.epochs))
+
+
+def _check_lone_images(start: Classifier, config: ClassifierConfig, order: SharedBatches) -> None:
+    """Refuse a batch of one image that batch normalisation can't learn from.
+
+    Where an image leaves a single value per channel, there is no deviation to divide by.
+
+    Raises:
+        Ws3Error: If some batch has one image only and the network's maps shrink to one value.
+    """
+    remainder = order.length % order.batch_size
+    fewest = remainder or min(order.length, order.batch_size)
+    learns = config.weights is None and config.backbone_rate > 0
+    if not learns or fewest // order.processes > 1:
+        return
+    network = copy.deepcopy(start.network).train()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            network(torch.zeros(1, 3, config.input_size, config.input_size))
+    except ValueError as error:
+        raise Ws3Error(
+            f"classifier.batch_size: {order.length} images in batches of {order.batch_size} leave "
+            f"one image alone, and at classifier.input_size {config.input_size} batch "
+            "normalisation can't learn from one; choose another batch_size, or an input_size of "
+            "64 or more"
+        ) from error
 
 
 class _Order(SharedBatches):
@@ -183,7 +212,8 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         )
         self.cache: list[npt.NDArray[np.uint8]] = []
         pixels = sum(
-            short_side**2 * max(row.width, row.height) / max(1, min(row.width, row.height))
+            short_side**2
+            * min(MOST_ASPECT, max(row.width, row.height) / max(1, min(row.width, row.height)))
             for row in rows
         )
         # Several processes have no more memory than one.
@@ -394,7 +424,7 @@ def mean_average_precision(logits: Tensor, labels: Tensor) -> float | None:
 def write_metrics(path: Path, epochs: Sequence[Metrics]) -> None:
     """Write one line per epoch: `epoch,train_loss,val_loss,val_map`; undefined ones are empty."""
     lines = [{"epoch": number, **metrics} for number, metrics in enumerate(epochs, start=1)]
-    write_history(path, lines)
+    write_csv(path, list(lines[0]), lines)
 
 
 def _identity(

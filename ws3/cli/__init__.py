@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
@@ -12,6 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one sentence and status 2."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        # Also while modules are imported, in the first moment.
+        print("ws3: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
+    import logging
+
     from ws3.cli.app import app
     from ws3.cli.memory import keep_freed_memory
     from ws3.errors import Ws3Error
@@ -21,12 +31,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         app()
-    except Ws3Error as error:
+    except (Ws3Error, TerminatedError) as error:
         print(f"ws3: {error}", file=sys.stderr)
-        sys.exit(2)
-    except TerminatedError as error:
-        print(f"ws3: {error}", file=sys.stderr)
-        sys.exit(143)
+        sys.exit(143 if isinstance(error, TerminatedError) else 2)
     except BrokenPipeError:
         # The reader (head, less) went away; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,36 +6,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 from typer.core import TyperCommand, TyperOption
 
-from ws3.cli.stages import RecipeName, RunFolder
+from ws3.cli.stages import OpenRun, RecipeName, open_run
+from ws3.errors import Ws3Error
+from ws3.jobs.progress import ProgressReport
+from ws3.run.folder import Run
+from ws3.run.phases import PHASES
+from ws3.run.status import run_status
+from ws3.run.timing import run_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.table import Table
-
     from ws3.config.methods import MethodEntry
     from ws3.config.presets import Preset
-    from ws3.run.folder import Run
 
 _PANEL = "Looking at things, handing them on"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for name, command in (
-        ("status", status),
-        ("show", show),
-        ("compare", compare),
-        ("verify", verify),
-        ("export", export),
-        ("recipes", recipes),
-        ("demo-data", demo_data),
-        ("coco-masks", coco_masks),
-    ):
+    for command in (status, show, compare, verify, export, recipes, demo_data, coco_masks):
         kind = _ExportCommand if command is export else None
-        app.command(name, cls=kind, rich_help_panel=_PANEL)(command)
+        app.command(cls=kind, rich_help_panel=_PANEL)(command)
 
 
 class _ExportCommand(TyperCommand):
@@ -53,50 +49,32 @@ class _ExportCommand(TyperCommand):
 
 
 def status(
-    run: RunFolder,
+    run: OpenRun,
     time: Annotated[
         bool, typer.Option("--time", help="Show where the time goes, and how much is left.")
     ] = False,
 ) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
-    from rich.console import Console
-
-    from ws3.run.folder import Run
-    from ws3.run.status import run_status
-
-    opened = Run.open(run)
     if time:
-        _show_times(opened)
+        _show_times(run)
         return
     numbers = ("done", "of", "skipped", "failed", "missing", "seconds", "MB")
-    table = _stage_table(opened, numbers, least=5)
-    reasons = []
-    for entry in run_status(opened):
-        table.add_row(
-            entry.stage,
-            entry.recipe,
-            str(entry.done),
-            str(entry.expected),
-            str(entry.skipped),
-            str(len(entry.failed)),
-            str(entry.missing),
-            f"{entry.seconds:.0f}",
-            f"{entry.bytes / 1e6:.0f}",
-        )
-        reasons += [
-            f"{entry.stage} {entry.recipe}, {image}: {reason}"
-            for image, reason in entry.failed.items()
-        ]
+    table = _stage_table(run, numbers, least=5)
+    entries = list(run_status(run))
+    for entry in entries:
+        images = (entry.done, entry.expected, entry.skipped, len(entry.failed), entry.missing)
+        spent = (f"{entry.seconds:.0f}", f"{entry.bytes / 1e6:.0f}")
+        table.add_row(entry.stage, entry.recipe, *map(str, images), *spent)
     console = Console(soft_wrap=True)
     console.print(table)
-    for reason in reasons:
-        console.print(reason, style="red", markup=False, highlight=False)
+    for entry in entries:
+        for image, reason in entry.failed.items():
+            line = f"{entry.stage} {entry.recipe}, {image}: {reason}"
+            console.print(line, style="red", markup=False, highlight=False)
 
 
 def _stage_table(run: Run, numbers: Sequence[str], least: int = 0) -> Table:
     """Return a table with a row per stage and recipe; columns of numbers have a least width."""
-    from rich.table import Table
-
     # Eighty columns hold it: no frame, and names that are cut rather than numbers.
     table = Table(title=str(run.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
     for name in ("stage", "recipe"):
@@ -108,10 +86,6 @@ def _stage_table(run: Run, numbers: Sequence[str], least: int = 0) -> Table:
 
 def _show_times(run: Run) -> None:
     from datetime import timedelta
-
-    from rich.console import Console
-
-    from ws3.run.timing import PHASES, run_times
 
     table = _stage_table(run, ("images", *PHASES, "overhead", "images/s", "left"))
     for entry in run_times(run):
@@ -134,32 +108,33 @@ def _show_times(run: Run) -> None:
 
 
 def show(
-    run: RunFolder,
+    run: OpenRun,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image's id.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="PNG or SVG; default: <IMAGE>.png.")
     ] = None,
 ) -> None:
     """Draw one image through all recipes: its maps, its masks, the ground truth."""
-    from ws3.run.folder import Run
     from ws3.tools.show import show
 
-    typer.echo(show(Run.open(run), image, output or Path(f"{image}.png")))
+    typer.echo(show(run, image, output or Path(f"{image}.png")))
 
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs, one per seed.")
+        list[Run],
+        typer.Argument(
+            metavar="RUN...", parser=open_run, help="Folders of finished runs, one per seed."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the table and the charts.")
     ] = Path("comparison"),
 ) -> None:
     """Put several runs side by side: mean and deviation of every figure, and charts."""
-    from ws3.run.folder import Run
     from ws3.tools.compare import compare_runs
 
-    for path in compare_runs([Run.open(run) for run in runs], output):
+    for path in compare_runs(runs, output):
         typer.echo(path)
 
 
@@ -174,7 +149,6 @@ def verify(
 
     Only what a receipt, the index or the configuration names is repaired.
     """
-    from ws3.run.folder import Run
     from ws3.run.verify import check_run, check_store, foreign_entries
 
     if (path / "config.yaml").exists():
@@ -195,16 +169,15 @@ def verify(
 
 
 def export(
-    run: RunFolder,
+    run: OpenRun,
     recipe: RecipeName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that isn't there.")],
     format_name: Annotated[str, typer.Option("--format", "-f", metavar="NAME")] = "voc",
 ) -> None:
     """Write a recipe's pseudo-masks, and the val split's ground truth, for other programs."""
-    from ws3.run.folder import Run
     from ws3.tools.export import export
 
-    counts = export(Run.open(run), recipe, format_name, out)
+    counts = export(run, recipe, format_name, out)
     images = ", ".join(f"{count} {split} images" for split, count in counts.items())
     typer.echo(f"{out}: {images or 'no images'}")
 
@@ -215,9 +188,6 @@ def recipes(
     ] = False,
 ) -> None:
     """List the named recipes that a configuration can start from, with their sources."""
-    from rich.console import Console
-    from rich.table import Table
-
     from ws3.config.methods import METHODS, OWN_METHODS
     from ws3.config.presets import PRESETS
 
@@ -244,8 +214,6 @@ def demo_data(
 
     from ws3.config.dataset import Synthetic
     from ws3.datasets.synthetic.dataset import draw_synthetic
-    from ws3.errors import Ws3Error
-    from ws3.jobs.progress import progress_callback
 
     try:
         dataset = Synthetic(
@@ -261,8 +229,8 @@ def demo_data(
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise Ws3Error(f"--{option}: {first['msg']}, not {first['input']}") from None
-    with progress_callback("draw") as progress:
-        draw_synthetic(dataset, folder, progress)
+    with ProgressReport("draw") as progress:
+        draw_synthetic(dataset, folder, progress.reach)
     typer.echo(folder)
 
 
@@ -272,10 +240,9 @@ def coco_masks(
 ) -> None:
     """Draw the masks of a COCO split from its annotations, for evaluation."""
     from ws3.datasets.coco import draw_coco_masks
-    from ws3.jobs.progress import progress_callback
 
     target = folder / "masks" / split
     annotations = folder / "annotations" / f"instances_{split}.json"
-    with progress_callback(f"masks of {split}") as progress:
-        count = draw_coco_masks(annotations, target, progress)
+    with ProgressReport(f"masks of {split}") as progress:
+        count = draw_coco_masks(annotations, target, progress.reach)
     typer.echo(f"{count} masks: {target}")

@@ -8,12 +8,21 @@ from typing import Annotated
 
 import typer
 
+from ws3.errors import Ws3Error
+from ws3.run.folder import Run
 from ws3.stage_table import JOBS, STAGES, StageSpec
 
 _PANEL = "Stages, in the order of the data"
 
-RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="The run's folder, such as results/demo.")
+
+def open_run(folder: str) -> Run:
+    """Open the run that an argument names."""
+    return Run.open(Path(folder))
+
+
+OpenRun = Annotated[
+    Run,
+    typer.Argument(metavar="RUN", parser=open_run, help="The run's folder, such as results/demo."),
 ]
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe of the run.")]
 BatchNames = Annotated[
@@ -28,14 +37,8 @@ Images = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands, in the order of the table of stages."""
-    single: dict[str, Callable[..., None]] = {
-        "index": index,
-        "train_classifier": train_classifier,
-        "threshold": threshold,
-        "train_segmentation": train_segmentation,
-        "evaluate": evaluate,
-        "report": report,
-    }
+    functions = (index, train_classifier, threshold, train_segmentation, evaluate, report)
+    single = {function.__name__: function for function in functions}
     for name, job in JOBS.items():
         command = _per_image(STAGES[name]) if name in STAGES else single.get(name)
         if command is not None:
@@ -46,9 +49,24 @@ def _per_image(spec: StageSpec) -> Callable[..., None]:
     """Return the command of a per-image stage."""
 
     def command(
-        run: RunFolder, recipe: RecipeName, batch: BatchNames = None, image: Images = None
+        run: OpenRun, recipe: RecipeName, batch: BatchNames = None, image: Images = None
     ) -> None:
-        _work(spec.name, run, recipe, batch, image)
+        from ws3.jobs.runner import open_stage, run_batches, run_images
+        from ws3.run.batches import stage_batches, stage_splits
+
+        if image and batch:
+            raise Ws3Error("--image does not go with --batch")
+        splits = stage_splits(run.config, spec.name)
+        if image:
+            rows = {row.image: row for row in run.mapped_rows(splits)}
+            for name in image:
+                if name not in rows:
+                    raise Ws3Error(f"{run.index_file}: there is no image {name!r} for this stage")
+            run_images(run, open_stage(run, spec.name, recipe), [rows[name] for name in image])
+        else:
+            batches = stage_batches(run.config, run.index, spec.name)
+            chosen = [batches[name] for name in batch or batches.names(splits)]
+            run_batches(run, open_stage(run, spec.name, recipe), chosen)
 
     command.__doc__ = spec.summary
     return command
@@ -64,8 +82,6 @@ def index(
 ) -> None:
     """Check every image once and write index.csv; with --config, begin a run."""
     from ws3.config.load import load
-    from ws3.errors import Ws3Error
-    from ws3.run.folder import Run
     from ws3.stages.index import index, write_config
 
     if (run is None) == (config is None):
@@ -81,37 +97,32 @@ def index(
     )
 
 
-def train_classifier(run: RunFolder) -> None:
+def train_classifier(run: OpenRun) -> None:
     """Train the image-level classifier, or take the checkpoint that the configuration names."""
-    from ws3.run.folder import Run
     from ws3.stages.train_classifier import train_classifier
 
-    train_classifier(Run.open(run))
+    train_classifier(run)
 
 
-def threshold(run: RunFolder, recipe: RecipeName) -> None:
+def threshold(run: OpenRun, recipe: RecipeName) -> None:
     """Choose the background threshold of a recipe."""
-    from ws3.run.folder import Run
-    from ws3.run.records import Threshold, read_record
     from ws3.stages.threshold import threshold
 
-    opened = Run.open(run)
-    threshold(opened, recipe)
-    chosen = read_record(opened.threshold_file(recipe), Threshold)
+    threshold(run, recipe)
+    chosen = run.threshold(recipe)
     where = f" on {chosen.images} images of {chosen.split}" if chosen.split else ""
     typer.echo(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.kind}{where}")
 
 
-def train_segmentation(run: RunFolder, recipe: RecipeName) -> None:
+def train_segmentation(run: OpenRun, recipe: RecipeName) -> None:
     """Train a segmentation network on a recipe's pseudo-masks, or on ground_truth itself."""
-    from ws3.run.folder import Run
     from ws3.stages.train_segmentation import train_segmentation
 
-    train_segmentation(Run.open(run), recipe)
+    train_segmentation(run, recipe)
 
 
 def evaluate(
-    run: RunFolder,
+    run: OpenRun,
     recipe: Annotated[
         str | None, typer.Option("--recipe", "-r", help="One recipe; default: all of them.")
     ] = None,
@@ -120,46 +131,18 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure maps, masks and predictions against the ground truth."""
-    from ws3.run.folder import Run
     from ws3.stages.evaluate import evaluate, summarise_run
 
-    opened = Run.open(run)
     if not summary:
-        for name in [recipe] if recipe is not None else opened.config.evaluated:
-            evaluate(opened, name)
+        for name in [recipe] if recipe is not None else run.config.evaluated:
+            evaluate(run, name)
     if summary or recipe is None:
-        summarise_run(opened)
-        typer.echo(opened.summary_file)
+        summarise_run(run)
+        typer.echo(run.summary_file)
 
 
-def report(run: RunFolder) -> None:
+def report(run: OpenRun) -> None:
     """Write report/index.html."""
-    from ws3.run.folder import Run
     from ws3.stages.report import report
 
-    typer.echo(report(Run.open(run)))
-
-
-def _work(
-    stage: str, folder: Path, recipe: str, names: list[str] | None, images: list[str] | None
-) -> None:
-    from ws3.errors import Ws3Error
-    from ws3.jobs.runner import open_stage, run_batches, run_images
-    from ws3.run.batches import stage_batches, stage_splits
-    from ws3.run.folder import Run
-
-    if images and names:
-        raise Ws3Error("--image does not go with --batch")
-    run = Run.open(folder)
-    if images:
-        work = open_stage(run, stage, recipe)
-        rows = {row.image: row for row in run.mapped_rows(stage_splits(run.config, stage))}
-        unknown = [image for image in images if image not in rows]
-        if unknown:
-            raise Ws3Error(f"{run.index_file}: there is no image {unknown[0]!r} for this stage")
-        run_images(run, work, [rows[image] for image in images])
-        return
-    batches = stage_batches(run.config, run.index, stage)
-    names = names or batches.names(stage_splits(run.config, stage))
-    chosen = [batches[name] for name in names]
-    run_batches(run, open_stage(run, stage, recipe), chosen)
+    typer.echo(report(run))

@@ -6,8 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ws3.config.model import Float, Int, Positive, Range, Section
+from ws3.config.model import Float, Int, Range, Rate, Section
 from ws3.config.recipes import PositiveFraction
+
+INPUT_SIZES = (32, 4096)
+"""Least and largest side in pixels of a network's input."""
 
 
 class ClassifierConfig(Section):
@@ -25,18 +28,18 @@ class ClassifierConfig(Section):
     checkpoint: str | None = Field(
         None, description="A trained multi-label checkpoint or state dict; nothing is trained."
     )
-    input_size: Annotated[Int, Field(ge=32, le=4096)] = Field(
+    input_size: Annotated[Int, Field(ge=INPUT_SIZES[0], le=INPUT_SIZES[1])] = Field(
         224, description="Side in pixels of the network's input."
     )
     epochs: Annotated[Int, Field(ge=1)] = Field(5, description="Passes over the training images.")
     batch_size: Annotated[Int, Field(ge=1)] = Field(16, description="Images per step.")
-    learning_rate: Positive = Field(
+    learning_rate: Rate = Field(
         1e-3, description="Peak rate of the new head; the backbone has a share of it."
     )
     backbone_rate: Annotated[Float, Field(ge=0, le=1)] = Field(
         0.1, description="The backbone's share of the learning rate; 0 freezes it."
     )
-    weight_decay: Annotated[Float, Field(ge=0)] = Field(
+    weight_decay: Annotated[Float, Field(ge=0, le=100)] = Field(
         1e-4, description="Of the optimiser (AdamW)."
     )
     crop_area: Annotated[tuple[PositiveFraction, PositiveFraction], Range] = Field(

@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Field, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from ws3.config.model import Int, Section
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 from ws3.registry import Registry, deferred
 
 if TYPE_CHECKING:
@@ -33,6 +39,15 @@ class DatasetConfig(Section):
 
     kind: str
     root: str | None
+
+    @field_validator("root", check_fields=False)
+    @classmethod
+    def _root_has_a_home(cls, value: str | None) -> str | None:
+        try:
+            Path(value or "").expanduser()
+        except RuntimeError:
+            raise ValueError(f"{shown(value)}: there is no such user on this machine") from None
+        return value
 
 
 class Synthetic(DatasetConfig):
@@ -175,7 +190,7 @@ def dataset_model(kind: Any) -> type[DatasetConfig]:
     """
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(
-            f"kind {kind!r} is unknown; {KINDS.did_you_mean(kind)}allowed: {', '.join(KINDS)}"
+            f"kind {shown(kind)} is unknown; {KINDS.did_you_mean(kind)}allowed: {', '.join(KINDS)}"
         )
     try:
         return KINDS[kind].config

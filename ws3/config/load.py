@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from ws3.config.presets import expand_presets
 from ws3.config.recipes import Recipe
 from ws3.config.run import RunConfig
 from ws3.errors import Ws3Error
+from ws3.messages import reason, shortened, shown
+from ws3.outside import CONFIG_BYTES, read_regular
 
 _RENAMED = {
     ("aggregation", "reducer"): "combine_samples",
@@ -25,6 +29,8 @@ _RENAMED = {
     ("recipes", "reduction"): "reduce_channels",
 }
 """Keys of ws3 0.1 by section, and what they are called now; of `recipes`, each recipe's own."""
+_MOST_VALUES = 100_000
+_DEEPEST = 50
 
 
 def resolve(
@@ -43,6 +49,7 @@ def resolve(
     """
     if not isinstance(data, Mapping):
         raise Ws3Error(f"{source} is not a mapping of keys to values.")
+    _check_plain(data, source)
     expanded = expand_presets(data, source)
     try:
         config = RunConfig.model_validate(expanded)
@@ -75,6 +82,7 @@ def resolve_recipe(
     name = recipe if isinstance(recipe, str) else "recipe"
     if not isinstance(recipe, Recipe):
         given = {"preset": recipe} if isinstance(recipe, str) else recipe
+        _check_plain(given, source)
         expanded = expand_presets({"recipes": {name: given}}, source)
         try:
             recipe = Recipe.model_validate(expanded["recipes"][name])
@@ -112,21 +120,96 @@ def load(path: Path, *, check_methods: bool = True) -> RunConfig:
     return resolve(read_yaml(path), str(path), check_methods=check_methods)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice; names the place of a value that can't be read."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping whose keys differ."""
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {shown(key.value, 80)} is given twice, give it once",
+                        problem_mark=key.start_mark,
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return a value; PyYAML itself lets ValueError, KeyError and others through."""
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{shown(getattr(node, 'value', ''), 80)} can't be read as "
+                f"{node.tag.rpartition(':')[2]}, put a text between quotes",
+                problem_mark=node.start_mark,
+            ) from error
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text holds.
+
+    Raises:
+        yaml.YAMLError: If it is not valid, or a mapping has a key twice.
+        RecursionError: If it is nested too deeply.
+    """
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
+def _check_plain(data: Any, source: str) -> None:
+    """Refuse what no configuration holds: texts that no file can bear, and endless nesting.
+
+    Raises:
+        Ws3Error: With the path of the value.
+    """
+    todo: list[tuple[tuple[str, ...], Any]] = [((), data)]
+    for visited in itertools.count():
+        if not todo:
+            return
+        path, value = todo.pop()
+        name = shortened(".".join(path))
+        if visited > _MOST_VALUES or len(path) > _DEEPEST:
+            raise Ws3Error(f"{source}: {name}: this is nested deeper than a configuration ever is")
+        if isinstance(value, str) and any(
+            letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in value
+        ):
+            raise Ws3Error(
+                f"{source}: {name}: {shown(value)} holds a character that no text can have; "
+                "take it out"
+            )
+        if value == "null":
+            raise Ws3Error(
+                f"{source}: {name}: null arrives as a text from Snakemake's --config; leave the "
+                "key out where null is its default, or set it to null in a file (--configfile)"
+            )
+        if isinstance(value, Mapping):
+            todo += [((*path, str(key)), item) for key, item in value.items()]
+            todo += [((*path, "a key"), key) for key in value if isinstance(key, str)]
+        elif isinstance(value, list | tuple):
+            todo += [((*path, str(number)), item) for number, item in enumerate(value)]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        Ws3Error: If the file is missing or holds something else.
+        Ws3Error: If the file is missing, is no regular file, is larger than `CONFIG_BYTES`, gives a
+            key twice, or holds something else.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(read_regular(path, CONFIG_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise Ws3Error(f"{path}: there is no such configuration file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise Ws3Error(f"{path}: can't be read ({error}).") from None
+        raise Ws3Error(f"{path}: can't be read ({reason(error)}).") from None
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise Ws3Error(f"{path}: this is not valid YAML ({reason}).") from None
+        raise Ws3Error(f"{path}: this is not valid YAML ({reason(error)}).") from None
+    except RecursionError:
+        raise Ws3Error(
+            f"{path}: this YAML is nested deeper than a configuration ever is."
+        ) from None
     if not isinstance(data, dict):
         raise Ws3Error(f"{path}: a mapping of keys to values is expected.")
     return data
@@ -147,7 +230,7 @@ def _lines(
     for detail in tried:
         parts = _path(detail["loc"], data, detail["type"])
         message = _message(detail, parts, data)
-        yield f"{'.'.join(parts)}: {message}" if parts else message
+        yield f"{shortened('.'.join(parts))}: {message}" if parts else message
 
 
 def _is_untried_branch(
@@ -200,17 +283,31 @@ def _message(detail: Any, path: Sequence[str], data: Mapping[str, Any]) -> str:
     if kind == "union_tag_not_found":
         return f"the key 'kind' is required; allowed: {_kinds(path, data)}"
     if kind == "union_tag_invalid":
-        return f"kind {detail['ctx']['tag']!r} is unknown; allowed: {_kinds(path, data)}"
+        return f"kind {shown(detail['ctx']['tag'])} is unknown; allowed: {_kinds(path, data)}"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return f"a mapping of keys to values is expected, not {value!r}"
+        return f"a mapping of keys to values is expected, not {shown(value)}"
+    if kind == "string_type" and isinstance(value, int | float | datetime.date):
+        key = path[-1] if path else ""
+        given = str(value) if isinstance(value, datetime.date) else shown(value)
+        return (
+            f"a text is expected, but {given} was read as a {_read_as(value)}, as YAML "
+            "and --config read 2026_11_28 (a number) or 2026-11-28 (a date): put it between "
+            f"quotes in a file, or give --config {key}='!!str ...'"
+        )
     if kind == "tuple_type":
-        return f"a list is expected, not {value!r}"
+        return f"a list is expected, not {shown(value)}"
     if kind in ("too_short", "too_long"):
         limit = "at least {min_length}" if kind == "too_short" else "at most {max_length}"
-        return f"a length of {limit.format(**detail['ctx'])} is expected, not {value!r}"
-    return f"{detail['msg']}, not {value!r}"
+        return f"a length of {limit.format(**detail['ctx'])} is expected, not {shown(value)}"
+    return f"{detail['msg']}, not {shown(value)}"
+
+
+def _read_as(value: bool | float | datetime.date) -> str:
+    if isinstance(value, bool):
+        return "truth value"
+    return "date" if isinstance(value, datetime.date) else "number"
 
 
 def _kinds(path: Sequence[str], data: Mapping[str, Any]) -> str:

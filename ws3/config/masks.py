@@ -9,21 +9,27 @@ from pydantic import Field
 from ws3.config.model import Float, Int, Positive, Section
 from ws3.config.recipes import Fraction
 
+# pydensecrf divides by the widths and makes whole numbers of the result, unchecked: of a tiny one
+# they overflow. Beyond the upper bounds nothing changes, or floats lose their precision.
+_Pixels = Annotated[Float, Field(ge=0.5, le=10_000)]
+_Colours = Annotated[Float, Field(ge=0.5, le=1000)]
+_Weight = Annotated[Float, Field(ge=0, le=1000)]
+
 
 class CrfParameters(Section):
     """Dense CRF (Krähenbühl and Koltun 2011), in pydensecrf's own terms."""
 
-    gaussian_sxy: Positive = Field(
+    gaussian_sxy: _Pixels = Field(
         3.0, description="Smoothness: standard deviation of the distance, in pixels."
     )
-    gaussian_compat: Annotated[Float, Field(ge=0)] = Field(3.0, description="Smoothness: weight.")
-    bilateral_sxy: Positive = Field(
+    gaussian_compat: _Weight = Field(3.0, description="Smoothness: weight.")
+    bilateral_sxy: _Pixels = Field(
         50.0, description="Appearance: standard deviation of the distance, in pixels."
     )
-    bilateral_srgb: Positive = Field(
+    bilateral_srgb: _Colours = Field(
         5.0, description="Appearance: standard deviation of the colour, for RGB from 0 to 255."
     )
-    bilateral_compat: Annotated[Float, Field(ge=0)] = Field(10.0, description="Appearance: weight.")
+    bilateral_compat: _Weight = Field(10.0, description="Appearance: weight.")
     iterations: Annotated[Int, Field(ge=1, le=1000)] = Field(
         10, description="Steps of mean-field inference."
     )

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from ws3.config.model import Section
 from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 from ws3.registry import Registry, load_object
 
 
@@ -228,7 +229,7 @@ def method_options(name: str, entry: MethodEntry, options: Mapping[str, Any]) ->
     option, fields = str(problem["loc"][0]) if problem["loc"] else "", entry.options.model_fields
     if problem["type"] == "extra_forbidden":
         choice = f"it has: {', '.join(fields)}" if fields else "it has none"
-        raise Ws3Error(f"the method {name} has no option {option!r}; {choice}")
+        raise Ws3Error(f"the method {name} has no option {shown(option)}; {choice}")
     about = entry.options.model_json_schema()["properties"].get(option, {})
     if "minimum" in about and "maximum" in about:
         kind = "a whole number" if about["type"] == "integer" else "a number"
@@ -236,5 +237,5 @@ def method_options(name: str, entry: MethodEntry, options: Mapping[str, Any]) ->
     else:
         wanted = problem["msg"][:1].lower() + problem["msg"][1:]
     raise Ws3Error(
-        f"the option {option} of the method {name} is {options.get(option)!r}, but {wanted}"
+        f"the option {option} of the method {name} is {shown(options.get(option))}, but {wanted}"
     )

@@ -6,6 +6,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from ws3.messages import shown
+
 Items = TypeVar("Items", bound=tuple[Any, ...])
 
 
@@ -30,7 +32,7 @@ def _refuse_reversed(value: tuple[float, float]) -> tuple[float, float]:
 def _refuse_repeated(value: Items) -> Items:
     twice = [item for number, item in enumerate(value) if item in value[:number]]
     if twice:
-        raise ValueError(f"{twice[0]!r} is listed twice; list it once")
+        raise ValueError(f"{shown(twice[0])} is listed twice; list it once")
     return value
 
 
@@ -39,3 +41,5 @@ Float = Annotated[float, BeforeValidator(_refuse_bool)]
 Range = AfterValidator(_refuse_reversed)
 Distinct = AfterValidator(_refuse_repeated)
 Positive = Annotated[Float, Field(gt=0)]
+Rate = Annotated[Float, Field(gt=0, le=100)]
+"""A learning rate: beyond its bound every training diverges at once."""

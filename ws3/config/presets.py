@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _inherit(name: Any, recipe: Any, recipes: Mapping[str, Any], source: str) ->
     """Return a recipe with what it has from the one whose samples it takes."""
     if not isinstance(recipe, Mapping) or recipe.get("samples_from") is None:
         return recipe
-    source_recipe = recipes.get(recipe["samples_from"])
+    wanted = recipe["samples_from"]
+    source_recipe = recipes.get(wanted) if isinstance(wanted, str) else None
     if not isinstance(source_recipe, Mapping) or source_recipe.get("samples_from") is not None:
         others = [
             str(key)
@@ -127,7 +129,7 @@ def _inherit(name: Any, recipe: Any, recipes: Mapping[str, Any], source: str) ->
             if isinstance(other, Mapping) and other.get("samples_from") is None
         ]
         raise Ws3Error(
-            f"{source}: recipes.{name}.samples_from: {recipe['samples_from']!r} is not a recipe "
+            f"{source}: recipes.{name}.samples_from: {shown(wanted)} is not a recipe "
             f"with samples of its own; choose from: {', '.join(others) or 'none'}"
         )
     return _merge(source_recipe, recipe)
@@ -138,10 +140,10 @@ def _expand(name: Any, recipe: Any, source: str) -> Any:
         return recipe
     preset = recipe["preset"]
     if not isinstance(preset, str) or preset not in PRESETS:
-        close = get_close_matches(str(preset), PRESETS, n=1)
+        close = get_close_matches(str(preset)[:100], PRESETS, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise Ws3Error(
-            f"{source}: recipes.{name}.preset: {preset!r} is not a preset; {hint}"
+            f"{source}: recipes.{name}.preset: {shown(preset)} is not a preset; {hint}"
             f"allowed: {', '.join(PRESETS)}"
         )
     own = {key: value for key, value in recipe.items() if key != "preset"}

@@ -10,10 +10,11 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from ws3.config.classifier import ClassifierConfig
 from ws3.config.dataset import Dataset
-from ws3.config.masks import Masks
+from ws3.config.masks import Masks, TunedBackground
 from ws3.config.model import Distinct, Int, Section
 from ws3.config.recipes import Recipe, sharing_problem
 from ws3.config.segmentation import Segmentation
+from ws3.messages import shown
 from ws3.stage_table import STAGES
 
 GROUND_TRUTH = "ground_truth"
@@ -25,8 +26,8 @@ def check_name(value: str) -> str:
     """Return a run's or recipe's name, or raise ValueError if it can't be a folder's name."""
     if not _NAME.fullmatch(value) or len(value) > 100:
         raise ValueError(
-            f"{value!r} can't be a folder's name: use letters, digits, '_', '-' and '.', and begin "
-            "with a letter or digit"
+            f"{shown(value)} can't be a folder's name: use letters, digits, '_', '-' and '.', and "
+            "begin with a letter or digit"
         )
     return value
 
@@ -99,13 +100,13 @@ class RunConfig(Section):
         strange = [mark for mark in value if mark in "{}" or not mark.isprintable()]
         if strange:
             raise ValueError(
-                f"{value[:200]!r} holds {strange[0]!r}, which Snakemake can't have in a path; "
+                f"{shown(value)} holds {strange[0]!r}, which Snakemake can't have in a path; "
                 "choose a folder without braces and line breaks"
             )
         try:
             return str(Path(value).expanduser())
         except RuntimeError:
-            raise ValueError(f"{value[:200]!r}: there is no such user on this machine") from None
+            raise ValueError(f"{shown(value)}: there is no such user on this machine") from None
 
     @field_validator("recipes")
     @classmethod
@@ -124,13 +125,24 @@ class RunConfig(Section):
         known = ", ".join(self.recipes)
         if self.reference_recipe not in self.recipes:
             raise ValueError(
-                f"reference_recipe: {self.reference_recipe!r} is not a recipe; choose from: {known}"
+                f"reference_recipe: {shown(self.reference_recipe)} is not a recipe; choose "
+                f"from: {known}"
             )
         for name in self.segmentation.recipes:
             if name not in self.recipes:
                 raise ValueError(
-                    f"segmentation.recipes: {name!r} is not a recipe; choose from: {known}"
+                    f"segmentation.recipes: {shown(name)} is not a recipe; choose from: {known}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _threshold_has_maps(self) -> RunConfig:
+        background = self.masks.background
+        if isinstance(background, TunedBackground) and background.split not in self.map_splits:
+            raise ValueError(
+                f"masks.background.split: no maps are made for the {background.split} split; add "
+                "it to evaluation.splits"
+            )
         return self
 
     @model_validator(mode="after")

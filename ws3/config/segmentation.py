@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ws3.config.masks import CrfParameters
-from ws3.config.model import Distinct, Float, Int, Positive, Range, Section
+from ws3.config.model import Distinct, Float, Int, Range, Rate, Section
+from ws3.messages import shown
 from ws3.registry import Registry, deferred
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ NETWORKS: Registry[SegmentationNetwork] = Registry(
 """The segmentation networks by name."""
 
 
+_Scale = Annotated[Float, Field(ge=0.01, le=8)]
+
+
 class Segmentation(Section):
     """The network that learns from the pseudo-masks."""
 
@@ -106,8 +110,10 @@ class Segmentation(Section):
     accumulate: Annotated[Int, Field(ge=1)] = Field(
         1, description="Batches whose gradients are averaged before each step."
     )
-    learning_rate: Positive = Field(0.01, description="Poly schedule, SGD.")
-    weight_decay: Annotated[Float, Field(ge=0)] = Field(1e-4, description="Of the optimiser (SGD).")
+    learning_rate: Rate = Field(0.01, description="Poly schedule, SGD.")
+    weight_decay: Annotated[Float, Field(ge=0, le=100)] = Field(
+        1e-4, description="Of the optimiser (SGD)."
+    )
     ema: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="The network is the moving average of its weights over the steps, with this "
@@ -116,10 +122,10 @@ class Segmentation(Section):
     crop_size: Annotated[Int, Field(ge=32, le=4096)] = Field(
         321, description="Side in pixels of the random crops that the network trains on."
     )
-    scale_range: Annotated[tuple[Positive, Positive], Range] = Field(
+    scale_range: Annotated[tuple[_Scale, _Scale], Range] = Field(
         (0.5, 1.5), description="Augmentation: range of the random scale."
     )
-    test_scales: tuple[Annotated[Float, Field(gt=0, le=4)], ...] = Field(
+    test_scales: tuple[Annotated[Float, Field(ge=0.01, le=4)], ...] = Field(
         (1.0,),
         min_length=1,
         description="Prediction: sizes relative to the image whose probabilities are averaged.",
@@ -133,7 +139,7 @@ class Segmentation(Section):
     @classmethod
     def _network_exists(cls, value: str) -> str:
         if value not in NETWORKS:
-            raise ValueError(f"{value!r} is unknown; {NETWORKS.choice(value)}")
+            raise ValueError(f"{shown(value)} is unknown; {NETWORKS.choice(value)}")
         return value
 
     def training(self) -> dict[str, Any]:

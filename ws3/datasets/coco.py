@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
 from ws3.config.dataset import Coco
+from ws3.datasets.coco_regions import checked_area, checked_crowd, checked_size, encode_region
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, row_stat_key
 from ws3.errors import Ws3Error
 from ws3.files import write_new
 from ws3.labels import IGNORED, voc_palette
+from ws3.messages import reason, shown
+from ws3.outside import JSON_BYTES, open_regular
+
+_log = logging.getLogger(__name__)
+_Id = int | str
 
 
 def list_coco(config: Coco, root: Path) -> Listing:
@@ -91,7 +99,8 @@ def draw_coco_masks(
 
     Raises:
         Ws3Error: If the annotation file is missing or malformed, or a mask can't be written or
-            would replace another picture.
+            would replace another picture. Of a malformed annotation its id is named; nothing is
+            drawn then.
     """
     import numpy as np
     from PIL import Image
@@ -99,67 +108,131 @@ def draw_coco_masks(
 
     path = Path(annotation_file)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
-    drawn: dict[int, list[tuple[bool, float, int, Any]]] = {}
+    drawn: dict[_Id, list[tuple[bool, float, int, Any]]] = {}
+    strangers = 0
     try:
         categories = _categories(path)
         check_classes(list(categories.values()), str(path))
         values = {category: value for value, category in enumerate(categories, start=1)}
-        images = {
-            item["id"]: (int(item["height"]), int(item["width"]), item["file_name"])
-            for item in _items(path, "images")
-        }
-        for item in _items(path, "annotations"):
-            height, width, _ = images[item["image_id"]]
-            region = item["segmentation"]
-            if isinstance(region, list):
-                encoded = rle.merge(rle.frPyObjects(region, height, width))
-            elif isinstance(region["counts"], list):
-                encoded = rle.frPyObjects(region, height, width)
-            else:
-                encoded = region
-            crowd = bool(item.get("iscrowd"))
+        pictures = {item["id"]: item for item in _pictures(path)}
+        sizes: dict[_Id, tuple[int, int]] = {}
+        for number, item in enumerate(_items(path, "annotations"), start=1):
+            image_id = item["image_id"]
+            if image_id not in pictures:
+                strangers += 1
+                continue
+            if image_id not in sizes:
+                with _naming(path, "image", image_id):
+                    picture = pictures[image_id]
+                    sizes[image_id] = checked_size(picture["height"], picture["width"])
+            with _naming(path, "annotation", item.get("id", f"number {number}")):
+                crowd, area = checked_crowd(item.get("iscrowd")), checked_area(item.get("area"))
+                encoded = encode_region(item["segmentation"], *sizes[image_id])
             value = IGNORED if crowd else values[item["category_id"]]
-            entry = (crowd, float(item["area"]), value, encoded)
-            drawn.setdefault(item["image_id"], []).append(entry)
+            area = float(rle.area(encoded)) if area is None else area
+            drawn.setdefault(image_id, []).append((crowd, area, value, encoded))
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(path, error) from error
+    _tell_strangers(path, strangers)
     for count, (image_id, regions) in enumerate(drawn.items(), start=1):
-        height, width, file = images[image_id]
-        mask = np.zeros((height, width), np.uint8)
+        mask = np.zeros(sizes[image_id], np.uint8)
         for _, _, value, encoded in sorted(regions, key=lambda entry: (not entry[0], -entry[1])):
             mask[rle.decode(encoded).astype(bool)] = value
-        picture = Image.fromarray(mask)
-        picture.putpalette(voc_palette())
+        image = Image.fromarray(mask)
+        image.putpalette(voc_palette())
         data = io.BytesIO()
-        picture.save(data, "PNG")
-        write_new(Path(out_dir) / f"{PurePath(file).stem}.png", data.getvalue())
+        image.save(data, "PNG")
+        name = PurePath(pictures[image_id]["file_name"]).stem
+        write_new(Path(out_dir) / f"{name}.png", data.getvalue())
         if progress is not None:
             progress(count, len(drawn))
     return len(drawn)
 
 
-def _read(path: Path) -> tuple[tuple[str, ...], dict[int, str], dict[int, set[int]]]:
+def _read(path: Path) -> tuple[tuple[str, ...], dict[_Id, str], dict[_Id, set[int]]]:
     """Return the classes, the file of each image id, and the class indices of each image id."""
-    found: dict[int, set[int]] = {}
+    found: dict[_Id, set[_Id]] = {}
+    strangers = 0
     try:
         categories = _categories(path)
-        files = {item["id"]: item["file_name"] for item in _items(path, "images")}
-        for item in _items(path, "annotations"):
-            if not item.get("iscrowd"):
-                found.setdefault(item["image_id"], set()).add(item["category_id"])
+        files = {item["id"]: item["file_name"] for item in _pictures(path)}
+        for number, item in enumerate(_items(path, "annotations"), start=1):
+            image_id, category = item["image_id"], item["category_id"]
+            if image_id not in files:
+                strangers += 1
+                continue
+            with _naming(path, "annotation", item.get("id", f"number {number}")):
+                if not checked_crowd(item.get("iscrowd")):
+                    found.setdefault(image_id, set()).add(category)
         index = {category: position for position, category in enumerate(categories)}
         labels = {image: {index[category] for category in ids} for image, ids in found.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(path, error) from error
+    _tell_strangers(path, strangers)
     return check_classes(list(categories.values()), str(path)), files, labels
 
 
-def _categories(path: Path) -> dict[int, str]:
+def _categories(path: Path) -> dict[_Id, str]:
     """Return the name of each category id, in the order of the ids."""
-    categories = {item["id"]: item["name"] for item in _items(path, "categories")}
+    categories: dict[_Id, str] = {}
+    for item in _items(path, "categories"):
+        with _naming(path, "category", item["id"]):
+            _check_id(item["id"], categories)
+            if not isinstance(item["name"], str):
+                raise ValueError(f"its name is {shown(item['name'])}, not a text")
+        categories[item["id"]] = item["name"]
     if not categories:
         raise _malformed(path, ValueError("it has no categories"))
     return dict(sorted(categories.items()))
+
+
+def _pictures(path: Path) -> Iterator[Any]:
+    """Yield the images, whose ids and files' names are in order."""
+    seen: set[_Id] = set()
+    for item in _items(path, "images"):
+        file = item["file_name"]
+        with _naming(path, "image", item["id"]):
+            _check_id(item["id"], seen)
+            if not isinstance(file, str) or not _is_path(file):
+                raise ValueError(f"its file_name is {shown(file)}, which no file can have")
+        seen.add(item["id"])
+        yield item
+
+
+def _check_id(identity: Any, seen: Container[Any]) -> None:
+    if isinstance(identity, bool) or not isinstance(identity, int | str):
+        raise ValueError("an id is a number or a text")
+    if identity in seen:
+        raise ValueError("this id is there twice")
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return bool(text) and b"\0" not in text.encode()
+    except UnicodeEncodeError:  # half of a character
+        return False
+
+
+def _tell_strangers(path: Path, count: int) -> None:
+    if count:
+        _log.warning(
+            "%s: %d annotations are left out, as their images aren't in the file", path, count
+        )
+
+
+@contextmanager
+def _naming(path: Path, kind: str, identity: Any) -> Iterator[None]:
+    """Name the file and the entry in the sentence about a wrong value.
+
+    Raises:
+        Ws3Error: If the block raises a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise Ws3Error(
+            f"{path}: {kind} {shown(identity)}: {error}; correct this entry or take it out"
+        ) from error
 
 
 def _items(path: Path, name: str) -> Iterator[Any]:
@@ -172,19 +245,18 @@ def _items(path: Path, name: str) -> Iterator[Any]:
     import ijson
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path, JSON_BYTES) as file:
             yield from ijson.items(file, f"{name}.item", use_float=True)
     except OSError as error:
         raise Ws3Error(
-            f"{path}: {error.strerror}; COCO's instance annotations are expected here"
+            f"{path}: {reason(error)}; COCO's instance annotations are expected here"
         ) from error
-    except (ijson.JSONError, ValueError) as error:
+    except (ijson.JSONError, ValueError, RecursionError) as error:
         raise _malformed(path, error) from error
 
 
 def _malformed(path: Path, error: Exception) -> Ws3Error:
-    reason = " ".join(str(error).split())
     return Ws3Error(
-        f"{path}: not a COCO instances file ({type(error).__name__}: {reason}); expected are "
-        "images, annotations and categories"
+        f"{path}: not a COCO instances file ({type(error).__name__}: {reason(error)}); expected "
+        "are images, annotations and categories"
     )

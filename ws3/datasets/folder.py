@@ -12,6 +12,7 @@ from ws3.config.dataset import Folder
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, ordered, read_lines, read_text, row_stat_key
 from ws3.errors import Ws3Error
+from ws3.messages import reason, shortened, shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of image files, in any case of letters."""
@@ -61,7 +62,7 @@ def list_folder(config: Folder, root: Path) -> Listing:
         mask_path = f"{masks_folder}{os.sep}{mask}" if mask in masks else ""
         problem = ""
         if len(candidates) > 1:
-            problem = f"several files bear this name: {', '.join(candidates)}; leave one"
+            problem = f"several files bear this name: {shortened(', '.join(candidates))}; leave one"
         return ImageRow(
             image=image,
             split=split,
@@ -119,8 +120,8 @@ def _read_table(path: Path) -> _Table:
         header = [cell.strip() for cell in next(reader, [])]
         if header != ["image", "labels"]:
             raise Ws3Error(
-                f"{path}: its first line is {','.join(header)!r}, but it should be 'image,labels' "
-                f"({expected})"
+                f"{path}: its first line is {shown(','.join(header))}, but it should be "
+                f"'image,labels' ({expected})"
             )
         for cells in reader:
             if not "".join(cells).strip():
@@ -128,11 +129,13 @@ def _read_table(path: Path) -> _Table:
             if len(cells) != 2 or not cells[0].strip():
                 raise Ws3Error(
                     f"{path}: line {reader.line_num} should have two cells, image and labels "
-                    "(several labels are joined by ';'): " + ",".join(cells)
+                    f"(several labels are joined by ';'): {shortened(','.join(cells))}"
                 )
             rows.append((_without_suffix(cells[0].strip()), labels_of(cells[1])))
     except csv.Error as error:
-        raise Ws3Error(f"{path}: no CSV table ({error}); expected here: {expected}") from error
+        raise Ws3Error(
+            f"{path}: no CSV table ({reason(error)}); expected here: {expected}"
+        ) from error
     return rows
 
 
@@ -154,7 +157,8 @@ def _split(config: Folder, root: Path, table: _Table) -> Mapping[str, _Table]:
             more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
             raise Ws3Error(
                 f"{path}: names images that {root / config.labels} doesn't have: "
-                f"{', '.join(absent[:_SHOWN])}{more}; add their labels or take them out"
+                f"{', '.join(map(shortened, absent[:_SHOWN]))}{more}; add their labels or "
+                "take them out"
             )
         return [row for image in ids for row in by_id[image]]
 

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ws3.errors import Ws3Error
+from ws3.messages import reason, shortened
+from ws3.outside import PICTURE_BYTES, read_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Pillow's names of the formats that are read, whatever a file's ending says. Others stay closed:
@@ -26,22 +28,25 @@ for PostScript, Pillow would start Ghostscript."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+_PATH = 1000  # most characters of a path in a message; real ones are shorter
 _ADVICE = "replace it, or set on_bad_image: skip"
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Read a whole file.
+    """Read a whole picture file.
 
     Raises:
-        Ws3Error: If the file is missing or can't be read.
+        Ws3Error: If the file is missing, no regular file, larger than `PICTURE_BYTES`, or can't be
+            read.
     """
     try:
-        return Path(path).read_bytes()
+        return read_regular(path, PICTURE_BYTES)
     except FileNotFoundError as error:
-        raise Ws3Error(f"{path}: no such file; {_ADVICE}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise Ws3Error(f"{path}: can't be read ({reason}); {_ADVICE}") from error
+        raise Ws3Error(f"{shortened(str(path), _PATH)}: no such file; {_ADVICE}") from error
+    except OSError as error:
+        raise Ws3Error(
+            f"{shortened(str(path), _PATH)}: can't be read ({reason(error)}); {_ADVICE}"
+        ) from error
 
 
 def sha256(data: bytes) -> str:
@@ -65,12 +70,12 @@ def open_image(data: bytes, path: str | Path) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except _TOO_LARGE as error:
-        raise Ws3Error(f"{path}: too large ({error}); {_ADVICE}") from error
+        raise Ws3Error(f"{path}: too large ({reason(error)}); {_ADVICE}") from error
     except UnidentifiedImageError as error:
         formats = f"none of {', '.join(FORMATS)}"
         raise Ws3Error(f"{path}: truncated or not an image ({formats}); {_ADVICE}") from error
     except _UNREADABLE as error:
-        raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
+        raise Ws3Error(f"{path}: truncated or not an image ({reason(error)}); {_ADVICE}") from error
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise Ws3Error(
@@ -86,7 +91,7 @@ def _convert(image: Image.Image, mode: str, path: str | Path) -> Image.Image:
             image = image.convert("RGBA")
         return image.convert(mode)
     except _UNREADABLE as error:
-        raise Ws3Error(f"{path}: truncated or not an image ({error}); {_ADVICE}") from error
+        raise Ws3Error(f"{path}: truncated or not an image ({reason(error)}); {_ADVICE}") from error
 
 
 def decode_rgb(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
@@ -143,6 +148,21 @@ def decode_label_mask(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
     if image.mode != "P" and bits < 8:
         raise Ws3Error(f"{path}: the mask has {bits}-bit gray values, but {wanted}; convert it")
     return np.array(_convert(image, image.mode, path))
+
+
+def lost_ignored(data: bytes, mask: npt.NDArray[np.uint8]) -> int:
+    """Return the value that may stand for a lost 255, or 0.
+
+    Writers store palette PNGs of up to 16 colours with 2 or 4 bits per pixel, and cut 255 to the
+    largest value that fits: 3 or 15.
+
+    Args:
+        data: The bytes of the mask's PNG.
+        mask: What was decoded from it.
+    """
+    bits, is_palette = data[24], data[25] == 3
+    largest = 2**bits - 1
+    return largest if is_palette and bits in (2, 4) and bool((mask == largest).any()) else 0
 
 
 def read_label_mask(path: str | Path) -> npt.NDArray[np.uint8]:

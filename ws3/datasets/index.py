@@ -6,8 +6,10 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from ws3.datasets.listing_files import read_lines
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED
+from ws3.messages import reason, shortened, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +44,7 @@ COLUMNS = (
 SPLITS = ("train", "val")
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES = 254
+_log = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MAX_ID = 200
 _STORES_OWN = "zarr.json"  # each image is a folder in a store, beside this file
@@ -122,18 +126,20 @@ def check_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
             f"{source}: {len(classes)} classes, but 8-bit masks have values for {MAX_CLASSES}"
         )
     for name in classes:
-        if not name or name != name.strip() or ";" in name or len(name.splitlines()) > 1:
+        unfit = not name or name != name.strip() or ";" in name or len(name.splitlines()) > 1
+        if unfit or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise Ws3Error(
-                f"{source}: {name!r} can't be a class name; leave out ';', line breaks and blanks "
-                "around it"
+                f"{source}: {shown(name)} can't be a class name; leave out ';', line breaks, "
+                "control characters and blanks around it"
             )
         if name.lower() == "background":
             raise Ws3Error(
-                f"{source}: leave out {name!r}; it is the mask value 0, and the first class is 1"
+                f"{source}: leave out {shown(name)}; it is the mask value 0, and the first class "
+                "is 1"
             )
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
-        raise Ws3Error(f"{source}: the class {twice[0]!r} is listed twice; list it once")
+        raise Ws3Error(f"{source}: the class {shown(twice[0])} is listed twice; list it once")
     return tuple(classes)
 
 
@@ -244,10 +250,10 @@ def read_index(path: str | Path) -> Index:
     except FileNotFoundError as error:
         raise Ws3Error(f"{path}: no such file; make it with ws3 index") from error
     except OSError as error:
-        raise Ws3Error(f"{path}: {error.strerror}; make it with ws3 index") from error
+        raise Ws3Error(f"{path}: {reason(error)}; make it with ws3 index") from error
     except (ValueError, csv.Error) as error:
         raise Ws3Error(
-            f"{path}: malformed after line {line} ({error}); delete it and run ws3 index"
+            f"{path}: malformed after line {line} ({reason(error)}); delete it and run ws3 index"
         ) from error
     names_path = path.with_name(CLASSES_FILE)
     classes = read_lines(names_path, "the class list that ws3 index writes; run ws3 index")
@@ -285,15 +291,25 @@ def check_files(
     fatal = _id_problems(listing.rows)
     known = _reusable(listing, previous)
     rows: list[ImageRow] = []
+    cut: list[str] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         # In slices, so that neither an interrupt nor memory has to await the whole dataset.
         for start in range(0, len(listing.rows), _SLICE):
             part = listing.rows[start : start + _SLICE]
-            for row in pool.map(lambda row: known.get(row) or _check(row, listing.classes), part):
+            for row in pool.map(
+                lambda row: known.get(row) or _check(row, listing.classes, cut), part
+            ):
                 rows.append(row)
                 if progress is not None:
                     progress(len(rows), len(listing.rows))
-    single = [f"{row.image}: {row.problem}" for row in rows if row.problem]
+    if cut:
+        _log.warning(
+            "%d masks hold the largest value of a palette PNG of 2 or 4 bits, which writers make "
+            "of 255 (ignored); if that is so here, write them with 8 bits: %s",
+            len(cut),
+            ", ".join(sorted(cut)[:3]),
+        )
+    single = [f"{shortened(row.image)}: {row.problem}" for row in rows if row.problem]
     if fatal or (single and on_problem == "fail"):
         raise Ws3Error(_report([*fatal, *single]))
     if not any(row.split == "train" and not row.problem for row in rows):
@@ -318,18 +334,19 @@ def _id_problems(rows: Sequence[ImageRow]) -> list[str]:
     for row in rows:
         splits.setdefault(row.image, []).append(row.split)
     for image, found in splits.items():
+        name = shortened(image)
         if not _ID.fullmatch(image) or len(image) > _MAX_ID or image == _STORES_OWN:
             problems.append(
-                f"{image!r}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' and "
-                "'.', beginning with a letter, a digit or '_'"
+                f"{shown(image)}: can't be an id; use up to {_MAX_ID} letters, digits, '_', '-' "
+                "and '.', beginning with a letter, a digit or '_'"
             )
         unknown = [split for split in found if split not in SPLITS]
         if unknown:
-            problems.append(f"{image}: the split {unknown[0]!r} is neither train nor val")
+            problems.append(f"{name}: the split {shown(unknown[0])} is neither train nor val")
         elif len(set(found)) > 1:
-            problems.append(f"{image}: in both train and val; leave it in one")
+            problems.append(f"{name}: in both train and val; leave it in one")
         elif len(found) > 1:
-            problems.append(f"{image}: {len(found)} times in {found[0]}; leave it there once")
+            problems.append(f"{name}: {len(found)} times in {found[0]}; leave it there once")
     return problems
 
 
@@ -342,15 +359,18 @@ def _report(problems: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _check(row: ImageRow, classes: tuple[str, ...]) -> ImageRow:
-    """Open the files of one row; return it completed, or with its problems."""
+def _check(row: ImageRow, classes: tuple[str, ...], cut: list[str]) -> ImageRow:
+    """Open the files of one row; return it completed, or with its problems.
+
+    A mask whose 255 may have become a known class is added to `cut`.
+    """
     # Imported here: listing a dataset is to stay light, without numpy and Pillow.
     from ws3.datasets import images
 
     problems = [row.problem] if row.problem else []
     unknown = [label for label in row.labels if label not in classes]
     if unknown:
-        problems.append(f"label {', '.join(map(repr, unknown))} isn't in the class list")
+        problems.append(f"label {shortened(', '.join(map(repr, unknown)))} isn't in the class list")
     if not row.labels and not row.problem:
         problems.append("has no labels")
     found: dict[str, str | int] = {}
@@ -365,14 +385,21 @@ def _check(row: ImageRow, classes: tuple[str, ...]) -> ImageRow:
             data = images.read_bytes(row.mask)
             mask = images.decode_label_mask(data, row.mask)
             found["mask_sha256"] = images.sha256(data)
-            problems += _mask_problems(row, mask, found, len(classes))
+            lost = images.lost_ignored(data, mask)
+            problems += _mask_problems(row, mask, found, len(classes), lost)
+            if 0 < lost <= len(classes):
+                cut.append(row.mask)
         except Ws3Error as error:
             problems.append(str(error))
     return replace(row, **found, problem="; ".join(problems))  # type: ignore[arg-type]
 
 
 def _mask_problems(
-    row: ImageRow, mask: npt.NDArray[np.uint8], found: dict[str, str | int], classes: int
+    row: ImageRow,
+    mask: npt.NDArray[np.uint8],
+    found: dict[str, str | int],
+    classes: int,
+    lost: int,
 ) -> list[str]:
     import numpy as np
 
@@ -386,9 +413,13 @@ def _mask_problems(
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     unknown = [int(value) for value in values if classes < value < IGNORED]
     if unknown:
+        cause = (
+            f"; its writer made {lost} of {IGNORED}, as the file has too few bits per pixel: write "
+            "it with 8"
+        )
         problems.append(
             f"{row.mask}: holds the value{'s' if len(unknown) > 1 else ''} "
             f"{', '.join(map(str, unknown))}, but with {classes} classes only 0 to {classes} and "
-            f"{IGNORED} are known"
+            f"{IGNORED} are known{cause if lost in unknown else ''}"
         )
     return problems

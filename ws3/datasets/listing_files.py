@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ws3.errors import Ws3Error
+from ws3.messages import reason
+from ws3.outside import TEXT_BYTES, read_regular
 
 MISSING = "missing"
 """Key of a file that isn't there."""
@@ -39,14 +41,15 @@ def read_text(path: Path, expected: str) -> str:
         expected: What should be in it, for the error message.
 
     Raises:
-        Ws3Error: If the file is missing, unreadable or not UTF-8.
+        Ws3Error: If the file is missing, no regular file, larger than `TEXT_BYTES`, unreadable or
+            not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_regular(path, TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Ws3Error(f"{path}: not UTF-8 text; save it as UTF-8 ({expected})") from error
     except OSError as error:
-        raise Ws3Error(f"{path}: {error.strerror}; expected here: {expected}") from error
+        raise Ws3Error(f"{path}: {reason(error)}; expected here: {expected}") from error
 
 
 def read_lines(path: Path, expected: str) -> list[str]:
@@ -68,8 +71,8 @@ def names_in(folder: Path, expected: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except OSError as error:
-        raise Ws3Error(f"{folder}: {error.strerror}; expected here: {expected}") from error
+    except (OSError, ValueError) as error:
+        raise Ws3Error(f"{folder}: {reason(error)}; expected here: {expected}") from error
 
 
 def ordered(labels: Iterable[str], classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from ws3.config.dataset import Voc
 from ws3.datasets.index import ImageRow, Listing
 from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
 from ws3.errors import Ws3Error
+from ws3.messages import reason
+from ws3.outside import ANNOTATION_BYTES, read_regular
 
 CLASSES = (
     "aeroplane",
@@ -131,11 +133,11 @@ def _objects(path: Path) -> list[str]:
     from defusedxml import DTDForbidden, ElementTree
 
     try:
-        annotation = ElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+        annotation = ElementTree.fromstring(read_regular(path, ANNOTATION_BYTES), forbid_dtd=True)
     except FileNotFoundError as error:
         raise Ws3Error(f"{path}: no such file; the image's labels are expected here") from error
     except OSError as error:
-        raise Ws3Error(f"{path}: {error.strerror}") from error
+        raise Ws3Error(f"{path}: {reason(error)}; the image's labels are expected here") from error
     except DTDForbidden as error:
         # Entities are what makes XML from strangers dangerous, and VOC has none.
         raise Ws3Error(
@@ -143,6 +145,8 @@ def _objects(path: Path) -> list[str]:
         ) from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         # Unknown encodings are a LookupError, those that expat can't decode a ValueError.
-        raise Ws3Error(f"{path}: no valid XML ({error}); replace it") from error
+        raise Ws3Error(
+            f"{path}: no valid XML ({reason(error)}); replace it, or save it as UTF-8"
+        ) from error
     names = annotation.findall("object/name") if annotation.tag == "annotation" else []
     return [(name.text or "").strip() for name in names]

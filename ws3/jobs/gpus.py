@@ -41,13 +41,11 @@ def own_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
         Ws3Error: If `cuda` is asked for and torch finds no GPU.
     """
     found = device(name)
-    if found.type == "cpu" or torch.cuda.device_count() < 2:
+    count = torch.cuda.device_count() if found.type == "cuda" else 0
+    if count < 2:
         return found
     # Two processes can see the same GPU under different numbers.
-    gpus = tuple(
-        str(torch.cuda.get_device_properties(number).uuid)
-        for number in range(torch.cuda.device_count())
-    )
+    gpus = tuple(str(torch.cuda.get_device_properties(gpu).uuid) for gpu in range(count))
     return torch.device("cuda", claim(gpus))
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -30,20 +27,45 @@ class ProgressReport:
         ...     progress.advance()
     """
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int = 0) -> None:
         """Prepare a report.
 
         Args:
             title: What is done, such as stage and recipe.
-            total: Number of images.
+            total: Number of images; 0 if only the loop knows it, which then calls `reach`.
         """
         self._title, self._total, self._done = title, total, 0
         self._began = self._spoke = time.monotonic()
         self._bar: Progress | None = None
 
     def __enter__(self) -> ProgressReport:
-        """Show the bar if standard error is a terminal."""
-        if sys.stderr.isatty():
+        """Show the bar if standard error is a terminal, and the number of images is known."""
+        if self._total:
+            self.reach(0, self._total)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, images: int = 1) -> None:
+        """Count images as done; see `reach`.
+
+        Args:
+            images: How many.
+        """
+        self.reach(self._done + images, self._total)
+
+    def reach(self, done: int, total: int) -> None:
+        """Report how many images are done; in a log, print a line at most every 30 s.
+
+        Args:
+            done: How many.
+            total: Number of images.
+        """
+        self._done, self._total = done, total
+        if self._bar is None and sys.stderr.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -52,58 +74,17 @@ class ProgressReport:
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(self._title, total=self._total)
+            self._task = self._bar.add_task(self._title, total=total)
             self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self, images: int = 1) -> None:
-        """Count images as done; in a log, print a line at most every 30 s.
-
-        Args:
-            images: How many.
-        """
-        self._done += images
-        if self._bar is not None:
-            self._bar.update(self._task, advance=images)
-            return
         now = time.monotonic()
-        if now - self._spoke >= _LINE_EVERY:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+        elif done and now - self._spoke >= _LINE_EVERY:
             self._spoke = now
-            rate = self._done / (now - self._began)
-            left = (self._total - self._done) / rate
+            rate = done / (now - self._began)
             print(
-                f"{self._title}: {self._done}/{self._total} images, {rate:.2f} images/s, "
-                f"about {left:.0f} s left",
+                f"{self._title}: {done}/{total} images, {rate:.2f} images/s, "
+                f"about {(total - done) / rate:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )
-
-
-@contextmanager
-def progress_callback(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that takes the images done and the images in all, and reports them.
-
-    For a loop that stands elsewhere, and learns only there how many images it has.
-    """
-    with ExitStack() as stack:
-        report: ProgressReport | None = None
-        known = 0
-
-        def progress(done: int, total: int) -> None:
-            nonlocal report, known
-            if report is None:
-                report = stack.enter_context(ProgressReport(title, total))
-            report.advance(done - known)
-            known = done
-
-        yield progress

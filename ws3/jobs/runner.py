@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from types import FrameType
 from typing import Protocol
 
 from ws3 import __version__
@@ -75,19 +74,55 @@ class BatchSummary:
     fingerprints: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    computed: int = 0
-    samples: int = 0
-    bytes: int = 0
+    computed: list[ImageResult] = field(default_factory=list)
+
+    @property
+    def reused(self) -> int:
+        """Number of images whose result was there already."""
+        return len(self.fingerprints) - len(self.computed)
 
 
-def run_batches(run: Run, work: ImageStage, batches: Sequence[Batch]) -> None:
+def run_batches(
+    run: Run, work: ImageStage, batches: Sequence[Batch], *, complete: bool = True
+) -> None:
     """Do a stage's work on some batches, and write the receipt of each that is complete.
+
+    Args:
+        run: The run.
+        work: The stage.
+        batches: The batches.
+        complete: Whether they hold all of their images; otherwise no receipt is written.
 
     Raises:
         Ws3Error: A line per image that could not be processed, after all others are done.
         TerminatedError: On SIGTERM, after the image in flight.
     """
-    _run(run, work, batches, complete=True)
+    title, failed = f"{work.stage} {work.recipe}", dict[str, str]()
+    start = since_start()
+    with (
+        _termination() as check_stop,
+        ProgressReport(title, sum(len(batch.rows) for batch in batches)) as progress,
+    ):
+        for batch in batches:
+            receipt = run.receipt(work.stage, work.recipe, batch.name)
+            with Lease(receipt.with_suffix(".lease"), give_up=check_stop):
+                results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
+                remove_leftovers([receipt, *results])
+                summary, timer, start = BatchSummary(), PhaseTimer(start), 0.0
+                for row in batch.rows:
+                    check_stop()
+                    _do_image(run, work, row, summary, timer)
+                    progress.advance()
+                if complete and not summary.failed:
+                    write_record(receipt, _receipt(work, batch, summary, timer))
+            failed |= summary.failed
+            _log.info("%s %s: %s", title, batch.name, _text(summary))
+    if failed:
+        count = f"{len(failed)} image{'s' if len(failed) > 1 else ''}"
+        lines = [f"{image}: {reason}" for image, reason in failed.items()]
+        advice = "mend them and run again, or set on_bad_image: skip"
+        message = f"{title}: {count} failed, the others are done; {advice}"
+        raise Ws3Error("\n".join([message, *lines]))
 
 
 def run_images(run: Run, work: ImageStage, rows: Sequence[ImageRow]) -> None:
@@ -99,63 +134,7 @@ def run_images(run: Run, work: ImageStage, rows: Sequence[ImageRow]) -> None:
     """
     splits = dict.fromkeys(row.split for row in run.index.rows)
     batches = Batches(run.mapped_rows(splits), splits, run.config.batch_size(work.stage))
-    _run(run, work, batches.holding(rows), complete=False)
-
-
-def _run(run: Run, work: ImageStage, batches: Sequence[Batch], *, complete: bool) -> None:
-    failed: dict[str, str] = {}
-    start = since_start()
-    with (
-        _termination() as stop,
-        ProgressReport(_title(work), sum(len(batch.rows) for batch in batches)) as progress,
-    ):
-        for batch in batches:
-            receipt = run.receipt(work.stage, work.recipe, batch.name)
-            with Lease(receipt.with_suffix(".lease"), give_up=stop.check):
-                results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
-                remove_leftovers([receipt, *results])
-                timer, start = PhaseTimer(start), 0.0
-                summary = _do_images(run, work, batch.rows, timer, stop, progress)
-                if complete and not summary.failed:
-                    write_record(receipt, _receipt(work, batch, summary, timer))
-            failed |= summary.failed
-            _log.info("%s %s: %s", _title(work), batch.name, _summary(summary))
-    _raise_failures(work, failed)
-
-
-def _do_images(
-    run: Run,
-    work: ImageStage,
-    rows: Sequence[ImageRow],
-    timer: PhaseTimer,
-    stop: _Stop,
-    progress: ProgressReport,
-) -> BatchSummary:
-    summary = BatchSummary()
-    for row in rows:
-        stop.check()
-        _do_image(run, work, row, summary, timer)
-        progress.advance()
-    return summary
-
-
-def _title(work: ImageStage) -> str:
-    return f"{work.stage} {work.recipe}"
-
-
-def _raise_failures(work: ImageStage, failed: Mapping[str, str]) -> None:
-    if failed:
-        count = f"{len(failed)} image{'s' if len(failed) > 1 else ''}"
-        lines = [f"{image}: {reason}" for image, reason in failed.items()]
-        raise Ws3Error(
-            "\n".join(
-                [
-                    f"{_title(work)}: {count} failed, the others are done; mend "
-                    "them and run again, or set on_bad_image: skip",
-                    *lines,
-                ]
-            )
-        )
+    run_batches(run, work, batches.holding(rows), complete=False)
 
 
 def _do_image(
@@ -168,40 +147,26 @@ def _do_image(
     fingerprint = work.fingerprint(row)
     failure = run.failure_file(work.stage, work.recipe, row.image)
     if not work.is_done(row, fingerprint):
+        event: journal.Event = "computed"
+        made = ImageResult()
         try:
             made = work.compute(row, fingerprint, timer)
         except NoSpaceError:
             raise
         except Ws3Error as error:
-            write_record(failure, Failure(reason=str(error)))
-            _note(run, work, row, "failed", fingerprint, timer, ImageResult())
-            if run.config.on_bad_image == "skip":
-                summary.skipped[row.image] = str(error)
-            else:
-                summary.failed[row.image] = str(error)
+            event, reason = "failed", str(error)
+            write_record(failure, Failure(reason=reason))
+        entry = journal.Entry(
+            work.recipe, row.image, event, fingerprint, timer.lap(), made.samples, made.bytes
+        )
+        journal.note(run, work.stage, entry)
+        if event == "failed":
+            skip = run.config.on_bad_image == "skip"
+            (summary.skipped if skip else summary.failed)[row.image] = reason
             return
-        summary.computed += 1
-        summary.samples += made.samples
-        summary.bytes += made.bytes
-        _note(run, work, row, "computed", fingerprint, timer, made)
+        summary.computed.append(made)
     remove_file(failure)
     summary.fingerprints[row.image] = fingerprint
-
-
-def _note(
-    run: Run,
-    work: ImageStage,
-    row: ImageRow,
-    event: journal.Event,
-    fingerprint: str,
-    timer: PhaseTimer,
-    made: ImageResult,
-) -> None:
-    seconds = {str(phase): round(spent, 3) for phase, spent in timer.lap().items()}
-    entry = journal.Entry(
-        work.recipe, row.image, event, fingerprint, seconds, made.samples, made.bytes
-    )
-    journal.note(run, work.stage, entry)
 
 
 def _receipt(work: ImageStage, batch: Batch, summary: BatchSummary, timer: PhaseTimer) -> Receipt:
@@ -211,44 +176,40 @@ def _receipt(work: ImageStage, batch: Batch, summary: BatchSummary, timer: Phase
         batch=batch.name,
         images=summary.fingerprints,
         skipped=summary.skipped,
-        computed=summary.computed,
-        reused=len(summary.fingerprints) - summary.computed,
-        samples=summary.samples,
-        bytes=summary.bytes,
+        computed=len(summary.computed),
+        reused=summary.reused,
+        samples=sum(made.samples for made in summary.computed),
+        bytes=sum(made.bytes for made in summary.computed),
         seconds={phase: round(spent, 3) for phase, spent in timer.seconds.items()},
         versions={"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
     )
 
 
-def _summary(summary: BatchSummary) -> str:
-    reused = len(summary.fingerprints) - summary.computed
+def _text(summary: BatchSummary) -> str:
     parts = {
-        "computed": summary.computed,
-        "already done": reused,
+        "computed": len(summary.computed),
+        "already done": summary.reused,
         "skipped": len(summary.skipped),
         "failed": len(summary.failed),
     }
     return ", ".join(f"{count} {name}" for name, count in parts.items() if count) or "no images"
 
 
-class _Stop:
-    requested = False
+@contextmanager
+def _termination() -> Iterator[Callable[[], None]]:
+    """Note a SIGTERM instead of dying of it, so that the image in flight can be finished.
 
-    def check(self) -> None:
-        if self.requested:
+    Yields:
+        A function that raises `TerminatedError` once there was one.
+    """
+    noted: list[int] = []
+
+    def check() -> None:
+        if noted:
             raise TerminatedError("asked to stop (SIGTERM); the same command continues from here")
 
-
-@contextmanager
-def _termination() -> Iterator[_Stop]:
-    """Note a SIGTERM instead of dying of it, so that the image in flight can be finished."""
-    stop = _Stop()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.requested = True
-
-    before = signal.signal(signal.SIGTERM, note)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
     try:
-        yield stop
+        yield check
     finally:
         signal.signal(signal.SIGTERM, before)

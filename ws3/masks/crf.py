@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,7 @@ from ws3.config.masks import CrfParameters
 from ws3.errors import Ws3Error
 from ws3.masks.background import hard_labels
 
+_MOST_WIDTHS = 8000
 PRESETS: dict[str, CrfParameters] = {
     # Chen et al. 2017, in the numbers of kazuto1011/deeplab-pytorch.
     "deeplab": CrfParameters(
@@ -75,6 +78,7 @@ class DenseCrf:
 
     Raises:
         ValueError: If the image is not uint8 (H, W, 3) or `labels` is less than 1.
+        Ws3Error: If the image is too large for the widths.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class DenseCrf:
         self._parameters = parameters
         if labels == 1:
             return
+        _check_widths(image.shape[:2], parameters)
         from pydensecrf.densecrf import DenseCRF2D
 
         height, width = image.shape[:2]
@@ -144,6 +149,17 @@ class DenseCrf:
                 hard_labels(scores), len(scores), self._parameters.gt_prob, zero_unsure=False
             )
         return unary
+
+
+def _check_widths(sides: Sequence[int], parameters: CrfParameters) -> None:
+    """Refuse an image whose places, in widths, don't fit into pydensecrf's 16-bit numbers."""
+    for name in ("gaussian_sxy", "bilateral_sxy"):
+        width = getattr(parameters, name)
+        if max(sides) / width > _MOST_WIDTHS:
+            raise Ws3Error(
+                f"crf.{name}: {width} is too small for an image of {sides[1]} x {sides[0]} pixels; "
+                f"choose at least {max(sides) / _MOST_WIDTHS:.1f}"
+            )
 
 
 def normalise(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

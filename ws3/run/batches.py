@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ws3.config.run import RunConfig
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
@@ -22,18 +23,21 @@ class Batch:
     start: int
     rows: tuple[ImageRow, ...]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of its index rows; when it changes, the batch runs again."""
+        return rows_fingerprint(self.rows)
+
 
 class Batches:
     """All batches of one stage, in the order of the index."""
 
     def __init__(self, images: Sequence[ImageRow], splits: Iterable[str], size: int) -> None:
         self._by_split: dict[str, list[Batch]] = {}
-        self._by_name: dict[str, Batch] = {}
         self._size = size
-        self._fingerprints: dict[str, str] = {}
         for split in splits:
             rows = [row for row in images if row.split == split]
-            batches = [
+            self._by_split[split] = [
                 Batch(
                     rows[start].image if size == 1 else f"{split}-{start // size:05d}",
                     start,
@@ -41,8 +45,7 @@ class Batches:
                 )
                 for start in range(0, len(rows), size)
             ]
-            self._by_split[split] = batches
-            self._by_name.update((batch.name, batch) for batch in batches)
+        self._by_name = {batch.name: batch for some in self._by_split.values() for batch in some}
 
     def names(self, splits: Iterable[str]) -> list[str]:
         """Return the names of the batches of some splits."""
@@ -54,13 +57,12 @@ class Batches:
         Raises:
             Ws3Error: If there is none.
         """
-        try:
-            return self._by_name[name]
-        except KeyError:
+        if name not in self._by_name:
             raise Ws3Error(
                 f"{name}: there is no such batch; batches are called train-00000 and so on, or, "
                 "with one image per job, as the image"
-            ) from None
+            )
+        return self._by_name[name]
 
     def holding(self, rows: Iterable[ImageRow]) -> list[Batch]:
         """Return the batches that hold some images, each with those images alone."""
@@ -75,12 +77,6 @@ class Batches:
         own = self._by_split[batch.rows[0].split]
         first, last = batch.start, batch.start + len(batch.rows) - 1
         return [own[number].name for number in range(first // self._size, last // self._size + 1)]
-
-    def fingerprint(self, name: str) -> str:
-        """Return the fingerprint of a batch's index rows; when it changes, the batch runs again."""
-        if name not in self._fingerprints:
-            self._fingerprints[name] = rows_fingerprint(self._by_name[name].rows)
-        return self._fingerprints[name]
 
 
 def mapped_rows(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from ws3.datasets.index import ImageRow
@@ -37,7 +38,7 @@ class Fingerprints:
     def __init__(self, run: Run, recipe: str) -> None:
         """Prepare; nothing is read yet."""
         self._run, self._recipe = run, recipe
-        self._shared: dict[str, str] = {}
+        self._shared = cache(self._of_all_images)
 
     def of(self, stage: str, row: ImageRow) -> str:
         """Return what an image's result of a stage is made from.
@@ -49,7 +50,7 @@ class Fingerprints:
         spec = STAGES[stage]
         sources = {source: self.of(source, row) for source in spec.built_on}
         image = spec.of_image(self._run, row)
-        return fingerprint(shared=self._of_all_images(stage), image=image, **sources)
+        return fingerprint(shared=self._shared(stage), image=image, **sources)
 
     def expected(self, stage: str, rows: Iterable[ImageRow]) -> dict[str, str]:
         """Return the fingerprint of each image's result of a stage, by image.
@@ -62,13 +63,11 @@ class Fingerprints:
             return {}
 
     def _of_all_images(self, stage: str) -> str:
-        if stage not in self._shared:
-            spec = STAGES[stage]
-            self._run.check_segmentation_name(self._recipe)
-            self._shared[stage] = fingerprint(
-                stage=stage,
-                version=spec.version,
-                settings=spec.settings(self._run.config, self._recipe),
-                shared=spec.shared(self._run, self._recipe),
-            )
-        return self._shared[stage]
+        spec = STAGES[stage]
+        self._run.check_segmentation_name(self._recipe)
+        return fingerprint(
+            stage=stage,
+            version=spec.version,
+            settings=spec.settings(self._run.config, self._recipe),
+            shared=spec.shared(self._run, self._recipe),
+        )

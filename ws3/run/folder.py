@@ -200,14 +200,6 @@ class Run:
         """A receipt: `receipts/<job>[/<recipe>[/<batch>]].json`."""
         return self.file_of("receipts", *parts, suffix=".json")
 
-    def log(self, *parts: str) -> Path:
-        """A job's log: `logs/<job>[/<recipe>[/<batch>]].log`."""
-        return self.file_of("logs", *parts, suffix=".log")
-
-    def benchmark(self, *parts: str) -> Path:
-        """Snakemake's record of a job's cost: `benchmarks/<job>[/<recipe>[/<batch>]].tsv`."""
-        return self.file_of("benchmarks", *parts, suffix=".tsv")
-
     def file_of(self, kind: str, *parts: str, suffix: str) -> Path:
         """What is kept per job: `<kind>/<job>[/<recipe>[/<batch>]]<suffix>`."""
         *folders, name = parts

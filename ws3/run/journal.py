@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +49,9 @@ def note(run: Run, stage: str, entry: Entry) -> None:
         NoSpaceError: If the disk is full.
     """
     path = run.journal_file(stage)
-    line = {**vars(entry), "time": round(time.time(), 3), "pid": os.getpid()}
+    seconds = {phase: round(spent, 3) for phase, spent in entry.seconds.items()}
+    now = {"time": round(time.time(), 3), "pid": os.getpid()}
+    line = {**vars(entry), "seconds": seconds, **now}
     # One write of one short line: jobs that append at once don't mix their lines.
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,8 +66,6 @@ def entries(run: Run, stage: str) -> Iterator[Entry]:
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
+            with suppress(ValueError, KeyError, TypeError):
                 found = json.loads(line)
                 yield Entry(*(found[name] for name in Entry.__annotations__))
-            except (ValueError, KeyError, TypeError):
-                continue

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 Phase = Literal["start", "load", "compute", "write"]
+PHASES: tuple[Phase, ...] = ("start", "load", "compute", "write")
 _BEGAN = time.monotonic()
 
 
@@ -16,18 +17,12 @@ class PhaseTimer:
 
     def __init__(self, start: float = 0.0) -> None:
         """Begin with the seconds that the program took to start, for its first batch."""
-        self.seconds: dict[Phase, float] = {
-            "start": start,
-            "load": 0.0,
-            "compute": 0.0,
-            "write": 0.0,
-        }
+        self.seconds: dict[Phase, float] = {**dict.fromkeys(PHASES, 0.0), "start": start}
+        self._told = dict.fromkeys(PHASES, 0.0)
 
-        self._told = dict.fromkeys(self.seconds, 0.0)
-
-    def lap(self) -> dict[Phase, float]:
+    def lap(self) -> dict[str, float]:
         """Return the seconds by phase since the last call; at first, all of them."""
-        spent = {phase: self.seconds[phase] - self._told[phase] for phase in self.seconds}
+        spent = {str(phase): self.seconds[phase] - self._told[phase] for phase in PHASES}
         self._told = dict(self.seconds)
         return spent
 

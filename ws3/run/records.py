@@ -287,10 +287,8 @@ def _fault(detail: Any) -> str:
     key, kind = ".".join(str(part) for part in detail["loc"]), detail["type"]
     if kind == "json_invalid":
         return f"it is not JSON: {detail['ctx']['error']}"
-    if kind == "missing":
-        return f"{key} is missing"
-    if kind == "extra_forbidden":
-        return f"{key} is unknown"
+    if kind in ("missing", "extra_forbidden"):
+        return f"{key} is {'missing' if kind == 'missing' else 'unknown'}"
     if kind == "model_type":
         return f"{key + ': ' if key else ''}a JSON object is expected"
     message = str(detail["msg"])

@@ -89,6 +89,16 @@ class RecipeResults:
         return mask
 
 
+def classifier_file(run: Run) -> Path:
+    """Return the file of a run's classifier, which is there and intact.
+
+    Raises:
+        StaleResultError: Naming the command that makes it.
+    """
+    check_model(run.classifier_file, run.classifier, f"ws3 train-classifier {run.folder}")
+    return run.classifier_file
+
+
 def check_model(path: Path, made: ClassifierFacts | SegmentationFacts, command: str) -> None:
     """Refuse a network whose file is not the one that was written down.
 

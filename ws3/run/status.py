@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,10 +92,8 @@ def receipts_of(run: Run, stage: str, recipe: str) -> list[Receipt]:
     """Return all receipts of a stage and recipe, by name; damaged ones are left out."""
     found = []
     for path in sorted(run.receipt(stage, recipe, "any").parent.glob("*.json")):
-        try:
+        with suppress(Ws3Error):
             found.append(read_record(path, Receipt))
-        except Ws3Error:
-            continue
     return found
 
 
@@ -109,8 +108,6 @@ def folder_bytes(folder: Path) -> int:
     total = 0
     for base, _, names in os.walk(folder):
         for name in names:
-            try:
+            with suppress(FileNotFoundError):
                 total += os.stat(os.path.join(base, name)).st_size  # noqa: PTH116, PTH118 (speed)
-            except FileNotFoundError:
-                continue
     return total

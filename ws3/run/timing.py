@@ -13,10 +13,8 @@ from ws3.run import journal
 from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.phases import Phase
+from ws3.run.phases import PHASES, Phase
 from ws3.run.status import StageStatus, run_status
-
-PHASES: tuple[Phase, ...] = ("start", "load", "compute", "write")
 
 
 @dataclass(frozen=True)
@@ -70,21 +68,17 @@ def run_times(run: Run) -> Iterator[StageTime]:
         StaleResultError: If the images are not indexed yet.
     """
     for stage, found in groupby(run_status(run), key=lambda status: status.stage):
-        # Where an image was computed twice from the same things, the later entry stays.
-        noted = {
-            (entry.recipe, entry.image, entry.fingerprint): entry
-            for entry in journal.entries(run, stage)
-            if entry.event == "computed"
-        }
+        noted = [entry for entry in journal.entries(run, stage) if entry.event == "computed"]
         rows = run.mapped_rows(stage_splits(run.config, stage))
         for status in found:
-            recipe = status.recipe
-            computed = {image for name, image, _ in noted if name == recipe}
-            expected = Fingerprints(run, recipe).expected(
+            # Where an image was computed twice from the same things, the later entry stays.
+            own = (entry for entry in noted if entry.recipe == status.recipe)
+            latest = {(entry.image, entry.fingerprint): entry for entry in own}
+            computed = {image for image, _ in latest}
+            expected = Fingerprints(run, status.recipe).expected(
                 stage, (row for row in rows if row.image in computed)
             )
-            keys = ((recipe, image, fingerprint) for image, fingerprint in expected.items())
-            entries = [noted[key] for key in keys if key in noted]
+            entries = [latest[key] for key in expected.items() if key in latest]
             yield StageTime(
                 status,
                 jobs=sum(entry.seconds.get("start", 0.0) > 0 for entry in entries),

@@ -6,6 +6,7 @@ from typing import Any
 
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
+from ws3.errors import Ws3Error
 from ws3.files import file_sha256
 from ws3.run.fingerprints import Fingerprints, fingerprint
 from ws3.run.folder import Run
@@ -44,9 +45,17 @@ def segmentation_fingerprint(run: Run, recipe: str) -> str:
 
 
 def training_rows(run: Run, recipe: str) -> list[ImageRow]:
-    """Return the images of the train split that have a mask to learn from."""
+    """Return the images of the train split that have a mask to learn from.
+
+    Raises:
+        Ws3Error: If there is none.
+    """
     rows = rows_with_masks(run, recipe, ["train"])
-    return [row for row in rows if row.mask] if recipe == GROUND_TRUTH else rows
+    if recipe == GROUND_TRUTH:
+        rows = [row for row in rows if row.mask]
+    if not rows:
+        raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
+    return rows
 
 
 def _mask_sources(run: Run, recipe: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
-from ws3.tensors import read_tensors
+from ws3.messages import shown
+from ws3.tensors import read_tensors, unusable_tensor
 
 PARTS = ("backbone", "classifier")
 """Submodules that every network has: a learning rate of its own is theirs."""
@@ -155,7 +156,7 @@ def _load_backbone(backbone: nn.Module, name: str, weights: str) -> None:
     # On the meta device the network costs no memory: only its names and shapes are wanted.
     with torch.device("meta"):
         expected = get_model(name, weights=None).state_dict()
-    problem = _mismatch(state, expected)
+    problem = _mismatch(state, expected) or unusable_tensor(state)
     if problem:
         raise Ws3Error(
             f"{source} is not a state dict of torchvision's {name} ({problem}); give one, or set "
@@ -172,11 +173,11 @@ def _mismatch(state: Mapping[str, Any], expected: Mapping[str, Tensor]) -> str:
     """Say how a state dict differs from the expected one, heads aside; '' if it doesn't."""
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            return f"{str(key)!r} is not a tensor"
+            return f"{shown(str(key))} is not a tensor"
         if key.startswith(_HEADS):
             continue
         if key not in expected:
-            return f"unknown {key!r}"
+            return f"unknown {shown(key)}"
         if value.shape != expected[key].shape:
             return f"{key!r} is {tuple(value.shape)}, not {tuple(expected[key].shape)}"
     for key in expected:

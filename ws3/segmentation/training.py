@@ -23,11 +23,11 @@ from torch.utils.data import DataLoader
 
 from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
+from ws3.files import write_csv
 from ws3.labels import IGNORED
 from ws3.segmentation.data import EpochSampler, PseudoMaskDataset
 from ws3.segmentation.networks import build
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
-from ws3.training.history import write_history
 from ws3.training.processes import (
     fit,
     isolated_torch_state,
@@ -210,7 +210,8 @@ class SegmentationTask(LightningModule):
         )
         self.history.append(epoch)
         if self.trainer.is_global_zero:
-            write_history(self.folder / HISTORY, [asdict(epoch) for epoch in self.history])
+            epochs = [asdict(epoch) for epoch in self.history]
+            write_csv(self.folder / HISTORY, list(epochs[0]), epochs)
         self.trainer.save_checkpoint(self.folder / CHECKPOINT)
         seconds = time.monotonic() - self._started
         log.info(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
-from ws3.files import atomic_file
+from ws3.files import write_csv
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.background import add_background, hard_labels
 from ws3.metrics.base import EvaluatedImage
@@ -27,7 +26,6 @@ from ws3.run.records import (
     EvaluatedStage,
     Evaluation,
     StageFigures,
-    Threshold,
     read_record,
     write_record,
 )
@@ -35,11 +33,11 @@ from ws3.run.results import RecipeResults
 from ws3.run.skips import skip_reason
 from ws3.stage_table import stages_before
 
-Mask = NDArray[np.uint8]
-
 EVALUATED_FROM = (*stages_before("masks"), "masks", "predictions")
 """The per-image stages that figures come from: an image that one of them skipped counts nowhere."""
 
+_KEYS = ("recipe", "seed", "split", "stage")
+_LAST_COLUMNS = ("threshold", "threshold_split", "ignored_share")
 _FIRST_COLUMNS = (
     *("miou", "pxap", "precision", "recall", "dr_recall", "ndr_recall"),
     *("fp_share", "fn_share", "boundary_iou"),
@@ -88,12 +86,7 @@ def summary_columns(metrics: Sequence[str]) -> list[str]:
     """
     first = [name for name in _FIRST_COLUMNS if name in metrics]
     rest = [name for name in metrics if name not in first]
-    return [
-        *("recipe", "seed", "split", "stage"),
-        *first,
-        *rest,
-        *("threshold", "threshold_split", "ignored_share"),
-    ]
+    return [*_KEYS, *first, *rest, *_LAST_COLUMNS]
 
 
 def summarise_run(run: Run) -> None:
@@ -103,19 +96,14 @@ def summarise_run(run: Run) -> None:
         StaleResultError: If a recipe is not evaluated yet.
         Ws3Error: If an evaluation is damaged, or a metric can't be used.
     """
-    columns = summary_columns([metric.name for metric in all_metrics()])
-    with (
-        atomic_file(run.summary_file) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for recipe in run.config.evaluated:
-            evaluation = read_record(run.evaluation_file(recipe), Evaluation)
-            for split, stages in evaluation.splits.items():
-                for stage, found in stages.items():
-                    row = {"recipe": recipe, "seed": evaluation.seed, "split": split}
-                    writer.writerow({**dict(found), **found.figures, **row, "stage": stage})
+    lines = []
+    for recipe in run.config.evaluated:
+        evaluation = read_record(run.evaluation_file(recipe), Evaluation)
+        for split, stages in evaluation.splits.items():
+            for stage, found in stages.items():
+                row = {"recipe": recipe, "seed": evaluation.seed, "split": split, "stage": stage}
+                lines.append({**dict(found), **found.figures, **row})
+    write_csv(run.summary_file, summary_columns([metric.name for metric in all_metrics()]), lines)
 
 
 def _evaluate_split(
@@ -130,9 +118,7 @@ def _evaluate_split(
     reference_recipe = run.config.reference_recipe
     results, reference = RecipeResults(run, recipe), RecipeResults(run, reference_recipe)
     reference_background = run.threshold(reference_recipe).background
-    chosen = None
-    if "maps" in measured:
-        chosen = run.threshold(recipe)
+    chosen = run.threshold(recipe) if "maps" in measured else None
     with ProgressReport(f"evaluate {recipe}", len(rows)) as progress:
         for row in rows:
             truth, values = read_label_mask(row.mask), run.class_values(row)
@@ -145,8 +131,7 @@ def _evaluate_split(
                 parts=read_label_mask(row.parts) if row.parts else None,
             )
             if chosen is not None:
-                is_reference = recipe == reference_recipe
-                maps = reference_maps if is_reference else results.maps(row)
+                maps = reference_maps if recipe == reference_recipe else results.maps(row)
                 sweep.update(truth, maps, values)
                 cut = cut_maps(maps, values, chosen.background)
                 measured["maps"].add(image(mask=cut, maps=maps))
@@ -155,46 +140,30 @@ def _evaluate_split(
                 measured["segmentation"].add(image(mask=results.prediction(row)))
             progress.advance()
     curve = tuple((point, None if math.isnan(miou) else miou) for point, miou in sweep.curve())
-    return {
-        stage: _figures(
-            run,
-            rows,
-            measurement,
-            threshold=None if stage == "segmentation" else chosen,
+    figures = {}
+    for stage, measurement in measured.items():
+        threshold = None if stage == "segmentation" else chosen
+        figures[stage] = StageFigures(
+            images=len(rows),
+            threshold=None if threshold is None else threshold.score,
+            threshold_kind="" if threshold is None else threshold.kind,
+            threshold_split="" if threshold is None else threshold.split,
+            ignored_share=measurement.ignored_share(),
+            figures=measurement.means(),
+            per_class={
+                name: ClassFigures(images=sum(name in row.labels for row in rows), figures=of_class)
+                for name, of_class in zip(run.index.classes, measurement.per_class(), strict=True)
+            },
             sweep=curve if stage == "maps" else None,
         )
-        for stage, measurement in measured.items()
-    }
-
-
-def _figures(
-    run: Run,
-    rows: Sequence[ImageRow],
-    measurement: Measurement,
-    *,
-    threshold: Threshold | None,
-    sweep: tuple[tuple[float, float | None], ...] | None,
-) -> StageFigures:
-    return StageFigures(
-        images=len(rows),
-        threshold=None if threshold is None else threshold.score,
-        threshold_kind="" if threshold is None else threshold.kind,
-        threshold_split="" if threshold is None else threshold.split,
-        ignored_share=measurement.ignored_share(),
-        figures=measurement.means(),
-        per_class={
-            name: ClassFigures(images=sum(name in row.labels for row in rows), figures=figures)
-            for name, figures in zip(run.index.classes, measurement.per_class(), strict=True)
-        },
-        sweep=sweep,
-    )
+    return figures
 
 
 def cut_maps(
     maps: NDArray[np.float32],
     class_values: Sequence[int],
     background: ConstantBackground | PowerBackground,
-) -> Mask:
+) -> NDArray[np.uint8]:
     """Return the mask that an image's maps give without a CRF.
 
     Args:

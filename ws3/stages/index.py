@@ -18,7 +18,7 @@ from ws3.datasets.index import (
 )
 from ws3.errors import Ws3Error
 from ws3.files import atomic_file, write_json
-from ws3.jobs.progress import progress_callback
+from ws3.jobs.progress import ProgressReport
 from ws3.removal import is_there
 from ws3.run.dataset_state import dataset_state
 from ws3.run.folder import Run
@@ -48,8 +48,8 @@ def index(run: Run) -> None:
             previous = read_index(run.index_file)
         except Ws3Error as error:
             _log.warning("%s It is made again.", error)
-    with progress_callback("index") as progress:
-        completed = check_files(listing, previous, run.config.on_bad_image, progress)
+    with ProgressReport("index") as progress:
+        completed = check_files(listing, previous, run.config.on_bad_image, progress.reach)
     write_index(run.index_file, completed)
     splits = {row.split for row in completed.rows}
     write_record(
@@ -72,8 +72,8 @@ def _prepare(run: Run) -> None:
     prepare = KINDS[run.config.dataset.kind].prepare
     if prepare is not None:
         root = dataset_root(run.config.dataset, run.folder)
-        with progress_callback("draw") as progress:
-            prepare(run.config.dataset, root, progress)
+        with ProgressReport("draw") as progress:
+            prepare(run.config.dataset, root, progress.reach)
 
 
 def refresh(run: Run, listing: Listing) -> None:

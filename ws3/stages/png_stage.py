@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,20 +10,12 @@ from ws3.jobs.runner import ImageResult
 from ws3.masks.png import write_mask
 from ws3.removal import set_aside
 from ws3.run.folder import Run
-from ws3.run.results import FINGERPRINT, RecipeResults, current_mask, is_foreign_mask
+from ws3.run.results import FINGERPRINT, current_mask, is_foreign_mask
+from ws3.stages.recipe_stage import RecipeStage
 
 
-class PngStage:
-    """A stage that writes one palette PNG per image; a subclass names it and computes.
-
-    Attributes:
-        stage: Its name in the table of stages.
-        run: The run.
-        recipe: The recipe, or `ground_truth`.
-        results: Reads what the stages before have made.
-    """
-
-    stage: ClassVar[str]
+class PngStage(RecipeStage):
+    """A stage that writes one palette PNG per image; a subclass names it and computes."""
 
     def __init__(self, run: Run, recipe: str) -> None:
         """Make the results' folder.
@@ -33,14 +23,8 @@ class PngStage:
         Raises:
             Ws3Error: If the run has no such recipe.
         """
-        run.check_segmentation_name(recipe)
-        self.run, self.recipe = run, recipe
-        self.results = RecipeResults(run, recipe)
+        super().__init__(run, recipe)
         run.results(self.stage, recipe).mkdir(parents=True, exist_ok=True)
-
-    def fingerprint(self, row: ImageRow) -> str:
-        """Return what an image's result is made from."""
-        return self.results.fingerprints.of(self.stage, row)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact result with this fingerprint is committed."""

@@ -13,13 +13,7 @@ from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.html import write_report
-from ws3.report.model import (
-    DatasetFacts,
-    GalleryEntry,
-    Report,
-    SkippedImage,
-    Timing,
-)
+from ws3.report.model import DatasetFacts, GalleryEntry, Report, SkippedImage, Timing
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation, read_record
 from ws3.run.results import RecipeResults

@@ -13,34 +13,30 @@ from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.runner import ImageResult
 from ws3.removal import remove_leftovers
-from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
-from ws3.run.results import check_model
+from ws3.run.results import classifier_file
 from ws3.run.samples import expected_chunks, load_image, sample_plan
+from ws3.stages.recipe_stage import StoreStage
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
     from ws3.attribution.engine import Attributor
 
 
-class SaliencyStage:
+class SaliencyStage(StoreStage):
     """Draws an image's samples, attributes each, and stores their partial sums."""
 
-    stage: str = "saliency"
+    stage = "saliency"
 
     def __init__(self, run: Run, recipe: str) -> None:
-        self.recipe = recipe
-        self._run, self._settings = run, run.recipe(recipe)
-        source = run.config.sample_source(recipe)
-        if source != recipe:
+        super().__init__(run, recipe)
+        if self.source != recipe:
             raise Ws3Error(
-                f"recipe {recipe} takes its samples from {source}; make those with: "
-                f"ws3 saliency {run.folder} --recipe {source}"
+                f"recipe {recipe} takes its samples from {self.source}; make those with: "
+                f"ws3 saliency {run.folder} --recipe {self.source}"
             )
-        self._fingerprints = Fingerprints(run, recipe)
-        command = f"ws3 train-classifier {run.folder}"
-        check_model(run.classifier_file, run.classifier, command)
+        self._classifier = classifier_file(run)
         self._store = SaliencyStore(run.results("saliency", recipe))
         self._store.create({"kind": "saliency", "recipe": recipe})
 
@@ -51,19 +47,12 @@ class SaliencyStage:
         from ws3.classifier.checkpoints import load_classifier
         from ws3.jobs.gpus import own_device
 
-        classifier = load_classifier(self._run.classifier_file)
-        return Attributor(classifier, self._settings, own_device(self._run.config.device))
-
-    def fingerprint(self, row: ImageRow) -> str:
-        """Return what an image's sample chunks are made from."""
-        return self._fingerprints.of("saliency", row)
+        classifier = load_classifier(self._classifier)
+        return Attributor(classifier, self.settings, own_device(self.run.config.device))
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether all chunks are there, with this fingerprint and intact."""
-        attributes = self._store.attributes(row.image)
-        if attributes is None or attributes.get("fingerprint") != fingerprint:
-            return False
-        return not self._missing(row)
+        return not self._store.fault(row.image, fingerprint) and not self._missing(row)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Compute the chunks that are missing, and commit each as it is complete.
@@ -76,7 +65,7 @@ class SaliencyStage:
             image = load_image(row)
             attributor = self._attributor
         with timer.phase("write"):
-            self._store.begin(row.image, self._attributes(row, fingerprint))
+            self._store.begin(row.image, self.attributes(row, fingerprint))
         missing = self._missing(row)
         remove_leftovers(self._store.path / row.image / name for name in missing)
         stored = {name: self._stored(row.image, name, missing[name]) for name in missing}
@@ -86,17 +75,17 @@ class SaliencyStage:
         }
         # One stream over all chunks: a network batch may hold samples of two of them.
         numbers = [number for some in wanted.values() for number in some]
-        plan = sample_plan(self._run, self.recipe, row)
-        class_values = self._run.class_values(row)
+        plan = sample_plan(self.run, self.recipe, row)
+        class_values = self.run.class_values(row)
         attributed = attributor.attribute(image, plan, [v - 1 for v in class_values], numbers)
         written = 0
         for name, some in wanted.items():
             with timer.phase("compute"):
                 chunk = collect_chunk(
                     islice(attributed, len(some)),
-                    self._settings.aggregation,
+                    self.settings.aggregation,
                     (len(class_values), row.height, row.width),
-                    keep_samples=self._settings.samples.keep_samples,
+                    keep_samples=self.settings.samples.keep_samples,
                     stored=stored[name],
                 )
             with timer.phase("write"):
@@ -107,7 +96,7 @@ class SaliencyStage:
     def _missing(self, row: ImageRow) -> dict[str, tuple[int, ...]]:
         """Return the chunks that aren't there in full, with the samples that each must hold."""
         layout = expected_chunks(
-            sample_plan(self._run, self.recipe, row), self._settings.samples.per_chunk
+            sample_plan(self.run, self.recipe, row), self.settings.samples.per_chunk
         )
         found = self._store.chunk_samples(row.image)
         missing = {name: numbers for name, numbers in layout.items() if found.get(name) != numbers}
@@ -129,21 +118,12 @@ class SaliencyStage:
         begins = tuple(numbers[: len(chunk.samples)]) == chunk.samples
         return chunk if begins and len(chunk.samples) < len(numbers) else None
 
-    def _attributes(self, row: ImageRow, fingerprint: str) -> dict[str, object]:
-        settings = self._settings
+    def attributes(self, row: ImageRow, fingerprint: str) -> dict[str, object]:
+        """Return what an image's group says of itself."""
         return {
-            "fingerprint": fingerprint,
-            "image": row.image,
+            **super().attributes(row, fingerprint),
             "image_sha256": row.sha256,
-            "height": row.height,
-            "width": row.width,
-            "classes": list(row.labels),
-            "class_values": self._run.class_values(row),
-            "checkpoint": self._run.classifier.sha256,
-            "recipe": self.recipe,
-            "method": settings.method,
-            "combine_samples": settings.aggregation.combine_samples,
-            "weight": settings.aggregation.weight,
-            "precision": settings.precision,
-            "seed": self._run.config.seed,
+            "combine_samples": self.settings.aggregation.combine_samples,
+            "weight": self.settings.aggregation.weight,
+            "precision": self.settings.precision,
         }

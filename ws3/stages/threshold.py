@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ws3.config.masks import ConstantBackground, TunedBackground
 from ws3.datasets.images import read_label_mask
-from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
+from ws3.labels import IGNORED
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
 from ws3.run.records import Threshold, write_record
@@ -21,7 +21,7 @@ def threshold(run: Run, recipe: str) -> None:
     A tuned score is the one of 257 with the highest mIoU on the declared split.
 
     Raises:
-        Ws3Error: If the split that it must be tuned on has no ground truth.
+        Ws3Error: If the split that it must be tuned on has no ground truth, or ignores all of it.
         StaleResultError: If maps are missing or made from other inputs.
     """
     run.recipe(recipe)
@@ -33,15 +33,10 @@ def threshold(run: Run, recipe: str) -> None:
     write_record(run.threshold_file(recipe), chosen)
 
 
-def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
-    """Return the images that a threshold is tuned on."""
-    return run.mapped_rows([background.split])[: background.images]
-
-
 def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
     rows = [
         row
-        for row in tuning_rows(run, background)
+        for row in run.mapped_rows([background.split])[: background.images]
         if row.mask and not skip_reason(run, recipe, row, stages_before("masks"))
     ]
     if not rows:
@@ -56,7 +51,14 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
             truth = read_label_mask(row.mask)
             sweep.update(truth, results.maps(row), run.class_values(row))
             progress.advance()
-    score, miou = sweep.best()
+    try:
+        score, miou = sweep.best()
+    except ValueError:
+        raise Ws3Error(
+            f"masks.background: the {len(rows)} ground-truth masks of the {background.split} split "
+            f"that the threshold is tuned on hold {IGNORED} (ignored) alone; check them, or set "
+            "masks.background: {kind: constant, score: 0.3}"
+        ) from None
     return Threshold(
         recipe=recipe,
         background=ConstantBackground(kind="constant", score=score),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 
 import torch
 
@@ -12,13 +13,10 @@ from ws3.classifier.evaluation import average_precision
 from ws3.classifier.model import Classifier
 from ws3.classifier.training import train
 from ws3.files import file_sha256
-from ws3.jobs.lease import Lease
-from ws3.removal import remove_leftovers
 from ws3.run.folder import Run
-from ws3.run.records import ClassifierFacts, ClassifierMetrics, write_record
+from ws3.run.records import ClassifierFacts, ClassifierMetrics
 from ws3.run.training_inputs import classifier_fingerprint
-from ws3.stages.training_common import processes_on, trained_already
-from ws3.torch_setup import device
+from ws3.stages.training_common import processes_on, train_once
 
 _log = logging.getLogger(__name__)
 
@@ -32,20 +30,13 @@ def train_classifier(run: Run) -> None:
     Raises:
         Ws3Error: If a checkpoint doesn't fit, an image can't be read, or training diverges.
     """
-    # After a kill, a restarted Snakemake may submit this training while the old job still runs.
-    with Lease(run.receipt("train_classifier").with_suffix(".lease")):
-        remove_leftovers([run.classifier_file])
-        _train_unless_done(run)
+    receipt = run.receipt("train_classifier")
+    made_from, make = partial(classifier_fingerprint, run), partial(_train, run)
+    train_once(run, receipt, run.classifier_file, ClassifierFacts, "images", made_from, make)
 
 
-def _train_unless_done(run: Run) -> None:
-    config, path = run.config.classifier, run.classifier_file
-    made_from, receipt = classifier_fingerprint(run), run.receipt("train_classifier")
-    if trained_already(path, made_from, receipt, ClassifierFacts, "images"):
-        return
-    torch.set_num_threads(run.config.threads)
-    place = device(run.config.device)
-    epochs = None
+def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
+    config, epochs = run.config.classifier, None
     if config.checkpoint is not None:
         classifier = load_external(
             config.checkpoint, config.architecture, run.index.classes, config.input_size
@@ -63,18 +54,16 @@ def _train_unless_done(run: Run) -> None:
             processes=processes_on(place, config.batch_size),
         )
         classifier, epochs = trained.classifier, len(trained.epochs)
-    save_classifier(path, classifier)
-    facts = ClassifierFacts(
+    save_classifier(run.classifier_file, classifier)
+    return ClassifierFacts(
         architecture=classifier.architecture,
         classes=tuple(classifier.classes),
         input_size=classifier.input_size,
         epochs=epochs,
-        fingerprint=made_from,
-        sha256=file_sha256(path),
+        fingerprint=fingerprint,
+        sha256=file_sha256(run.classifier_file),
         metrics=_metrics(run, classifier, place),
     )
-    write_record(path.with_suffix(".json"), facts)
-    write_record(receipt, facts)
 
 
 def _metrics(run: Run, classifier: Classifier, place: torch.device) -> ClassifierMetrics:

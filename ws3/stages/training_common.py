@@ -3,45 +3,62 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ws3.files import file_sha256
+from ws3.jobs.lease import Lease
+from ws3.removal import remove_leftovers
+from ws3.run.folder import Run
 from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record, write_record
+from ws3.torch_setup import device
 from ws3.training.batches import processes_for
 
 _log = logging.getLogger(__name__)
+Facts = TypeVar("Facts", ClassifierFacts, SegmentationFacts)
 
 
-def trained_already(
-    model: Path,
-    fingerprint: str,
+def train_once(
+    run: Run,
     receipt: Path,
-    facts: type[ClassifierFacts] | type[SegmentationFacts],
+    model: Path,
+    kind: type[Facts],
     data: str,
-) -> bool:
-    """Return whether a network's file is intact and up to date; if so, rewrite its receipt.
+    made_from: Callable[[], str],
+    train: Callable[[str, torch.device], Facts],
+) -> None:
+    """Train a network unless its file is intact and up to date; write down what was made.
 
     Args:
-        model: The network's file; its facts are in the JSON file beside it.
-        fingerprint: Of all that the network is made from.
+        run: The run.
         receipt: The file that Snakemake waits for.
-        facts: What the JSON file holds.
-        data: What was trained on, for the log.
+        model: The network's file; its facts are in the JSON file beside it.
+        kind: What the JSON file and the receipt hold.
+        data: What is trained on, for the log.
+        made_from: Returns the fingerprint of all that the network is made from.
+        train: (fingerprint, device) -> the facts of the network, whose file it writes.
 
     Raises:
-        Ws3Error: If the JSON file is damaged.
+        Ws3Error: If the JSON file is damaged, or the training fails.
     """
     described = model.with_suffix(".json")
-    if not described.exists():
-        return False
-    known = read_record(described, facts)
-    if known.fingerprint != fingerprint or known.sha256 != file_sha256(model):
-        return False
-    _log.info("%s: trained on these %s already", model, data)
-    write_record(receipt, known)
-    return True
+    # After a kill, a restarted Snakemake may submit this training while the old job still runs.
+    with Lease(receipt.with_suffix(".lease")):
+        remove_leftovers([model])
+        fingerprint = made_from()
+        if described.exists():
+            known = read_record(described, kind)
+            if known.fingerprint == fingerprint and known.sha256 == file_sha256(model):
+                _log.info("%s: trained on these %s already", model, data)
+                write_record(receipt, known)
+                return
+        torch.set_num_threads(run.config.threads)
+        made = train(fingerprint, device(run.config.device))
+        write_record(described, made)
+        write_record(receipt, made)
 
 
 def processes_on(place: torch.device, batch_size: int) -> int:

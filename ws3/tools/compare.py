@@ -35,24 +35,20 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
     first = runs[0].config
     rows = compare([_scores(run) for run in runs])
     shown = [row for row in rows if row.split == first.evaluation.splits[0]]
-    written = []
-
-    def write(name: str, text: str) -> None:
-        write_bytes(folder / name, text.encode())
-        written.append(folder / name)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write("comparison.csv", as_csv(rows))
-    write("comparison.md", "\n".join([as_markdown(rows), _classifiers(runs)]))
+    tables = {
+        "comparison.csv": as_csv(rows),
+        "comparison.md": "\n".join([as_markdown(rows), _classifiers(runs)]),
+    }
     charts = {"recalls.svg": recalls_chart(shown, first.reference_recipe)}
-    measured = {row.recipe for row in shown}
-    families = sample_families(first, measured)
+    families = sample_families(first, {row.recipe for row in shown})
     if families:
         charts["samples.svg"] = samples_chart(families, shown, first.reference_recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in tables.items():
+        write_bytes(folder / name, text.encode())
     for name, chart in charts.items():
         save(chart, folder / name)
-        written.append(folder / name)
-    return written
+    return [folder / name for name in (*tables, *charts)]
 
 
 def sample_families(config: RunConfig, measured: Collection[str]) -> dict[str, dict[int, str]]:

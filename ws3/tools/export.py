@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,16 +42,15 @@ def export(run: Run, recipe: str, format_name: str, folder: Path) -> dict[str, i
     write = FORMATS[format_name].write
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Ws3Error(f"{folder}: something is there already; choose a folder that is empty")
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     # A link to an empty folder stays a link to it.
     with atomic_folder(folder.resolve()) as temporary:
         temporary.mkdir()
-        items = _counted(_items(run, recipe), counts)
-        write(temporary, items, run.index.classes)
-    return counts
+        write(temporary, _items(run, recipe, counts), run.index.classes)
+    return dict(counts)
 
 
-def _items(run: Run, recipe: str) -> Iterator[Item]:
+def _items(run: Run, recipe: str, counts: Counter[str]) -> Iterator[Item]:
     rows = [
         row
         for row in rows_with_masks(run, recipe, ["train", "val"])
@@ -62,10 +62,5 @@ def _items(run: Run, recipe: str) -> Iterator[Item]:
             is_train = row.split == "train"
             mask = results.mask(row) if is_train else read_label_mask(row.mask)
             yield Item(row.image, row.split, tuple(run.class_values(row)), Path(row.path), mask)
+            counts[row.split] += 1
             progress.advance()
-
-
-def _counted(items: Iterator[Item], counts: dict[str, int]) -> Iterator[Item]:
-    for item in items:
-        counts[item.split] = counts.get(item.split, 0) + 1
-        yield item

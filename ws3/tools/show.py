@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from ws3.datasets.images import read_label_mask
@@ -39,11 +40,9 @@ def show(run: Run, image: str, output: Path) -> Path:
     if not maps:
         raise Ws3Error(reasons[0])
     for recipe in run.config.segmentation_names:
-        try:
+        with suppress(Ws3Error):
             prediction = RecipeResults(run, recipe).prediction(row)
             break
-        except Ws3Error:
-            continue
     figure = image_panel(
         load_image(row),
         maps,

@@ -22,6 +22,7 @@ from ws3.errors import Ws3Error
 from ws3.training.checkpoint import SafeCheckpointIO
 
 _ADVICE = ("does not have many workers", "no `val_dataloader`", "LeafSpec", "srun", "not empty")
+_DETERMINISTIC: Any = torch.utils.deterministic  # its parts are unknown to type checkers
 _GRACE = 2.0  # seconds
 _LEVELS = {
     "lightning.pytorch": logging.WARNING,
@@ -82,12 +83,10 @@ def fit(
     """
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except Ws3Error as error:
-        # A loader process wraps the sentence into a traceback, whose last line it is.
-        raise Ws3Error(_sentence(error)) from error
-    except ProcessRaisedException as error:
-        if _SENTENCE.search(str(error)):
-            raise Ws3Error(_sentence(error)) from error
+    except (Ws3Error, ProcessRaisedException) as error:
+        if isinstance(error, Ws3Error) or _SENTENCE.search(str(error)):
+            # A loader process wraps the sentence into a traceback, whose last line it is.
+            raise Ws3Error(_SENTENCE.split(str(error))[-1].rstrip()) from error
         if "torch.OutOfMemoryError: " in str(error):
             raise torch.OutOfMemoryError(str(error)) from error
         raise
@@ -101,8 +100,7 @@ def isolated_torch_state(seed: int, device: torch.device) -> Iterator[None]:
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    settings: Any = torch.utils.deterministic  # its parts are unknown to type checkers
-    fill = settings.fill_uninitialized_memory
+    fill = _DETERMINISTIC.fill_uninitialized_memory
     loggers = [logging.getLogger(name) for name in _LEVELS]
     levels = [logger.level for logger in loggers]
     gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
@@ -113,7 +111,7 @@ def isolated_torch_state(seed: int, device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        settings.fill_uninitialized_memory = fill
+        _DETERMINISTIC.fill_uninitialized_memory = fill
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
@@ -138,15 +136,10 @@ def keep_statistics(network: nn.Module) -> None:
             layer.eval()
 
 
-def _sentence(error: Exception) -> str:
-    return _SENTENCE.split(str(error))[-1].rstrip()
-
-
 def _silence_lightning() -> None:
     # Where torch is deterministic, every new tensor would be filled with NaN first, which costs a
     # third of a step.
-    settings: Any = torch.utils.deterministic
-    settings.fill_uninitialized_memory = False
+    _DETERMINISTIC.fill_uninitialized_memory = False
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)
     # Advice to developers (few loader processes, unusual logging interval), not to users.

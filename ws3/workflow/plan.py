@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from ws3.config.load import resolve
@@ -42,7 +42,8 @@ class Plan:
         self.run.check_format()
         self.folder = self.run.folder.as_posix()
         self._check_files = check_files
-        self._batches: dict[tuple[tuple[str, ...], int], Batches] = {}
+        # Stages that divide the same images alike share the fingerprints of their batches.
+        self._batches = cache(lambda splits, size: Batches(self.mapped, splits, size))
 
     @cached_property
     def listing(self) -> Listing:
@@ -68,15 +69,7 @@ class Plan:
 
     def batches(self, stage: str) -> Batches:
         """Return the batches of a stage."""
-        # Stages that divide the same images alike share the fingerprints of their batches.
-        division = (stage_splits(self.config, stage), self.config.batch_size(stage))
-        if division not in self._batches:
-            self._batches[division] = Batches(self.mapped, *division)
-        return self._batches[division]
-
-    def batch_fingerprint(self, stage: str, batch: str) -> str:
-        """Return the fingerprint of a batch's images, labels and files."""
-        return self.batches(stage).fingerprint(batch)
+        return self._batches(stage_splits(self.config, stage), self.config.batch_size(stage))
 
     def settings(self, stage: str, recipe: str) -> str:
         """Return what a stage's jobs depend on, beyond their images and the stages before."""
@@ -99,11 +92,6 @@ class Plan:
         background = self.config.masks.background
         if not isinstance(background, TunedBackground):
             return []
-        if background.split not in self.config.map_splits:
-            raise Ws3Error(
-                f"config: masks.background.split: no maps are made for the {background.split} "
-                "split; add it to evaluation.splits"
-            )
         names = self.batches("maps").names([background.split])
         if background.images is not None:
             names = names[: -(-background.images // self.config.batch_size("maps"))]
@@ -191,7 +179,7 @@ class Plan:
         return as_text(
             reference=self.config.reference_recipe,
             splits=list(splits),
-            batches=[batches.fingerprint(name) for name in batches.names(splits)],
+            batches=[batches[name].fingerprint for name in batches.names(splits)],
         )
 
     def _receipt(self, stage: str, recipe: str, batch: str) -> str:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from ws3.config.load import read_yaml
 from ws3.errors import Ws3Error
 from ws3.stage_table import JOBS
 from ws3.workflow.dry_run import collect_less_garbage, per_attempt, with_cached_signature
 from ws3.workflow.plan import Plan
+
+
+@contextmanager
+def _told_in_a_sentence() -> Iterator[None]:
+    """Log a user's mistake and end; an exception would be shown amid Snakemake's own call stack.
+
+    Raises:
+        SystemExit: If the block raises a Ws3Error or an OSError.
+    """
+    try:
+        yield
+    except (OSError, Ws3Error) as error:
+        from snakemake.logging import logger
+
+        # A full or read-only disk, no permission, a folder in place of a file: no fault of ours.
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        logger.error(f"{where}{getattr(error, 'strerror', None) or error}")
+        raise SystemExit(1) from None
 
 
 class Rules(Plan):
@@ -28,18 +48,18 @@ class Rules(Plan):
             workflow: Snakemake's workflow.
 
         Raises:
-            WorkflowError: If the configuration or the dataset is not valid, in a sentence.
+            SystemExit: If the configuration or the dataset is not valid; a sentence is logged.
         """
-        from snakemake.exceptions import WorkflowError
-
         collect_less_garbage()
         self._workflow = workflow
         self._queued = workflow.resource_settings.nodes is not None
-        try:
+        with _told_in_a_sentence():
+            if workflow.is_main_process:
+                for path in workflow.overwrite_configfiles or ():
+                    # Snakemake has read it, but of a key that is given twice it says nothing.
+                    read_yaml(Path(path))
             super().__init__(config, check_files=workflow.is_main_process)
             _ = self.listing  # now, so that a wrong dataset is told here and not in a rule
-        except Ws3Error as error:
-            raise WorkflowError(str(error)) from None
 
     def refresh_index(self) -> None:
         """Bring the run's configuration and index up to date, before the first job.
@@ -49,7 +69,8 @@ class Rules(Plan):
         if self._workflow.is_main_process:
             from ws3.stages.index import refresh
 
-            refresh(self.run, self.listing)
+            with _told_in_a_sentence():
+                refresh(self.run, self.listing)
 
     def receipt(self, *parts: str) -> str:
         """A receipt's path: `receipts/<job>[/<recipe>[/<batch>]].json` in the run's folder."""
@@ -57,11 +78,11 @@ class Rules(Plan):
 
     def log(self, *parts: str) -> str:
         """A log's path: `logs/<job>[/<recipe>[/<batch>]].log` in the run's folder."""
-        return self.run.log(*parts).as_posix()
+        return self.run.file_of("logs", *parts, suffix=".log").as_posix()
 
     def benchmark(self, *parts: str) -> str:
         """A benchmark's path: `benchmarks/<job>[/<recipe>[/<batch>]].tsv` in the run's folder."""
-        return self.run.benchmark(*parts).as_posix()
+        return self.run.file_of("benchmarks", *parts, suffix=".tsv").as_posix()
 
     def mem_mb(self, job: str) -> Any:
         """Memory of a job in MB; on a cluster, more at each attempt."""
@@ -104,8 +125,8 @@ class Rules(Plan):
 
     def batch_params(self, stage: str) -> Callable[..., str]:
         """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
-        fingerprint = self.batch_fingerprint
-        return with_cached_signature(lambda wildcards: fingerprint(stage, wildcards.batch))
+        batches = self.batches
+        return with_cached_signature(lambda wildcards: batches(stage)[wildcards.batch].fingerprint)
 
     def stage_params(self, stage: str) -> Callable[..., str]:
         """Settings that a per-image stage's jobs depend on, worked out once per recipe."""
