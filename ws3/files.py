@@ -8,8 +8,6 @@ import hashlib
 import io
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,9 +15,7 @@ from typing import Any
 
 from ws3.errors import Ws3Error
 from ws3.outside import TENSORS_BYTES, open_regular
-
-TEMPORARY = ".tmp-"
-"""Prefix of what is not committed yet, and of what was replaced and is about to be removed."""
+from ws3.removal import Own, is_there, put_file, put_folder, remove_temporary, temporary_beside
 
 
 class NoSpaceError(Ws3Error):
@@ -37,22 +33,27 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        put_file(temporary, path)
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, own: Own | None = None) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, and rename it into place if the block succeeds.
 
-    A folder that is there already is replaced. Between the two renames that this takes neither
-    exists: a reader then finds the result missing, never half of it.
+    Args:
+        path: The folder to make.
+        own: Which files ws3 writes in such a folder: one that is there already and holds nothing
+            else is replaced, any other is set aside (`ws3.removal.clear`). Between the two renames
+            that this takes neither exists: a reader then finds the result missing, never half of
+            it. None replaces nothing but an empty folder.
 
     Raises:
         NoSpaceError: If the disk is full.
+        Ws3Error: If something is there that may not be replaced.
     """
     with _temporary(path) as temporary:
         yield temporary
-        _replace_folder(temporary, path)
+        put_folder(temporary, path, own)
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def _temporary(path: Path) -> Iterator[Path]:
         try:
             yield temporary
         finally:
-            remove(temporary)
+            remove_temporary(temporary)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -78,6 +79,22 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.write_bytes(data)
     except OSError as error:
         raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file, unless it is there already, with these bytes.
+
+    Raises:
+        Ws3Error: If another file is there, or it can't be written.
+    """
+    try:
+        there = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise Ws3Error(f"{path}: can't be read: {error.strerror}") from error
+    if there is None and not is_there(path):
+        write_bytes(path, data)
+    elif there != data:
+        raise Ws3Error(f"{path}: something else is there already; move it away and run this again")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -98,39 +115,6 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     write_bytes(path, text.getvalue().encode())
 
 
-def temporary_beside(path: Path) -> Path:
-    """Return an unused temporary name in the folder of `path`."""
-    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-
-
-def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what killed writers of these files and folders left beside them.
-
-    Only for what nobody else is writing; each folder that holds some of them is listed once.
-    """
-    names: dict[Path, set[str]] = {}
-    for path in paths:
-        names.setdefault(path.parent, set()).add(path.name)
-    for folder, wanted in names.items():
-        with suppress(FileNotFoundError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(TEMPORARY) and _written(entry.name) in wanted:
-                    remove(Path(entry))
-
-
-def _written(temporary: str) -> str:
-    """Return the name that a temporary one stands for; see `temporary_beside`."""
-    return temporary.removeprefix(TEMPORARY).rsplit("-", 2)[0]
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 @contextmanager
 def no_space_is_an_error(path: Path) -> Iterator[None]:
     """Turn the system's 'no space' into a sentence, and have every other error name the file.
@@ -149,21 +133,6 @@ def no_space_is_an_error(path: Path) -> Iterator[None]:
         if error.filename is None:  # a write past a limit (`ulimit -f`) names no file
             error.filename = str(path)
         raise
-
-
-def _replace_folder(new: Path, path: Path) -> None:
-    while True:
-        try:
-            new.rename(path)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        old = temporary_beside(path)
-        # If it is gone, another writer is replacing it at this moment, by an equal one.
-        with suppress(FileNotFoundError):
-            path.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def file_sha256(path: Path) -> str:

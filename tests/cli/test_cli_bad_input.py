@@ -614,8 +614,8 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(whole, disk, c
 @pytest.mark.parametrize(
     ("command", "writes", "named"),
     [
-        ("saliency", "ws3.store.saliency.write_array", "saliency/crops.zarr/a/0"),
-        ("maps", "ws3.store.maps.write_array", "maps/crops.zarr/a"),
+        ("saliency", "ws3.store.groups.NewGroup.write", "saliency/crops.zarr/a/0"),
+        ("maps", "ws3.store.groups.NewGroup.write", "maps/crops.zarr/a"),
         ("masks", "pathlib.Path.write_bytes", "masks/crops/a.png"),
     ],
 )

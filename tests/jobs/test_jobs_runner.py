@@ -14,8 +14,9 @@ import pytest
 from fake_stage import FakeStage, all_batches
 
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError, temporary_beside
+from ws3.files import NoSpaceError
 from ws3.jobs.runner import run_batches, run_images
+from ws3.removal import temporary_beside
 from ws3.run.journal import entries
 
 IMAGES = ["t0", "t1", "t2", "t3", "t4", "v0", "v1", "v2"]

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from bare_runs import bare_run, classified_run, config_of, dataset
+from verified_run import made, original
 
-__all__ = ["bare_run", "classified_run", "config_of", "dataset"]
+__all__ = ["bare_run", "classified_run", "config_of", "dataset", "made", "original"]

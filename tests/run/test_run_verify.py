@@ -6,74 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_records import classifier_facts
+from verified_run import CROPS, contents, run_stage
 
-from ws3.config.load import resolve
 from ws3.errors import Ws3Error
-from ws3.files import file_sha256
-from ws3.jobs.runner import open_stage, run_batches
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
-from ws3.run.records import write_record
 from ws3.run.verify import check_run, check_store
-from ws3.stages.index import index, write_config
-from ws3.stages.threshold import threshold
-
-CROPS = "saliency_crops"
-
-
-def run_stage(run, stage):
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, CROPS), [batches[name] for name in names])
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory, untrained_classifier):
-    """Return a run with maps and masks of one recipe, in batches of two."""
-    config = {
-        "run": "made",
-        "results": str(tmp_path_factory.mktemp("results")),
-        "device": "cpu",
-        "dataset": {
-            "kind": "synthetic",
-            "train_images": 5,
-            "val_images": 3,
-            "size": 64,
-            "classes": 3,
-        },
-        "recipes": {
-            CROPS: {
-                "method": "gradient",
-                "samples": {"kind": "crops", "count": 12, "samples_per_chunk": 6, "batch": 4},
-            }
-        },
-        "reference_recipe": CROPS,
-        "images_per_job": 2,
-    }
-    run = Run.of(resolve(config))
-    write_config(run)
-    index(run)
-    shutil.copy(untrained_classifier, run.classifier_file)
-    facts = classifier_facts(file_sha256(run.classifier_file))
-    write_record(run.receipt("train_classifier"), facts)
-    for stage in ("saliency", "maps"):
-        run_stage(run, stage)
-    threshold(run, CROPS)
-    run_stage(run, "masks")
-    return run
-
-
-@pytest.fixture
-def made(original, tmp_path):
-    """Return a copy of that run, to be damaged."""
-    return Run.open(Path(shutil.copytree(original.folder, tmp_path / "made")))
-
-
-def contents(run):
-    folders = [run.results(stage, CROPS) for stage in ("saliency", "maps", "masks")]
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in files}
 
 
 def receipts(run, stage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import time
 import numpy as np
 import pytest
 
-from ws3.files import remove
 from ws3.masks.png import read_mask
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.fingerprints import Fingerprints
@@ -114,7 +114,7 @@ def test_two_commands_on_the_same_batches_make_the_bytes_of_one(mapped):
 def test_a_failure_is_told_and_the_others_finish(mapped):
     run = mapped(images_per_job=2)
     bad = run.index.rows[1].image
-    remove(run.result("maps", RECIPE, bad))
+    shutil.rmtree(run.result("maps", RECIPE, bad))
     bad_batch = next(
         name for name in batches_of(run) if bad in {row.image for row in rows_of(run, name)}
     )

@@ -15,14 +15,8 @@ import zarr
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import (
-    NoSpaceError,
-    atomic_file,
-    atomic_folder,
-    remove_leftovers,
-    temporary_beside,
-    write_json,
-)
+from ws3.files import NoSpaceError, atomic_file, atomic_folder, write_json
+from ws3.removal import remove_leftovers, temporary_beside
 from ws3.stage_table import FORMAT
 from ws3.store.groups import Store
 from ws3.store.maps import MapStore
@@ -215,7 +209,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 def test_a_folder_that_is_there_is_replaced_whole(tmp_path):
     for text in ("old", "new"):
-        with atomic_folder(tmp_path / "b") as temporary:
+        with atomic_folder(tmp_path / "b", {"old", "new"}.__contains__) as temporary:
             temporary.mkdir()
             (temporary / text).write_text(text)
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["new"]

@@ -35,7 +35,7 @@ def test_results_are_divided_by_image():
         "saliency/cam.zarr/a/zarr.json": b"2",
         "maps/cam.zarr/a/zarr.json": b"3",
         "masks/cam/a.b.png": b"4",
-        "segmentation/cam/predictions/a.png": b"5",
+        "predictions/cam/a.png": b"5",
         "segmentation/cam/model.pt": b"",
         "evaluation/cam.json": b"",
     }
@@ -46,7 +46,7 @@ def test_results_are_divided_by_image():
         },
         ("maps", "cam", "a"): {"maps/cam.zarr/a/zarr.json": b"3"},
         ("masks", "cam", "a.b"): {"masks/cam/a.b.png": b"4"},
-        ("predictions", "cam", "a"): {"segmentation/cam/predictions/a.png": b"5"},
+        ("predictions", "cam", "a"): {"predictions/cam/a.png": b"5"},
     }
 
 
@@ -79,5 +79,5 @@ def test_slices_add_up_and_every_fault_counts():
     assert both.disturbances == {"full disk": 3, "changed input image": 1}
     assert (both.computed, both.faults) == (12, 1)
     assert one.faults == 0
-    for name in ("recomputed", "lost", "unfinished", "different", "leftovers"):
+    for name in ("recomputed", "lost", "unfinished", "different", "leftovers", "foreign"):
         assert Summary(**{name: 1}).faults == 1

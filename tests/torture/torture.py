@@ -56,6 +56,7 @@ class Summary:
         unfinished: reruns that did not end well.
         different: files that are not the undisturbed run's.
         leftovers: what killed writers left behind for good.
+        foreign: files of the user's that a repair or a rerun changed.
         seconds: of it all.
     """
 
@@ -69,12 +70,14 @@ class Summary:
     unfinished: int = 0
     different: int = 0
     leftovers: int = 0
+    foreign: int = 0
     seconds: float = 0.0
 
     @property
     def faults(self) -> int:
         """What must be none."""
-        return self.recomputed + self.lost + self.unfinished + self.different + self.leftovers
+        ours = self.recomputed + self.lost + self.unfinished + self.different + self.leftovers
+        return ours + self.foreign
 
     def count(self, kind: str) -> None:
         """Count a disturbance."""
@@ -93,6 +96,7 @@ class Summary:
             f"lost though committed: {self.lost}",
             f"files that differ from an undisturbed run: {self.different}",
             f"left behind by killed writers: {self.leftovers}",
+            f"foreign files changed: {self.foreign}",
             f"minutes: {self.seconds / 60:.1f}",
         ]
         return "\n".join(lines)
@@ -259,6 +263,7 @@ class Torture:
     def _run_again(self) -> None:
         """Do what the documentation says, and compare."""
         self._unlock()
+        self.workflow.plant()
         if self.verify:
             done = self.workflow.verify()
             if done.returncode != 0:
@@ -269,6 +274,7 @@ class Torture:
         self.summary.reruns += 1
         good, ours = self.references[self.state], self.workflow.contents()
         names = sorted(good.keys() | ours.keys())
+        self._fault("foreign", self.workflow.foreign_changed())
         left = leftovers(self.workflow.run)
         self._fault("leftovers", left)
         differing = [name for name in names if good.get(name) != ours.get(name)]

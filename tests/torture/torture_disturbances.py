@@ -24,6 +24,7 @@ FULL_DISK = "full disk"
 DAMAGES = (
     *("truncated chunk", "flipped byte in a map", "flipped byte in the sums", "half-written PNG"),
     *("removed chunk", "flipped byte in a network", "flipped byte in a store's metadata"),
+    *("swapped groups", "swapped chunks", "link in place of a group"),
 )
 """What `ws3 verify --repair` is for."""
 REMOVALS = ("removed receipt", "removed results")
@@ -96,13 +97,19 @@ def damage(kind: str, workflow: Workflow, rng: random.Random) -> bool:
         case "flipped byte in the sums":
             return _harm(run, "saliency/*.zarr/*/**/*", rng)
         case "half-written PNG":
-            return _harm(run, rng.choice(("masks/*/*.png", "segmentation/*/*/*.png")), rng, True)
+            return _harm(run, rng.choice(("masks/*/*.png", "predictions/*/*.png")), rng, True)
         case "flipped byte in a network":
             return _harm(run, rng.choice(("classifier.pt", "segmentation/*/model.pt")), rng)
         case "flipped byte in a store's metadata":
             return _harm(run, "*/*.zarr/zarr.json", rng)
         case "removed chunk":
             return _remove(run, "*/*.zarr/*/**/c/**/*", rng)
+        case "swapped groups":
+            return _swap(run, "*/*.zarr/*/zarr.json", rng)
+        case "swapped chunks":
+            return _swap(run, "saliency/*.zarr/*/*/zarr.json", rng)
+        case "link in place of a group":
+            return _link(run, workflow.elsewhere, rng)
         case "removed receipt":
             return _remove(run, "receipts/*/*/*.json", rng)
         case _:
@@ -110,7 +117,13 @@ def damage(kind: str, workflow: Workflow, rng: random.Random) -> bool:
 
 
 def _files(run: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in run.glob(pattern) if path.is_file() and ".tmp-" not in str(path))
+    """Return the files of the run itself: what a link leads to is not to be harmed."""
+    top = run.resolve()
+    return sorted(
+        path
+        for path in run.glob(pattern)
+        if path.is_file() and ".tmp-" not in str(path) and top in path.resolve().parents
+    )
 
 
 def _harm(run: Path, pattern: str, rng: random.Random, truncate: bool = False) -> bool:
@@ -137,6 +150,35 @@ def _remove(run: Path, pattern: str, rng: random.Random) -> bool:
     return bool(files)
 
 
+def _swap(run: Path, pattern: str, rng: random.Random) -> bool:
+    """Swap two groups of one store."""
+    groups = [path.parent for path in _files(run, pattern)]
+    if not groups:
+        return False
+    one = rng.choice(groups)
+    store = next(folder for folder in one.parents if folder.suffix == ".zarr")
+    others = [group for group in groups if store in group.parents and group != one]
+    if not others:
+        return False
+    other, aside = rng.choice(others), store.parent / "aside"
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+    return True
+
+
+def _link(run: Path, elsewhere: Path, rng: random.Random) -> bool:
+    """Put a link to a folder that isn't ws3's in place of a group."""
+    groups = [path.parent for path in _files(run, "*/*.zarr/*/zarr.json")]
+    groups = [group for group in groups if not group.is_symlink()]
+    if not groups:
+        return False
+    group = rng.choice(groups)
+    shutil.rmtree(group)
+    group.symlink_to(elsewhere)
+    return True
+
+
 def _start_over(run: Path, rng: random.Random) -> bool:
     """Remove all results of some stages and recipes, and the receipts that vouch for them."""
     receipts = sorted(run.glob("receipts/*/*/")) if rng.random() < 0.9 else []
@@ -146,11 +188,8 @@ def _start_over(run: Path, rng: random.Random) -> bool:
         if stage not in STAGES:
             continue
         shutil.rmtree(folder)
-        if stage == "predictions":
-            shutil.rmtree(run / "segmentation" / recipe / "predictions", ignore_errors=True)
-        else:
-            name = recipe if stage == "masks" else f"{recipe}.zarr"
-            shutil.rmtree(run / stage / name, ignore_errors=True)
+        name = recipe if stage in ("masks", "predictions") else f"{recipe}.zarr"
+        shutil.rmtree(run / stage / name, ignore_errors=True)
     if not receipts:
         for name in ("receipts", *STAGES, "thresholds", "evaluation", "segmentation", "report"):
             shutil.rmtree(run / name, ignore_errors=True)

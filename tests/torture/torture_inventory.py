@@ -19,10 +19,8 @@ def results(contents: Mapping[str, bytes]) -> dict[Key, dict[str, bytes]]:
         match path.split("/"):
             case ["saliency" | "maps" as stage, store, image, *rest] if rest:
                 key: Key = (stage, store.removesuffix(".zarr"), image)
-            case ["masks", recipe, mask]:
-                key = ("masks", recipe, mask.removesuffix(".png"))
-            case ["segmentation", recipe, "predictions", mask]:
-                key = ("predictions", recipe, mask.removesuffix(".png"))
+            case ["masks" | "predictions" as stage, recipe, mask]:
+                key = (stage, recipe, mask.removesuffix(".png"))
             case _:
                 continue
         found.setdefault(key, {})[path] = data
@@ -54,7 +52,7 @@ def computed(run: Path) -> Counter[Key]:
 
 def leftovers(run: Path) -> list[str]:
     """Return what killed writers left among the results."""
-    folders = ("saliency", "maps", "masks")
+    folders = ("saliency", "maps", "masks", "predictions")
     return [str(path.relative_to(run)) for name in folders for path in (run / name).rglob(".tmp-*")]
 
 

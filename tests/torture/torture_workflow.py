@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from PIL import Image, ImageOps
+from torture_inventory import STAGES
 
 from ws3.config.dataset import Synthetic
 from ws3.datasets.synthetic.dataset import draw_synthetic
@@ -138,15 +139,45 @@ class Workflow:
             command, env=environment(), cwd=self.folder, capture_output=True, text=True, check=False
         )
 
+    @property
+    def elsewhere(self) -> Path:
+        """A folder of the user's outside the results, to which links lead."""
+        return self.folder / "photographs"
+
+    @property
+    def _foreign(self) -> list[Path]:
+        names = ("maps/mine.zarr/.zgroup", "saliency/mine/a.jpg", "masks/by_hand/train_0001.png")
+        outside = ("zarr.json", "train_0001/zarr.json", "holiday/a.jpg")
+        return [self.run / name for name in names] + [self.elsewhere / name for name in outside]
+
+    def _is_foreign(self, path: Path) -> bool:
+        return path in self._foreign
+
+    def plant(self) -> None:
+        """Make files of the user's own among the results and outside, where they aren't there."""
+        for path in self._foreign:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"mine")
+                os.utime(path, ns=(1, 1))
+
+    def foreign_changed(self) -> list[str]:
+        """Return the user's files that are gone or changed."""
+        return [
+            str(path)
+            for path in self._foreign
+            if not path.is_file() or path.read_bytes() != b"mine" or path.stat().st_mtime_ns != 1
+        ]
+
     def contents(self) -> dict[str, bytes]:
         """Return every file that must end the same, by its path in the run."""
-        folders = ("saliency", "maps", "masks", "thresholds", "evaluation", "segmentation")
+        folders = (*STAGES, "thresholds", "evaluation", "segmentation")
         found = {
             str(path.relative_to(self.run)): path.read_bytes()
             for folder in folders
             for path in (self.run / folder).rglob("*")
             # How a training went on says when it was interrupted; the network does not.
-            if path.is_file() and path.suffix != ".ckpt"
+            if path.is_file() and path.suffix != ".ckpt" and not self._is_foreign(path)
         }
         return {**found, "classifier.pt": (self.run / "classifier.pt").read_bytes()}
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 from snake import command, environment, snakemake
+from verified_run import ws3
 
 STUB = """#!{python} -S
 # Stands in for ws3: writes what Snakemake waits for, and computes nothing.
@@ -125,6 +126,32 @@ def test_a_second_snakemake_is_refused_and_told_what_to_do(tmp_path, stub):
         (tmp_path / "wait").unlink()
         assert first.wait(120) == 0
     assert yaml.safe_load(known)["seed"] == 0
+
+
+@pytest.mark.slow
+def test_what_a_touch_hides_is_named_and_made_again_by_force(tmp_path, small):
+    config = {
+        **{key: value for key, value in small.items() if key != "segmentation"},
+        "recipes": {"cam": small["recipes"]["cam"]},
+        "images_per_job": 8,
+    }
+    options = ("--quiet", "host", "--until", "masks")
+    assert snakemake(tmp_path, *options, config=config).returncode == 0
+    run = tmp_path / "results/small"
+    before = {path: path.read_bytes() for path in run.glob("masks/cam/*.png")}
+    assert len(before) == 8
+
+    config = {**config, "seed": 3}
+    assert snakemake(tmp_path, *options, "--touch", config=config).returncode == 0
+    status, text = ws3("verify", run)
+    assert status == 1
+    assert text.count("it was made from other inputs than the run now has") == 25
+    assert "network: " in text
+    assert {path: path.read_bytes() for path in before} == before
+
+    assert snakemake(tmp_path, *options, "--forceall", config=config).returncode == 0
+    assert ws3("verify", run) == (0, f"{run}: 25 results read, 0 damaged\n")
+    assert all(path.read_bytes() != data for path, data in before.items())
 
 
 @pytest.mark.slow

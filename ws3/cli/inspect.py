@@ -145,8 +145,11 @@ def verify(
         typer.Option("--repair", help="Remove what is damaged, so that the next run remakes it."),
     ] = False,
 ) -> None:
-    """Read every byte of a store, or of all of a run, and name the images that are damaged."""
-    from ws3.run.verify import check_run, check_store
+    """Read every byte of a store, or of all of a run, and name the images that are damaged.
+
+    Only what a receipt, the index or the configuration names is repaired.
+    """
+    from ws3.run.verify import check_run, check_store, foreign_entries
 
     if (path / "config.yaml").exists():
         checked, damages = check_run(Run.open(path), repair=repair)
@@ -154,9 +157,14 @@ def verify(
         checked, damages = check_store(path, repair=repair)
     for damage in damages:
         typer.echo(f"{damage.image}: {damage.reason}", err=True)
-    removed = "; the damaged parts are removed, run snakemake again" if repair and damages else ""
-    typer.echo(f"{path}: {checked} results read, {len(damages)} damaged{removed}")
-    if damages and not repair:
+    for foreign in foreign_entries(path):
+        typer.echo(f"{foreign}: not of ws3, left alone", err=True)
+    left = sum(damage.remedy == "look" for damage in damages)
+    done = "; the damaged parts are removed, run snakemake again" if len(damages) > left else ""
+    if left:
+        done += f"; {left} left alone, see above: what is not of ws3 is yours to move"
+    typer.echo(f"{path}: {checked} results read, {len(damages)} damaged{done if repair else ''}")
+    if left or (damages and not repair):
         raise typer.Exit(1)
 
 

@@ -14,7 +14,7 @@ from ws3.datasets.coco_regions import checked_area, checked_crowd, checked_size,
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, row_stat_key
 from ws3.errors import Ws3Error
-from ws3.files import write_bytes
+from ws3.files import write_new
 from ws3.labels import IGNORED, voc_palette
 from ws3.messages import reason, shown
 from ws3.outside import JSON_BYTES, open_regular
@@ -86,7 +86,8 @@ def draw_coco_masks(
     """Draw the instances of an annotation file as class masks in the VOC palette.
 
     Where instances overlap the one of the smaller area is on top. Crowd regions become 255
-    (ignored) where no instance is. Each file is written whole or not at all.
+    (ignored) where no instance is. Each file is written whole or not at all, and none that is
+    there already is replaced.
 
     Args:
         annotation_file: An `instances_<split>.json`.
@@ -97,8 +98,9 @@ def draw_coco_masks(
         The number of masks drawn: one for each image that has annotations.
 
     Raises:
-        Ws3Error: If the annotation file is missing or malformed, or a mask can't be written. Of a
-            malformed annotation its id is named; nothing is drawn then.
+        Ws3Error: If the annotation file is missing or malformed, or a mask can't be written or
+            would replace another picture. Of a malformed annotation its id is named; nothing is
+            drawn then.
     """
     import numpy as np
     from PIL import Image
@@ -141,7 +143,7 @@ def draw_coco_masks(
         data = io.BytesIO()
         image.save(data, "PNG")
         name = PurePath(pictures[image_id]["file_name"]).stem
-        write_bytes(Path(out_dir) / f"{name}.png", data.getvalue())
+        write_new(Path(out_dir) / f"{name}.png", data.getvalue())
         if progress is not None:
             progress(count, len(drawn))
     return len(drawn)

@@ -22,7 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ws3.files import no_space_is_an_error, temporary_beside
+from ws3.files import no_space_is_an_error
+from ws3.removal import remove_file, remove_temporary, take_away, temporary_beside
 
 HEARTBEAT = 15.0
 """Seconds between two heartbeats of a lease's owner."""
@@ -109,7 +110,7 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         if self._read_owner().get("token") == self._owner["token"]:
-            self._path.unlink(missing_ok=True)
+            remove_file(self._path)
 
     def _take(self) -> bool:
         # A link is atomic on every file system that clusters use, and the file that it makes
@@ -122,7 +123,7 @@ class Lease:
         except FileExistsError:
             return False
         finally:
-            ours.unlink(missing_ok=True)
+            remove_temporary(ours)
         return True
 
     def _read_owner(self, path: Path | None = None) -> dict[str, Any]:
@@ -161,16 +162,15 @@ class Lease:
 
     def _break(self, dead: dict[str, Any]) -> None:
         # Of several that find the owner dead, the rename lets one remove the file.
-        grave = temporary_beside(self._path)
         try:
-            self._path.rename(grave)
+            grave = take_away(self._path)
         except FileNotFoundError:
             return
         if self._read_owner(grave).get("token") != dead.get("token"):
             # Another was quicker, and this is already its lease: put it back.
             with suppress(FileExistsError):
                 os.link(grave, self._path)
-        grave.unlink(missing_ok=True)
+        remove_temporary(grave)
 
     def _beat(self) -> None:
         ours = self._owner["token"]

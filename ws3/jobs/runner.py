@@ -13,10 +13,11 @@ from typing import Protocol
 from ws3 import __version__
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError, remove_leftovers
+from ws3.files import NoSpaceError
 from ws3.jobs.lease import Lease
 from ws3.jobs.progress import ProgressReport
 from ws3.registry import load_object
+from ws3.removal import remove_file, remove_leftovers
 from ws3.run import journal
 from ws3.run.batches import Batch, Batches
 from ws3.run.folder import Run
@@ -164,7 +165,7 @@ def _do_image(
             (summary.skipped if skip else summary.failed)[row.image] = reason
             return
         summary.computed.append(made)
-    failure.unlink(missing_ok=True)
+    remove_file(failure)
     summary.fingerprints[row.image] = fingerprint
 
 

@@ -12,6 +12,7 @@ from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.masks.png import read_mask, read_text
+from ws3.removal import is_there
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
 from ws3.run.records import ClassifierFacts, SegmentationFacts
@@ -21,6 +22,8 @@ from ws3.store.maps import MapStore
 
 FINGERPRINT = "ws3:fingerprint"
 """Name of the text entry of a mask that holds its fingerprint."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class RecipeResults:
@@ -43,16 +46,11 @@ class RecipeResults:
                 names the image and the command that makes them.
         """
         store = MapStore(self.run.results("maps", self.recipe))
-        attributes = store.attributes(row.image)
+        fault = store.fault(row.image, self.fingerprints.of("maps", row))
         repair = self.command("maps", row)
-        if attributes is None:
+        if fault:
             raise StaleResultError(
-                f"{store.path}: image {row.image} has no maps; make them with: {repair}"
-            )
-        if attributes.get("fingerprint") != self.fingerprints.of("maps", row):
-            raise StaleResultError(
-                f"{store.path}: the maps of image {row.image} were made from other inputs; make "
-                f"them again with: {repair}"
+                f"{store.path}: the maps of image {row.image} are {fault}; make them with: {repair}"
             )
         try:
             return store.read(row.image).astype(np.float32)
@@ -123,6 +121,23 @@ def rows_with_masks(run: Run, recipe: str, splits: Iterable[str]) -> list[ImageR
     """Return the images of some splits that have a pseudo-mask: no stage before it skipped them."""
     stages = (*stages_before("masks"), "masks")
     return [row for row in run.mapped_rows(splits) if not skip_reason(run, recipe, row, stages)]
+
+
+def is_foreign_mask(path: Path) -> bool:
+    """Return whether a picture in the place of a mask is somebody else's: ours bear fingerprints.
+
+    A damaged one is taken for ours, unless it is another kind of file from its first bytes on.
+    """
+    try:
+        if path.is_symlink() or not path.is_file():
+            return is_there(path) and not path.is_symlink()
+        with path.open("rb") as file:
+            head = file.read(len(_PNG))
+        if sum(one != other for one, other in zip(head, _PNG, strict=False)) > 1:
+            return True
+        return FINGERPRINT not in read_text(path)
+    except Ws3Error:
+        return False
 
 
 def current_mask(path: Path, fingerprint: str) -> NDArray[np.uint8] | None:

@@ -1,27 +1,33 @@
-"""What is damaged in a run or a store, and its repair."""
+"""What is damaged in a run or a store, and its repair.
+
+A repair touches only what a receipt, the index or the configuration names, and nothing behind a
+symbolic link; `foreign_entries` lists what else lies among the results.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ws3.datasets.index import ImageRow
-from ws3.errors import StaleResultError
+from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
-from ws3.masks.png import read_mask
+from ws3.masks.png import read_mask, read_text
+from ws3.removal import is_there, link_below, remove_file, temporary_for
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.records import ClassifierFacts, SegmentationFacts
+from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record
+from ws3.run.results import FINGERPRINT, is_foreign_mask
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
+from ws3.run.training_inputs import classifier_fingerprint, segmentation_fingerprint
 from ws3.stage_table import STAGES
-from ws3.store.groups import Store
+from ws3.store import verify as stores
+from ws3.store.groups import METADATA, OtherFormatError, Store, entry_names
 from ws3.store.saliency import SaliencyStore
-from ws3.store.verify import Damage, remove, unreadable, verify
-
-_STORES = tuple(name for name, spec in STAGES.items() if spec.is_store)
+from ws3.store.verify import Damage, Remedy, remove
 
 
 def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
@@ -33,107 +39,286 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
     Raises:
         Ws3Error: If there is no store of ours at this path.
     """
-    place = path.absolute()
-    folder = place.parent.parent
-    stage = next((stage for stage in _STORES if stage == place.parent.name), None)
-    if stage is None or not (folder / "config.yaml").exists():
-        checked, damages = _read_through(path)
-        if repair:
-            remove(damages)
-        return checked, damages
-    return _check(Run.open(folder), stage, path.stem, repair=repair)
+    found = _results_at(path)
+    if found is not None:
+        return _check(found, repair=repair)
+    if repair and path.is_symlink():
+        raise Ws3Error(
+            f"{path}: this is a symbolic link; repair the store itself: {path.resolve()}"
+        )
+    read = list(stores.verify(path))
+    damages = [damage for _, some in read for damage in some]
+    if repair:
+        remove(damages)
+    return len(read), damages
 
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check every network, store and mask of a run; see `check_store`."""
-    parts = [
-        _check(run, stage, recipe, repair=repair)
-        for stage in STAGES
-        for recipe in _recipes(run, stage)
-    ]
+    checked, damages = 0, list[Damage]()
+    for results in _all_results(run):
+        count, found = _check(results, repair=repair)
+        checked += count
+        damages += found
     # The last, as a repair takes away what says which sample chunks there should be.
-    parts.append(_check_models(run, repair=repair))
-    return sum(checked for checked, _ in parts), [damage for _, found in parts for damage in found]
+    count, found = _check_models(run, repair=repair)
+    return checked + count, damages + found
 
 
-def _check(run: Run, stage: str, recipe: str, *, repair: bool) -> tuple[int, list[Damage]]:
-    results = run.results(stage, recipe)
-    checked, damages, root = 0, list[Damage](), list[Damage]()
-    if stage not in _STORES:
-        checked, damages = _read_masks(results)
-    elif results.exists():
-        root = _check_root(results, {"kind": stage, "recipe": recipe}, repair=repair)
-        if repair or not root:
-            checked, damages = _read_through(results)
-    damages += _missing(run, stage, recipe)
+def foreign_entries(path: Path) -> list[Path]:
+    """Return what lies among the results of a run, or in a store, and is not of ws3.
+
+    Raises:
+        Ws3Error: If there is neither a run nor a store of ours.
+    """
+    if not (path / "config.yaml").exists():
+        found = _results_at(path)
+        return list(stores.foreign_entries(path) if found is None else found.foreign())
+    foreign, known = list[Path](), dict[Path, set[str]]()
+    for results in _all_results(Run.open(path)):
+        known.setdefault(results.path.parent, set()).add(results.path.name)
+        foreign += results.foreign()
+    for folder, names in known.items():
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if entry.name not in names and temporary_for(entry.name) is None:
+                foreign.append(entry)
+    return sorted(foreign)
+
+
+@dataclass(frozen=True)
+class _Results:
+    """All results of one stage and recipe, and what a receipt and the run say of each."""
+
+    run: Run
+    stage: str
+    recipe: str
+
+    @property
+    def path(self) -> Path:
+        return self.run.results(self.stage, self.recipe)
+
+    @property
+    def is_store(self) -> bool:
+        return STAGES[self.stage].is_store
+
+    @cached_property
+    def rows(self) -> Mapping[str, ImageRow]:
+        try:
+            return {row.image: row for row in self.run.index.rows}
+        except Ws3Error:
+            return {}
+
+    @cached_property
+    def listed(self) -> Mapping[str, str]:
+        """Fingerprint of each image's result, by the receipts."""
+        receipts = receipts_of(self.run, self.stage, self.recipe)
+        return {image: made for receipt in receipts for image, made in receipt.images.items()}
+
+    @cached_property
+    def expected(self) -> Mapping[str, str]:
+        """Fingerprint of each listed image's result, by the configuration, if that is known."""
+        if self.recipe not in STAGES[self.stage].recipes(self.run.config):
+            return {}
+        rows = [self.rows[image] for image in self.listed if image in self.rows]
+        try:
+            return Fingerprints(self.run, self.recipe).expected(self.stage, rows)
+        except Ws3Error:
+            return {}
+
+    @property
+    def known(self) -> set[str]:
+        """Images that may have a result here."""
+        return self.listed.keys() | self.rows.keys()
+
+    def foreign(self) -> Iterator[Path]:
+        """Yield what lies among the results and is not of ws3."""
+        if self.is_store:
+            try:
+                Store(self.path).check_is(self.attributes)
+            except Ws3Error:
+                return
+            yield from stores.foreign_entries(self.path, self.known)
+            return
+        for path in sorted(self.path.iterdir()) if self.path.is_dir() else ():
+            is_known = path.suffix == ".png" and path.stem in self.known
+            unlisted = path.stem not in self.listed and is_foreign_mask(path)
+            if temporary_for(path.name) is None and (unlisted or not is_known):
+                yield path
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What the store's own metadata say."""
+        return {"kind": self.stage, "recipe": self.recipe}
+
+
+def _results_at(path: Path) -> _Results | None:
+    """Return the results that a store's path stands for, if a run's folder holds it."""
+    place = path.absolute()
+    folder, stage = place.parent.parent, place.parent.name
+    if stage not in STAGES or not (folder / "config.yaml").exists():
+        return None
+    of_stage = (found for found in _all_results(Run.open(folder)) if found.stage == stage)
+    return next((found for found in of_stage if found.path.name == place.name), None)
+
+
+def _all_results(run: Run) -> Iterator[_Results]:
+    """Yield the results that the configuration or receipts name, configured still or not."""
+    for stage, spec in STAGES.items():
+        with_receipts = {
+            path.name for path in run.receipt(stage, "any").parent.glob("*") if path.is_dir()
+        }
+        for recipe in sorted(with_receipts | set(spec.recipes(run.config))):
+            yield _Results(run, stage, recipe)
+
+
+def _check(results: _Results, *, repair: bool) -> tuple[int, list[Damage]]:
+    root = _check_root(results, repair=repair) if results.is_store else []
+    if any(damage.remedy == "look" for damage in root):
+        return 0, root
+    read = _read_store(results) if results.is_store else _read_masks(results)
+    found = dict(read) if repair or not root else {}
+    damages = [damage for some in found.values() for damage in some]
+    damages += _missing(results)
+    link = link_below(results.run.folder, results.path)
+    if link is not None:
+        # Whatever it leads to is not to be removed; the stage may replace a result of its own.
+        behind: Remedy = "make again"
+        damages = [replace(damage, remedy=behind) for damage in damages]
     if repair:
         remove(damages)
-        _retract(run, stage, recipe, {damage.image for damage in damages})
-    return checked, root + damages
+        _retract(results, {damage.image for damage in damages})
+    return len(found), root + damages
+
+
+def _check_root(results: _Results, *, repair: bool) -> list[Damage]:
+    """Check a store's own metadata, which holds nothing that can't be written again."""
+    store = Store(results.path)
+    if not is_there(store.path):
+        return []
+    try:
+        store.check_is(results.attributes)
+    except StaleResultError as error:
+        reason, metadata = str(error), store.path / METADATA
+    except OtherFormatError:
+        raise
+    except Ws3Error as error:
+        return [Damage("store", store.path, str(error), "look")]
+    else:
+        return []
+    link = link_below(results.run.folder, store.path)
+    if link is not None:
+        reason += f" {link} is a symbolic link; mend or remove it."
+        return [Damage("store", store.path, reason, "look")]
+    others = store.others(results.known)
+    if others or not store.path.is_dir():
+        reason += " What is there is not of ws3; move it away."
+        return [Damage("store", store.path, reason, "look")]
+    if repair:
+        remove_file(metadata)
+        store.create(results.attributes, results.known)
+    return [Damage("store", metadata, reason)]
+
+
+def _read_store(results: _Results) -> Iterator[tuple[str, list[Damage]]]:
+    """Read a store's groups, and yield each image with what is wrong with it."""
+    if not is_there(results.path):
+        return
+    store = stores.open_store(results.path)
+    for image in entry_names(results.path):
+        attributes = store.attributes(image)
+        if image not in results.known and attributes is None:
+            continue  # not of ws3
+        damages = list(stores.damages_of(store, image))
+        if not damages and attributes is not None:
+            path = results.path / image
+            damages = list(_stale(results, image, path, attributes.get("fingerprint")))
+        yield image, damages
+
+
+def _read_masks(results: _Results) -> Iterator[tuple[str, list[Damage]]]:
+    """Read a folder's masks, and yield each image with what is wrong with it."""
+    for image in sorted(results.known):
+        path = results.run.result(results.stage, results.recipe, image)
+        if not is_there(path):
+            continue
+        if is_foreign_mask(path):
+            if image in results.listed:
+                reason = f"{path}: what is there is not of ws3 (it bears no fingerprint)"
+                yield image, [Damage(image, path, reason, "set aside")]
+            continue
+        try:
+            read_mask(path)
+            made = read_text(path).get(FINGERPRINT)
+        except Ws3Error as error:
+            yield image, [Damage(image, path, str(error), "remove file")]
+        else:
+            yield image, list(_stale(results, image, path, made))
+
+
+def _stale(results: _Results, image: str, path: Path, made: str | None) -> Iterator[Damage]:
+    """Yield an intact result that is not made from what it should be, or its receipt isn't."""
+    if image in results.listed:
+        listed = results.listed[image]
+        expected = results.expected.get(image, listed)
+        if made != expected:
+            reason = f"{path}: it was made from other inputs than the run now has"
+            yield Damage(image, path, reason, "make again")
+        elif listed != expected:
+            reason = f"{path}: its receipt is of other inputs than the run now has"
+            yield Damage(image, path, reason, "make again")
 
 
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     receipts = sorted(run.receipt("train_segmentation", "any").parent.glob("*.json"))
-    made: list[tuple[Path, Path, ClassifierFacts | SegmentationFacts]] = [
-        (run.model_file(path.stem), path, run.segmentation(path.stem)) for path in receipts
+    models: list[tuple[Path, Path, type[ClassifierFacts] | type[SegmentationFacts]]] = [
+        (run.classifier_file, run.receipt("train_classifier"), ClassifierFacts)
     ]
-    receipt = run.receipt("train_classifier")
-    if receipt.exists():
-        made.insert(0, (run.classifier_file, receipt, run.classifier))
+    models += [(run.model_file(receipt.stem), receipt, SegmentationFacts) for receipt in receipts]
+    made = [model for model in models if model[1].exists()]
     damages = []
-    for path, receipt, facts in made:
-        if file_sha256(path) != facts.sha256:
+    for path, receipt, kind in made:
+        facts = read_record(receipt, kind)
+        is_file = path.is_file() or not path.is_dir()
+        if not is_file or file_sha256(path) != facts.sha256:
             reason = f"{path}: it is missing or not the file that was made"
-            damages.append(Damage("network", path, reason))
-            if repair:
-                path.unlink(missing_ok=True)
-                receipt.unlink()
+            remedy: Remedy = "remove file" if is_file else "set aside"
+            if link_below(run.folder, path.parent) is not None:
+                remedy = "make again"
+            damages.append(Damage("network", path, reason, remedy))
+        elif facts.fingerprint not in ("", _model_fingerprint(run, facts)):
+            reason = f"{path}: it was made from other inputs than the run now has"
+            damages.append(Damage("network", path, reason, "make again"))
+        else:
+            continue
+        if repair:
+            remove(damages[-1:])
+            remove_file(receipt)
     return len(made), damages
 
 
-def _check_root(store: Path, attributes: dict[str, str], *, repair: bool) -> list[Damage]:
-    """Check a store's own metadata, which holds nothing that can't be written again."""
+def _model_fingerprint(run: Run, facts: ClassifierFacts | SegmentationFacts) -> str:
+    """Return what a network would be made from now, or what it was if that can't be said."""
     try:
-        Store(store).check_format()
-    except StaleResultError as error:
-        metadata = store / "zarr.json"
-        if repair:
-            metadata.unlink(missing_ok=True)
-            Store(store).create(attributes)
-        return [Damage("store", metadata, str(error))]
-    return []
+        if isinstance(facts, ClassifierFacts):
+            return classifier_fingerprint(run)
+        if facts.recipe in run.config.segmentation_names:
+            return segmentation_fingerprint(run, facts.recipe)
+    except Ws3Error:
+        pass
+    return facts.fingerprint
 
 
-def _recipes(run: Run, stage: str) -> list[str]:
-    """Return the recipes that a stage has worked on, whether they are still configured or not."""
-    with_receipts = {path.name for path in run.receipt(stage, "any").parent.glob("*")}
-    pattern = STAGES[stage].results.format(recipe="*")
-    made = {path.name.removesuffix(".zarr") for path in run.folder.glob(pattern)}
-    return sorted(with_receipts | made)
-
-
-def _read_through(store: Path) -> tuple[int, list[Damage]]:
-    found = list(verify(store))
-    return len(found), [damage for _, damages in found for damage in damages]
-
-
-def _read_masks(folder: Path) -> tuple[int, list[Damage]]:
-    masks = sorted(folder.glob("*.png"))
-    read = (unreadable(path.stem, path, partial(read_mask, path)) for path in masks)
-    return len(masks), list(chain.from_iterable(read))
-
-
-def _missing(run: Run, stage: str, recipe: str) -> Iterator[Damage]:
+def _missing(results: _Results) -> Iterator[Damage]:
     """Yield what a receipt lists and is not there."""
-    listed = {image for receipt in receipts_of(run, stage, recipe) for image in receipt.images}
-    for image in sorted(listed):
+    run, stage, recipe = results.run, results.stage, results.recipe
+    for image in sorted(results.listed):
         path = run.result(stage, recipe, image)
-        if not path.exists():
+        if not is_there(path):
             yield Damage(image, path, f"{path}: it is missing")
     known = recipe in run.config.recipes and run.receipt("train_classifier").exists()
     if stage == "saliency" and known:
-        for row in run.index.rows:
-            if row.image in listed:
+        for image, row in results.rows.items():
+            if image in results.listed:
                 yield from _missing_chunks(run, recipe, row)
 
 
@@ -144,12 +329,12 @@ def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
     plan = sample_plan(run, recipe, row)
     for name in expected_chunks(plan, run.recipe(recipe).samples.per_chunk):
         path = store.path / row.image / name
-        if not path.exists():
+        if not is_there(path):
             yield Damage(row.image, path, f"{path}: it is missing")
 
 
-def _retract(run: Run, stage: str, recipe: str, images: set[str]) -> None:
+def _retract(results: _Results, images: set[str]) -> None:
     """Remove the receipts that list some images, so that Snakemake runs their batches."""
-    for receipt in receipts_of(run, stage, recipe):
+    for receipt in receipts_of(results.run, results.stage, results.recipe):
         if images & receipt.images.keys():
-            run.receipt(stage, recipe, receipt.batch).unlink(missing_ok=True)
+            remove_file(results.run.receipt(results.stage, results.recipe, receipt.batch))

@@ -5,12 +5,21 @@ from __future__ import annotations
 import logging
 
 from ws3.config.dataset import KINDS
-from ws3.config.load import dump
+from ws3.config.load import dump, read_yaml
+from ws3.config.run import RunConfig
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.index import Listing, check_files, read_index, rows_fingerprint, write_index
+from ws3.datasets.index import (
+    CLASSES_FILE,
+    Listing,
+    check_files,
+    read_index,
+    rows_fingerprint,
+    write_index,
+)
 from ws3.errors import Ws3Error
 from ws3.files import atomic_file, write_json
 from ws3.jobs.progress import ProgressReport
+from ws3.removal import is_there
 from ws3.run.dataset_state import dataset_state
 from ws3.run.folder import Run
 from ws3.run.records import IndexFacts, read_record, write_record
@@ -101,6 +110,30 @@ def index_is_current(run: Run, listing: Listing) -> bool:
 
 
 def write_config(run: Run) -> None:
-    """Write the resolved configuration into the run's folder."""
+    """Write the resolved configuration into the run's folder.
+
+    Raises:
+        Ws3Error: If the folder is none of a run, and holds files that would be replaced.
+    """
+    _check_is_free(run)
     with atomic_file(run.folder / "config.yaml") as temporary:
         temporary.write_text(dump(run.config), encoding="utf-8")
+
+
+def _check_is_free(run: Run) -> None:
+    """Refuse a folder of the user's own that has files of the names that ws3 writes first."""
+    config = run.folder / "config.yaml"
+    if run.index_facts.exists():
+        return
+    if config.exists():
+        # Ours has every key written out.
+        ours = set(RunConfig.model_fields) <= set(read_yaml(config))
+        theirs = [] if ours else [config]
+    else:
+        classes = run.index_file.with_name(CLASSES_FILE)
+        theirs = [path for path in (run.index_file, classes) if is_there(path)]
+    if theirs:
+        raise Ws3Error(
+            f"{theirs[0]}: this file is not of ws3, and would be replaced; give the run another "
+            "name (run: ...), or move the file away"
+        )

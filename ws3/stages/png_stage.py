@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from ws3.datasets.index import ImageRow
 from ws3.jobs.runner import ImageResult
 from ws3.masks.png import write_mask
+from ws3.removal import set_aside
 from ws3.run.folder import Run
-from ws3.run.results import FINGERPRINT, current_mask
+from ws3.run.results import FINGERPRINT, current_mask, is_foreign_mask
 from ws3.stages.recipe_stage import RecipeStage
 
 
@@ -31,7 +32,12 @@ class PngStage(RecipeStage):
         return current_mask(path, fingerprint) is not None
 
     def commit(self, row: ImageRow, fingerprint: str, mask: NDArray[np.uint8]) -> ImageResult:
-        """Write an image's result, uint8 (H, W): it is there whole or not at all."""
+        """Write an image's result, uint8 (H, W): it is there whole or not at all.
+
+        A picture of somebody else's in its place is kept under another name.
+        """
         path = self.run.result(self.stage, self.recipe, row.image)
+        if is_foreign_mask(path):
+            set_aside(path)
         write_mask(path, mask, {FINGERPRINT: fingerprint})
         return ImageResult(bytes=path.stat().st_size)

@@ -11,8 +11,8 @@ from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import remove_leftovers
 from ws3.jobs.runner import ImageResult
+from ws3.removal import remove_leftovers
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import classifier_file

@@ -13,9 +13,9 @@ from ws3.classifier.evaluation import average_precision
 from ws3.classifier.model import Classifier
 from ws3.classifier.training import train
 from ws3.files import file_sha256
-from ws3.run.fingerprints import fingerprint as digest
 from ws3.run.folder import Run
 from ws3.run.records import ClassifierFacts, ClassifierMetrics
+from ws3.run.training_inputs import classifier_fingerprint
 from ws3.stages.training_common import processes_on, train_once
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def train_classifier(run: Run) -> None:
         Ws3Error: If a checkpoint doesn't fit, an image can't be read, or training diverges.
     """
     receipt = run.receipt("train_classifier")
-    made_from, make = partial(_fingerprint, run), partial(_train, run)
+    made_from, make = partial(classifier_fingerprint, run), partial(_train, run)
     train_once(run, receipt, run.classifier_file, ClassifierFacts, "images", made_from, make)
 
 
@@ -63,18 +63,6 @@ def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
         fingerprint=fingerprint,
         sha256=file_sha256(run.classifier_file),
         metrics=_metrics(run, classifier, place),
-    )
-
-
-def _fingerprint(run: Run) -> str:
-    config = run.config.classifier
-    return digest(
-        config=config.model_dump(mode="json"),
-        files=[file_sha256(path) for path in run.classifier_inputs],
-        train=[(row.image, row.sha256, row.labels) for row in run.rows(["train"])],
-        classes=list(run.index.classes),
-        seed=run.config.seed,
-        threads=run.config.threads,
     )
 
 

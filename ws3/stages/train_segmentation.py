@@ -6,19 +6,16 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
-from ws3.errors import Ws3Error
 from ws3.files import file_sha256
-from ws3.run.fingerprints import Fingerprints
-from ws3.run.fingerprints import fingerprint as digest
 from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts
-from ws3.run.results import RecipeResults, rows_with_masks
+from ws3.run.results import RecipeResults
+from ws3.run.training_inputs import segmentation_fingerprint, training_rows
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, train_once
@@ -38,28 +35,13 @@ def train_segmentation(run: Run, recipe: str) -> None:
     """
     run.check_segmentation_name(recipe)
     receipt, model = run.receipt("train_segmentation", recipe), run.model_file(recipe)
-    made_from, make = partial(_fingerprint, run, recipe), partial(_train, run, recipe)
+    made_from, make = partial(segmentation_fingerprint, run, recipe), partial(_train, run, recipe)
     train_once(run, receipt, model, SegmentationFacts, "masks", made_from, make)
-
-
-def _fingerprint(run: Run, recipe: str) -> str:
-    rows = _training_rows(run, recipe)
-    if recipe == GROUND_TRUTH:
-        masks: dict[str, Any] = {row.image: [row.sha256, row.mask_sha256] for row in rows}
-    else:
-        expected = Fingerprints(run, recipe)
-        masks = {row.image: expected.of("masks", row) for row in rows}
-    return digest(
-        masks=masks,
-        settings=run.config.segmentation.training(),
-        classes=list(run.index.classes),
-        seed=run.config.seed,
-    )
 
 
 def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> SegmentationFacts:
     settings, model = run.config.segmentation, run.model_file(recipe)
-    files = _mask_files(run, recipe, _training_rows(run, recipe))
+    files = _mask_files(run, recipe, training_rows(run, recipe))
     trained = train_network(
         files,
         len(run.index.classes),
@@ -80,20 +62,6 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
         images=len(files),
         epochs=tuple(SegmentationEpoch(**asdict(epoch)) for epoch in trained.epochs),
     )
-
-
-def _training_rows(run: Run, recipe: str) -> list[ImageRow]:
-    """Return the images of the train split that have a mask to learn from.
-
-    Raises:
-        Ws3Error: If there is none.
-    """
-    rows = rows_with_masks(run, recipe, ["train"])
-    if recipe == GROUND_TRUTH:
-        rows = [row for row in rows if row.mask]
-    if not rows:
-        raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
-    return rows
 
 
 def _mask_files(run: Run, recipe: str, rows: list[ImageRow]) -> list[tuple[str, Path]]:

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import torch
 
-from ws3.files import file_sha256, remove_leftovers
+from ws3.files import file_sha256
 from ws3.jobs.lease import Lease
+from ws3.removal import remove_leftovers
 from ws3.run.folder import Run
 from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record, write_record
 from ws3.torch_setup import device

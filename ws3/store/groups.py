@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,25 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import TEMPORARY, atomic_folder, file_sha256, write_bytes
+from ws3.files import atomic_folder, file_sha256, write_bytes
+from ws3.removal import clear, temporary_for
 from ws3.stage_table import FORMAT
 
+METADATA = "zarr.json"
+"""Name of the metadata file of a store, a group or an array."""
+
+_GROUP_FILE = re.compile(
+    r"(\.tmp-[^/]+/)?"  # what a killed writer left half-written
+    r"((\d+|cover)/)?"  # a sample chunk
+    r"((map|sum|count|weight|maps|scales|weights)/)?"
+    r"(zarr(\.json|\.[0-9a-f]{32}\.partial)|c(/\d+)*(\.[0-9a-f]{32}\.partial)?)"
+)
 _CHECKSUM = '"checksum": "{}"'
 _MISSING_COUNT = np.iinfo(np.uint16).max
+
+
+class OtherFormatError(Ws3Error):
+    """A store of ws3's that this version can't read."""
 
 
 class Store:
@@ -30,20 +45,62 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def create(self, attributes: Mapping[str, Any]) -> None:
+    def create(self, attributes: Mapping[str, Any], known: Collection[str] = ()) -> None:
         """Make the store unless it is there; safe when several jobs do it at once.
 
+        Args:
+            attributes: What its own metadata says, such as its kind and recipe.
+            known: Ids of images whose groups may lie there already, damaged ones too.
+
         Raises:
-            Ws3Error: If a store of a newer format is there.
+            Ws3Error: If a store of a newer format or of another recipe is there, or a folder that
+                holds what is not of ws3.
         """
-        metadata = self.path / "zarr.json"
+        metadata = self.path / METADATA
         if not metadata.exists():
+            if self.path.is_symlink() and not self.path.exists():
+                raise Ws3Error(f"{self.path}: this symbolic link leads nowhere; mend or remove it")
+            others = self.others(known)
+            if others:
+                raise Ws3Error(
+                    f"{self.path}: this folder has no {METADATA} of ws3's, and holds what is not "
+                    f"of ws3 ({', '.join(others[:3])}{', ...' if others[3:] else ''}); move it away"
+                )
             group = zarr.create_group(
                 zarr.storage.MemoryStore(), attributes={"ws3_format": FORMAT, **attributes}
             )
             # Several jobs may be here at once; each writes the same bytes.
             write_bytes(metadata, _sealed(group.metadata.to_dict()))
-        self.check_format()
+        self.check_is(attributes)
+
+    def others(self, known: Collection[str]) -> list[str]:
+        """Return what stands in a folder without metadata that makes it no store of ws3's.
+
+        A single group that is provably ws3's shows that the store is.
+        """
+        others = []
+        for name in entry_names(self.path):
+            # Another job may have made the store at this moment.
+            if self.attributes(name) is not None or (self.path / METADATA).exists():
+                return []
+            if name not in known:
+                others.append(name)
+        return others
+
+    def check_is(self, attributes: Mapping[str, Any]) -> None:
+        """Refuse a store that says that it is another one than this.
+
+        Raises:
+            StaleResultError: As for `check_format`.
+            Ws3Error: Naming the store and what to do.
+        """
+        found = self.check_format()
+        for key, value in attributes.items():
+            if found.get(key) != value:
+                raise Ws3Error(
+                    f"{self.path}: this is the store of {key} {found.get(key)!r}, not of "
+                    f"{value!r}; move it where it belongs"
+                )
 
     def check_format(self) -> dict[str, Any]:
         """Refuse a store that is none of ours, damaged, or of a newer format.
@@ -55,7 +112,7 @@ class Store:
             StaleResultError: If there is none, or its own metadata is damaged.
             Ws3Error: Naming the store and what to do.
         """
-        metadata = self.path / "zarr.json"
+        metadata = self.path / METADATA
         damaged = StaleResultError(
             f"{metadata}: this file is damaged; remove it and run snakemake again."
         )
@@ -63,6 +120,8 @@ class Store:
             data = metadata.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise StaleResultError(f"{self.path}: there is no store here.") from None
+        except IsADirectoryError:
+            raise damaged from None
         try:
             attributes = dict(json.loads(data).get("attributes", {}))
         except (ValueError, AttributeError, TypeError):
@@ -70,7 +129,7 @@ class Store:
         version = attributes.get("ws3_format")
         if isinstance(version, int) and version != FORMAT:
             advice = "install a newer ws3" if version > FORMAT else "remove it, and run again"
-            raise Ws3Error(
+            raise OtherFormatError(
                 f"{self.path}: this store has format {version}, and this ws3 reads format "
                 f"{FORMAT}; {advice}."
             )
@@ -84,19 +143,44 @@ class Store:
         """Return the ids of the committed groups, sorted; reads the folder and nothing else."""
         return group_names(self.path)
 
-    def attributes(self, name: str) -> dict[str, Any] | None:
-        """Return a group's attributes, or None if it isn't there or can't be read."""
+    def open(self, image: str) -> StoredGroup:
+        """Open an image's group.
+
+        Raises:
+            StaleResultError: If it isn't there, is damaged, or is another image's.
+        """
+        return open_group(self.path / image, image=image, chunk=None)
+
+    def attributes(self, image: str) -> dict[str, Any] | None:
+        """Return the attributes of an image's group, or None if it can't be opened."""
         try:
-            return open_group(self.path / name).attributes
+            return self.open(image).attributes
         except StaleResultError:
             return None
 
-    def fault(self, name: str, fingerprint: str) -> str:
+    def fault(self, image: str, fingerprint: str) -> str:
         """Return why a group is not the one of this fingerprint, or an empty string if it is."""
-        attributes = self.attributes(name)
-        if attributes is None:
+        try:
+            found = open_group(self.path / image).attributes
+        except StaleResultError:
             return "missing"
-        return "" if attributes.get("fingerprint") == fingerprint else "made from other inputs"
+        expected = {"image": image, "chunk": None, "fingerprint": fingerprint}
+        is_it = all(found.get(key) == value for key, value in expected.items())
+        return "" if is_it else "made from other inputs"
+
+    def remove(self, image: str) -> None:
+        """Remove a group if it is there; what is not of ws3 is set aside (`ws3.removal.clear`)."""
+        clear(self.path / image, is_own)
+
+
+def is_own(name: str) -> bool:
+    """Return whether ws3 writes a file of this path in a group's folder.
+
+    Example:
+        >>> is_own("0/sum/c/0/0/0"), is_own("map/zarr.json"), is_own("notes.txt")
+        (True, True, False)
+    """
+    return _GROUP_FILE.fullmatch(name) is not None
 
 
 def group_names(folder: Path) -> list[str]:
@@ -106,48 +190,84 @@ def group_names(folder: Path) -> list[str]:
             return sorted(
                 entry.name
                 for entry in entries
-                if not entry.name.startswith(TEMPORARY) and entry.is_dir()
+                if temporary_for(entry.name) is None and entry.is_dir(follow_symlinks=False)
             )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
+def entry_names(folder: Path) -> list[str]:
+    """Return the names of all in a store's folder but its metadata and temporary names, sorted."""
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(name for name in names if name != METADATA and temporary_for(name) is None)
+
+
+@dataclass
+class NewGroup:
+    """A group that is being written, under a temporary name."""
+
+    _group: zarr.Group
+    _values: dict[str, str] = field(default_factory=dict)
+
+    def write(
+        self,
+        name: str,
+        values: NDArray[Any],
+        *,
+        chunks: tuple[int, ...],
+        shards: tuple[int, ...] | None = None,
+    ) -> None:
+        """Write one array: compressed, with a checksum on every chunk, loud where one is missing.
+
+        Args:
+            name: Of the array.
+            values: Its values.
+            chunks: Shape of its chunks.
+            shards: Shape of its shards, if it has any.
+        """
+        missing = _MISSING_COUNT if values.dtype == np.uint16 else np.nan
+        array = self._group.create_array(
+            name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=chunks,
+            shards=shards,
+            fill_value=missing,
+            # Over the compressed bytes: zstd's own checksum, over the content, misses a flipped
+            # bit that happens to decode to the same content.
+            compressors=[ZstdCodec(level=1), Crc32cCodec()],
+            # A chunk that equals the fill value must be written too, or it would read as missing.
+            config={"write_empty_chunks": True},
+        )
+        array[...] = values
+        self._values[name] = _digest(values)
+
+    def arrays(self, folder: Path) -> dict[str, dict[str, str]]:
+        """Return the digests of what was written, by array."""
+        return {
+            name: {"metadata": file_sha256(folder / name / METADATA), "values": values}
+            for name, values in sorted(self._values.items())
+        }
+
+
 @contextmanager
-def new_group(path: Path, attributes: Mapping[str, Any]) -> Iterator[zarr.Group]:
+def new_group(path: Path, attributes: Mapping[str, Any]) -> Iterator[NewGroup]:
     """Yield a group under a temporary name; leaving the block commits it as `path`."""
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, is_own) as temporary:
         group = zarr.open_group(temporary, mode="w", attributes=dict(attributes))
-        yield group
-        arrays = {name: file_sha256(temporary / name / "zarr.json") for name in group.array_keys()}
+        new = NewGroup(group)
+        yield new
         metadata = group.metadata.to_dict()
-        metadata["attributes"] = {**attributes, "arrays": arrays}
-        (temporary / "zarr.json").write_bytes(_sealed(metadata))
+        metadata["attributes"] = {**attributes, "arrays": new.arrays(temporary)}
+        (temporary / METADATA).write_bytes(_sealed(metadata))
 
 
-def write_array(
-    group: zarr.Group,
-    name: str,
-    values: NDArray[Any],
-    *,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None = None,
-) -> None:
-    """Write one array: compressed, with a checksum on every chunk, loud where one is missing."""
-    missing = _MISSING_COUNT if values.dtype == np.uint16 else np.nan
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunks,
-        shards=shards,
-        fill_value=missing,
-        # Over the compressed bytes: zstd's own checksum, over the content, misses a flipped bit
-        # that happens to decode to the same content.
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
-        # A chunk that equals the fill value must be written too, or it would read as missing.
-        config={"write_empty_chunks": True},
-    )
-    array[...] = values
+def _digest(values: NDArray[Any]) -> str:
+    """Return the SHA-256 of an array's values, in C order."""
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -158,36 +278,59 @@ class StoredGroup:
     attributes: dict[str, Any]
 
     def read(self, name: str) -> NDArray[Any]:
-        """Read a whole array and prove that it is intact.
+        """Read a whole array and prove that it is intact and this group's.
 
         Raises:
-            StaleResultError: If its metadata or a chunk is missing, truncated or changed.
+            StaleResultError: If its metadata or a chunk is missing, truncated, changed or another
+                array's.
         """
         path = self.path / name
-        if file_sha256(path / "zarr.json") != self.attributes["arrays"].get(name):
+        written = self.attributes["arrays"].get(name, {})
+        try:
+            metadata = file_sha256(path / METADATA)
+        except (NotADirectoryError, IsADirectoryError):
+            metadata = ""
+        if metadata != written.get("metadata"):
             raise StaleResultError(f"{path}: the stored array's metadata is damaged.")
         try:
             values = np.asarray(zarr.open_array(path, mode="r")[...])
         except Exception as error:  # codecs raise errors of many kinds for damaged bytes
             raise StaleResultError(f"{path}: the stored array is damaged ({error}).") from None
-        missing = values == _MISSING_COUNT if values.dtype == np.uint16 else np.isnan(values)
-        if missing.any():
-            raise StaleResultError(f"{path}: a chunk of the stored array is missing.")
+        if _digest(values) != written["values"]:
+            missing = values == _MISSING_COUNT if values.dtype == np.uint16 else np.isnan(values)
+            what = "a chunk of it is missing" if missing.any() else "its values are another array's"
+            raise StaleResultError(f"{path}: the stored array is damaged ({what}).")
         return values
 
 
-def open_group(path: Path) -> StoredGroup:
+def open_group(path: Path, **identity: str | None) -> StoredGroup:
     """Open a committed group for reading.
 
+    Args:
+        path: Its folder.
+        **identity: What its attributes must say of it, such as `image="train_0001"`.
+
     Raises:
-        StaleResultError: If it isn't there, or its metadata is damaged.
+        StaleResultError: If it isn't there, its metadata is damaged, or it is another's.
     """
+    if path.is_symlink():
+        raise StaleResultError(f"{path}: a symbolic link is in place of a result.")
     try:
-        attributes = _unsealed((path / "zarr.json").read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+        attributes = _unsealed((path / METADATA).read_bytes())
+    except NotADirectoryError:
+        raise StaleResultError(f"{path}: a file is in place of a result.") from None
+    except FileNotFoundError:
         raise StaleResultError(f"{path}: there is no stored result.") from None
+    except IsADirectoryError:
+        attributes = None
     if attributes is None:
         raise StaleResultError(f"{path}: the stored result is damaged (its attributes).")
+    for key, expected in identity.items():
+        if attributes.get(key) != expected:
+            raise StaleResultError(
+                f"{path}: the stored result is that of {key} {attributes.get(key)!r}, not of "
+                f"{expected!r}."
+            )
     return StoredGroup(path, attributes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.store.groups import Store, new_group, open_group, write_array
+from ws3.store.groups import Store, new_group
 
 
 class MapStore(Store):
@@ -22,13 +22,13 @@ class MapStore(Store):
             maps: float16 (classes, H, W) in [0, 1].
             attributes: Class values and names, fingerprint, samples used.
         """
-        with new_group(self.path / image, attributes) as group:
-            write_array(group, "map", maps, chunks=(1, *maps.shape[1:]))
+        with new_group(self.path / image, {**attributes, "image": image}) as group:
+            group.write("map", maps, chunks=(1, *maps.shape[1:]))
 
     def read(self, image: str) -> NDArray[np.float16]:
         """Return an image's maps, float16 (classes, H, W).
 
         Raises:
-            StaleResultError: If they are missing or damaged.
+            StaleResultError: If they are missing, damaged or another image's.
         """
-        return open_group(self.path / image).read("map")
+        return self.open(image).read("map")

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk
-from ws3.store.groups import Store, group_names, new_group, open_group, write_array
+from ws3.errors import StaleResultError
+from ws3.store.groups import Store, StoredGroup, group_names, new_group, open_group
 
 
 class SaliencyStore(Store):
@@ -19,42 +20,53 @@ class SaliencyStore(Store):
     def begin(self, image: str, attributes: Mapping[str, Any]) -> None:
         """Make an image's group, in place of any that has another fingerprint."""
         if self.fault(image, attributes["fingerprint"]):
-            with new_group(self.path / image, attributes):
+            with new_group(self.path / image, {**attributes, "image": image}):
                 pass
 
     def chunk_samples(self, image: str) -> dict[str, tuple[int, ...]]:
         """Return the samples that each stored chunk of an image says it holds."""
+        try:
+            owner = self.open(image)
+        except StaleResultError:
+            return {}
         found = {}
-        for name in group_names(self.path / image):
-            attributes = self.attributes(f"{image}/{name}")
-            if attributes is not None:
-                found[name] = tuple(attributes["samples"])
+        for name in group_names(owner.path):
+            try:
+                found[name] = tuple(self._chunk(owner, name).attributes["samples"])
+            except StaleResultError:
+                continue
         return found
 
     def write(self, image: str, name: str, chunk: SampleChunk | RawChunk) -> None:
-        """Commit one chunk, in place of any of that name."""
-        attributes = {"samples": list(chunk.samples)}
-        with new_group(self.path / image / name, attributes) as group:
+        """Commit one chunk, in place of any of that name.
+
+        Raises:
+            StaleResultError: If the image's group was not begun.
+        """
+        owner = self.open(image)
+        attributes = {"samples": list(chunk.samples), **_identity(owner, name)}
+        with new_group(owner.path / name, attributes) as group:
             if isinstance(chunk, RawChunk):
                 shape = chunk.maps.shape
-                write_array(group, "maps", chunk.maps, chunks=(1, *shape[1:]), shards=shape)
-                write_array(group, "scales", chunk.scales, chunks=chunk.scales.shape)
-                write_array(group, "weights", chunk.weights, chunks=chunk.weights.shape)
+                group.write("maps", chunk.maps, chunks=(1, *shape[1:]), shards=shape)
+                group.write("scales", chunk.scales, chunks=chunk.scales.shape)
+                group.write("weights", chunk.weights, chunks=chunk.weights.shape)
                 return
             by_class = (1, *chunk.sums.shape[1:])
-            write_array(group, "sum", chunk.sums, chunks=by_class)
+            group.write("sum", chunk.sums, chunks=by_class)
             if chunk.weights.ndim == 2:
-                write_array(group, "count", chunk.weights, chunks=chunk.weights.shape)
+                group.write("count", chunk.weights, chunks=chunk.weights.shape)
             else:
-                write_array(group, "weight", chunk.weights, chunks=by_class)
+                group.write("weight", chunk.weights, chunks=by_class)
 
     def read(self, image: str, name: str) -> SampleChunk | RawChunk:
         """Read one chunk.
 
         Raises:
-            StaleResultError: If it is missing or damaged.
+            StaleResultError: If it is missing, damaged, or not the one of this name of this image,
+                made from what the image's group was made from.
         """
-        group = open_group(self.path / image / name)
+        group = self._chunk(self.open(image), name)
         samples, arrays = tuple(group.attributes["samples"]), group.attributes["arrays"]
         if "maps" in arrays:
             return RawChunk(
@@ -62,3 +74,13 @@ class SaliencyStore(Store):
             )
         weights = "count" if "count" in arrays else "weight"
         return SampleChunk(samples, group.read("sum"), group.read(weights))
+
+    @staticmethod
+    def _chunk(owner: StoredGroup, name: str) -> StoredGroup:
+        return open_group(owner.path / name, **_identity(owner, name))
+
+
+def _identity(owner: StoredGroup, name: str) -> dict[str, str]:
+    """Return what a chunk says of itself: whose it is, and which."""
+    said = owner.attributes
+    return {"image": said["image"], "fingerprint": said["fingerprint"], "chunk": name}

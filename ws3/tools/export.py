@@ -43,7 +43,8 @@ def export(run: Run, recipe: str, format_name: str, folder: Path) -> dict[str, i
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Ws3Error(f"{folder}: something is there already; choose a folder that is empty")
     counts = Counter[str]()
-    with atomic_folder(folder) as temporary:
+    # A link to an empty folder stays a link to it.
+    with atomic_folder(folder.resolve()) as temporary:
         temporary.mkdir()
         write(temporary, _items(run, recipe, counts), run.index.classes)
     return dict(counts)

@@ -17,12 +17,18 @@ def show(run: Run, image: str, output: Path) -> Path:
     """Draw an image, its maps and masks of every recipe that has them, and return the file.
 
     Raises:
-        Ws3Error: If the run has no such image, or nothing was made of it yet.
+        Ws3Error: If the run has no such image, nothing was made of it yet, or the file is a picture
+            of the dataset.
     """
     rows = {row.image: row for row in run.index.rows}
     if image not in rows:
         raise Ws3Error(f"{run.index_file}: there is no image {image!r}")
     row = rows[image]
+    if output.exists() and any(
+        path and Path(path).exists() and output.samefile(path)
+        for path in (row.path, row.mask, row.parts)
+    ):
+        raise Ws3Error(f"{output}: this is a picture of the dataset; give another file with -o")
     maps, masks, prediction, reasons = {}, {}, None, []
     for recipe in run.config.recipes:
         results = RecipeResults(run, recipe)

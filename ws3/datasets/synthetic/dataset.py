@@ -14,11 +14,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ws3.config.dataset import Synthetic
 from ws3.datasets.index import CLASSES_FILE, ImageRow, Listing
@@ -27,6 +30,7 @@ from ws3.datasets.synthetic.scene import CLASSES, SPLITS, describe
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import voc_palette
+from ws3.removal import is_there, remove_file, temporary_for
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _PARAMETERS = "dataset.json"
+_FOLDERS = ("images", "masks", "parts")
+_DRAWING = re.compile(r"(train|val)_\d{4,}\.png")
+_LONGEST = 10_000
 
 
 def list_synthetic(config: Synthetic, root: Path) -> Listing:
@@ -99,22 +106,22 @@ def draw_synthetic(
     Written are `images/`, `masks/` (class values, VOC palette), `parts/` (1 discriminative, 2
     shared), `labels.csv`, `classes.txt`, `train.txt`, `val.txt` and `dataset.json` with the
     parameters. Each file is written whole or not at all; what is already there from the same
-    parameters is kept, what is from others is drawn again.
+    parameters is kept, what is from others is drawn again. Nothing is touched in a folder that
+    holds anything which was not drawn here.
 
     Args:
         config: How many images, of which size, of how many classes, from which seed.
-        root: Folder to draw into.
+        root: Folder to draw into: one that isn't there, is empty, or was drawn into before.
         progress: Called with the images done and the images in all.
 
     Raises:
-        Ws3Error: If a file can't be written, or the folder holds images that aren't from here.
+        Ws3Error: If a file can't be written, or the folder holds what was not drawn here.
     """
     # Imported here: listing needs no OpenCV.
     from ws3.datasets.synthetic.drawing import draw
 
-    folders = [root / "images", root / "masks", root / "parts"]
+    folders = [root / name for name in _FOLDERS]
     _prepare(config, root, folders)
-    listing = list_synthetic(config, root)
     there = [
         names_in(folder, "drawn images") if folder.is_dir() else set[str]() for folder in folders
     ]
@@ -127,29 +134,114 @@ def draw_synthetic(
                 write_bytes(folder / name, _png(pixels))
         if progress is not None:
             progress(count, len(images))
+    for name, text in _lists(config).items():
+        write_bytes(root / name, text.encode())
+
+
+def _lists(config: Synthetic) -> dict[str, str]:
+    """Return the text of each list of a drawn dataset, by the file's name."""
+    listing = list_synthetic(config, Path())
     labels = "".join(f"{row.image},{';'.join(row.labels)}\n" for row in listing.rows)
-    write_bytes(root / "labels.csv", f"image,labels\n{labels}".encode())
-    write_bytes(root / CLASSES_FILE, "".join(f"{c}\n" for c in listing.classes).encode())
-    for split in SPLITS:
-        ids = "".join(f"{row.image}\n" for row in listing.rows if row.split == split)
-        write_bytes(root / f"{split}.txt", ids.encode())
+    splits = {
+        f"{split}.txt": "".join(f"{row.image}\n" for row in listing.rows if row.split == split)
+        for split in SPLITS
+    }
+    classes = "".join(f"{name}\n" for name in listing.classes)
+    return {"labels.csv": f"image,labels\n{labels}", CLASSES_FILE: classes, **splits}
 
 
 def _prepare(config: Synthetic, root: Path, folders: list[Path]) -> None:
-    """Take away drawings from other parameters and note those of the present ones."""
+    """Take away drawings from other parameters and note those of the present ones.
+
+    Raises:
+        Ws3Error: If the folder holds what was not drawn here.
+    """
     path = root / _PARAMETERS
-    present = json.dumps(_parameters(config), indent=2) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == present:
-        return
-    files = [file for folder in folders for file in folder.glob("*.png")]
-    if files and not path.is_file():
-        raise Ws3Error(
-            f"{root}: holds images, but no {_PARAMETERS} that says they were drawn here; choose "
-            "an empty folder as dataset.root"
-        )
-    for file in files:
-        file.unlink()
-    write_bytes(path, present.encode())
+    drawn = _drawn_before(root)
+    if drawn is not None:
+        _check_all_drawn(drawn, root)
+        if _parameters(drawn) == _parameters(config):
+            return
+    # By their names, images of any number; see `_check_all_drawn`.
+    for folder in folders if drawn is not None else ():
+        for file in list(folder.iterdir()) if folder.is_dir() else ():
+            remove_file(file)
+    write_bytes(path, f"{json.dumps(_parameters(config), indent=2)}\n".encode())
+
+
+def _drawn_before(root: Path) -> Synthetic | None:
+    """Return the parameters of the drawing in a folder; None if the folder is free.
+
+    Raises:
+        Ws3Error: If the folder is not empty, and no `dataset.json` of exactly ours says of what
+            the drawing is.
+    """
+    path = root / _PARAMETERS
+    try:
+        names = {entry.name for entry in root.iterdir()}
+    except FileNotFoundError:
+        names = set()
+    except NotADirectoryError:
+        raise Ws3Error(f"{root}: this is a file; choose an empty folder to draw into") from None
+    if not {name for name in names if temporary_for(name) != _PARAMETERS}:
+        return None
+    if path.is_file() and not path.is_symlink():
+        with suppress(ValueError, TypeError, KeyError, RecursionError, ValidationError):
+            text = path.read_bytes()[:_LONGEST].decode()
+            said = json.loads(text)
+            keys = {"size": said["size"], "seed": said["seed"], "classes": len(said["classes"])}
+            drawn = Synthetic.model_validate({"kind": "synthetic", **keys}, strict=True)
+            # Of another version, perhaps: what it drew has the same names.
+            ours = {**_parameters(drawn), "version": int(said["version"])}
+            if text == json.dumps(ours, indent=2) + "\n":
+                return drawn
+    held = next((name for name in _FOLDERS if name in names), None)
+    what = "holds images, but no" if held else "this folder is not empty and has no"
+    raise Ws3Error(
+        f"{root}: {what} {_PARAMETERS} that says they were drawn here; choose an empty folder"
+    )
+
+
+def _check_all_drawn(drawn: Synthetic, root: Path) -> None:
+    """Refuse a folder in which something that would be replaced was not drawn here.
+
+    Raises:
+        Ws3Error: Naming one such file.
+    """
+    for name in _FOLDERS:
+        folder = root / name
+        if folder.is_symlink() or (is_there(folder) and not folder.is_dir()):
+            raise _foreign(folder)
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            drawing = _DRAWING.fullmatch(temporary_for(entry.name) or entry.name)
+            is_file = entry.is_file() and not entry.is_symlink()
+            # A temporary one of another process may be gone by now.
+            if is_there(entry) and not (drawing and is_file):
+                raise _foreign(entry)
+    for name in (*_lists(_counted(drawn, 1, 1)), _PARAMETERS):
+        path = root / name
+        if path.is_symlink() or (is_there(path) and not path.is_file()):
+            raise _foreign(path)
+        if path.is_file() and name != _PARAMETERS and not _is_drawn_list(drawn, path):
+            raise _foreign(path)
+
+
+def _is_drawn_list(drawn: Synthetic, path: Path) -> bool:
+    """Return whether a list is to the byte one that a drawing of these parameters has."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    counts = [len(re.findall(rf"^{split}_\d", text, re.MULTILINE)) for split in SPLITS]
+    return _lists(_counted(drawn, *counts))[path.name] == text
+
+
+def _counted(drawn: Synthetic, train: int, val: int) -> Synthetic:
+    return drawn.model_copy(update={"train_images": train, "val_images": val})
+
+
+def _foreign(path: Path) -> Ws3Error:
+    return Ws3Error(
+        f"{path}: this was not drawn by ws3, and would be lost; move it away, or choose an empty "
+        "folder"
+    )
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
