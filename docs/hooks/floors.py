@@ -45,6 +45,7 @@ AREAS = {
             "errors",
             "messages",
             "outside",
+            "removal",
         ],
     ),
 }
