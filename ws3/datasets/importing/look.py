@@ -1,0 +1,39 @@
+"""Looking: which tool wrote a folder, told by what lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ws3.datasets.importing.found import Found
+from ws3.datasets.importing.tree import Tree
+from ws3.errors import Ws3Error
+from ws3.registry import deferred
+
+_PLACE = "ws3.datasets.importing"
+
+READERS: Mapping[str, Callable[[Tree], Found | None]] = {
+    "class-folders": deferred(f"{_PLACE}.class_folders:read"),
+}
+"""Readers by format, the surest signs first. Each returns None for what isn't its own, and raises
+`Ws3Error` for what is but can't be read."""
+
+
+def look(path: str | Path, images: str | Path | None = None, format: str | None = None) -> Found:
+    """Return what a folder or file of labels holds, by the first reader that knows it.
+
+    Args:
+        path: The dataset's folder, or the file that tells its labels.
+        images: Where the pictures lie, if not there.
+        format: A name of `READERS`, to try no other; None tries all.
+
+    Raises:
+        Ws3Error: If no reader knows it, it is damaged, or none of its pictures is found.
+    """
+    tree = Tree(path, images)
+    readers = READERS if format is None else {format: READERS[format]}
+    for read in readers.values():
+        found = read(tree)
+        if found is not None:
+            return found
+    raise Ws3Error(f"{path}: no labels that ws3 knows; known are {', '.join(READERS)}")
