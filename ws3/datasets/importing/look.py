@@ -19,19 +19,19 @@ READERS: Mapping[str, Callable[[Tree], Found | None]] = {
 `Ws3Error` for what is but can't be read."""
 
 
-def look(path: str | Path, images: str | Path | None = None, format: str | None = None) -> Found:
+def look(path: str | Path, images: str | Path | None = None, reader: str | None = None) -> Found:
     """Return what a folder or file of labels holds, by the first reader that knows it.
 
     Args:
         path: The dataset's folder, or the file that tells its labels.
         images: Where the pictures lie, if not there.
-        format: A name of `READERS`, to try no other; None tries all.
+        reader: A name of `READERS`, to try no other; None tries all.
 
     Raises:
         Ws3Error: If no reader knows it, it is damaged, or none of its pictures is found.
     """
     tree = Tree(path, images)
-    readers = READERS if format is None else {format: READERS[format]}
+    readers = READERS if reader is None else {reader: READERS[reader]}
     for read in readers.values():
         found = read(tree)
         if found is not None:

@@ -148,7 +148,7 @@ def _scan(root: Path) -> tuple[str, ...]:
             prefix = "" if inside == "." else f"{inside}/"
             names += (f"{prefix}{name}" for name in files if not name.startswith("."))
             if len(names) > MAX_FILES:
-                raise Ws3Error(f"{root}: more than {MAX_FILES} files; name the dataset's own folder")
+                raise Ws3Error(f"{root}: more than {MAX_FILES} files; name a smaller folder")
     except OSError as error:
         raise Ws3Error(f"{shortened(str(root))}: {reason(error)}") from error
     return tuple(sorted(names))
