@@ -18,8 +18,8 @@ from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
 from ws3.datasets import coco, coco_regions, list_dataset
 from ws3.datasets.coco import draw_coco_masks
-from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 
 # pycocotools itself, with numpy 2
@@ -92,7 +92,7 @@ def test_listing_and_index(coco_tree: Tree, tmp_path: Path, indent: int | None) 
     listing = list_dataset(config(root, "val2014"), tmp_path)
     assert listing.classes == ("person", "dog", "toothbrush")
     assert [(r.image, r.split, r.labels, r.mask) for r in listing.rows] == [
-        ("COCO_x_000000000001", "train", ("dog",), ""),
+        ("COCO_x_000000000001", "train", ("person", "dog"), ""),
         ("COCO_x_000000000002", "train", ("person", "toothbrush"), ""),
         ("COCO_x_000000000009", "val", ("person",), ""),
     ]

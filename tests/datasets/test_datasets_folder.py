@@ -11,8 +11,8 @@ from dataset_files import listing_of, write_image
 
 from ws3.config.dataset import Folder
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.folder import SUFFIXES
 from ws3.datasets.index import check_files
+from ws3.datasets.names import SUFFIXES
 from ws3.errors import Ws3Error
 
 Tree = Callable[..., Path]
@@ -175,7 +175,10 @@ def test_malformed_tables(folder_tree: Tree, content: bytes, words: str) -> None
         ("", "no classes"),
         ("cat\ndog\ncat\n", "'cat' is listed twice"),
         ("cat;dog\n", "can't be a class name"),
-        ("Background\ncat\n", "leave out 'Background'"),
+        ("cat\nBackground\n", "leave out 'Background'"),
+        ("cat\n_background_\n", "leave out '_background_'"),
+        ("caf\u00e9\ncafe\u0301\n", "can't be told apart"),
+        ("tree\u00a0frog\ntree frog\n", "can't be told apart"),
         ("".join(f"c{k}\n" for k in range(255)), "255 classes"),
     ],
 )

@@ -82,9 +82,15 @@ class Confusion(Counts):
     def miou(self) -> float:
         """Mean IoU over the classes that occur in ground truth or prediction.
 
-        The background is one of them: the convention of Pascal VOC (Everingham et al. 2010).
+        The background is one of them: the convention of Pascal VOC (Everingham et al. 2010). NaN
+        if the ground truth has no object pixel: masks without any object would be perfect.
         """
-        return mean_defined(self.iou())
+        return mean_defined(self.iou()) if self.has_objects else float("nan")
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether any pixel of the ground truth is of a class, where both masks are known."""
+        return bool(self.matrix[1:].any())
 
     def precision(self) -> FloatArray:
         """Share of the pixels predicted as a class that are right; NaN if none is."""
@@ -148,8 +154,11 @@ class ConfusionMetric(Metric[Confusion]):
         return self.values(counts)[1:]
 
     def mean(self, counts: Confusion) -> float:
-        """Return the mean over the classes where it is defined, the background included."""
-        return mean_defined(self.values(counts))
+        """Return the mean over the classes where it is defined, the background included.
+
+        NaN if the ground truth has no object pixel.
+        """
+        return mean_defined(self.values(counts)) if counts.has_objects else float("nan")
 
 
 class MeanIou(ConfusionMetric):

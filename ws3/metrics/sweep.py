@@ -107,10 +107,10 @@ class ThresholdSweep:
         """Return the threshold of the highest mIoU, the lowest of equals, and that mIoU.
 
         Raises:
-            ValueError: If no pixel has been counted.
+            ValueError: If no object pixel has been counted.
         """
-        if not self._counts.any():
-            raise ValueError("no threshold is best: no pixel of known ground truth was counted")
+        if not self._counts[1:].any():
+            raise ValueError("no threshold is best: the ground truth holds no object pixel")
         return max(self.curve(), key=lambda point: (point[1], -point[0]))
 
     def _confusion(self, reached: npt.NDArray[np.int64]) -> Confusion:

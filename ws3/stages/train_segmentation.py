@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -11,14 +12,17 @@ import torch
 
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
+from ws3.errors import Ws3Error
 from ws3.files import file_sha256
 from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts
-from ws3.run.results import RecipeResults
+from ws3.run.results import RecipeResults, shows_class
 from ws3.run.training_inputs import segmentation_fingerprint, training_rows
 from ws3.segmentation.model import save_model
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, train_once
+
+_log = logging.getLogger(__name__)
 
 
 def train_segmentation(run: Run, recipe: str) -> None:
@@ -69,10 +73,25 @@ def _mask_files(run: Run, recipe: str, rows: list[ImageRow]) -> list[tuple[str, 
 
     Raises:
         StaleResultError: If a pseudo-mask is damaged or made from other inputs.
+        Ws3Error: If all pseudo-masks are background.
     """
     if recipe == GROUND_TRUTH:
         return [(row.path, Path(row.mask)) for row in rows]
     results = RecipeResults(run, recipe)
-    for row in rows:
-        results.mask(row)
+    shown = [shows_class(results.mask(row)) for row in rows]
+    labelled = sum(bool(row.labels) for row in rows)
+    if not any(shown):
+        raise Ws3Error(
+            f"{run.results('masks', recipe)}: all {len(rows)} pseudo-masks of the train split are "
+            "background, so a network would learn nothing from them; look at the classifier "
+            "(its mAP is in the report), and lower the background score in masks.background"
+        )
+    empty = sum(not shows for row, shows in zip(rows, shown, strict=True) if row.labels)
+    if empty:
+        _log.warning(
+            "%s: %d of %d pseudo-masks of images with labels are all background",
+            recipe,
+            empty,
+            labelled,
+        )
     return [(row.path, run.result("masks", recipe, row.image)) for row in rows]
