@@ -36,7 +36,7 @@ def test_a_dataset_in_order_is_counted_without_a_warning(folder_tree: Tree) -> N
     assert found.facts == (
         "4 pictures: 3 train, 1 val",
         "2 classes, with the pictures that show them: cat 2, dog 2",
-        "1 picture without labels, showing none of the classes",
+        "1 picture without labels, which show none of the classes",
         "4 masks of ground truth found",
         "4 of 4 masks hold just the classes of the labels",
     )

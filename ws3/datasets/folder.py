@@ -64,6 +64,8 @@ def list_folder(config: Folder, root: Path) -> Listing:
     if config.masks is not None:
         expected = "a mask <image>.png for each image that has one"
         masks = _Masks(files_below(root / config.masks, expected), ids)
+        if root / config.masks == images:
+            masks.leave_out(name for found in names.values() for name in found)
     folder, masks_folder = str(images), str(root / (config.masks or ""))
     in_order = cache(lambda labels: ordered(labels, classes))
     codes = [] if config.exif == "stored" else ["upright"]
@@ -80,8 +82,6 @@ def list_folder(config: Folder, root: Path) -> Listing:
         path = f"{folder}{os.sep}{name}"
         mask = "" if masks is None else masks.of(name, ids[name])
         mask_path = f"{masks_folder}{os.sep}{mask}" if mask else ""
-        if mask_path == path:
-            mask_path = ""  # one folder holds both, and the picture itself is no mask
         problem = ""
         if len(candidates) > 1:
             problem = f"several files bear this name: {shortened(', '.join(candidates))}; leave one"
@@ -154,6 +154,11 @@ class _Masks:
                 self._files[stem] = name
         # Without folders, a name that two pictures share tells neither.
         self._bearers = Counter(_base(without_suffix(name)) for name in ids)
+
+    def leave_out(self, pictures: Iterable[str]) -> None:
+        """Take pictures for no masks, where one folder holds both."""
+        own = set(pictures)
+        self._files = {stem: name for stem, name in self._files.items() if name not in own}
 
     def of(self, name: str, image: str) -> str:
         """Return the mask of a picture, relative to the folder, or ""."""
