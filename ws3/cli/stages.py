@@ -94,7 +94,7 @@ def index(
     sample: Annotated[
         int | None,
         typer.Option(
-            "--sample", min=0, help="With --check: open only so many images, evenly spread."
+            "--sample", min=0, help="With --check: open this many images, evenly spread."
         ),
     ] = None,
 ) -> None:
