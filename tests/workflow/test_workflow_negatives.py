@@ -62,7 +62,7 @@ def config(tmp_path):
         },
         "masks": {"background": {"kind": "constant", "score": 0.3}, "crf": "none"},
         "segmentation": {
-            "recipes": ["cam"],
+            "recipes": ["crops"],
             "fully_supervised": True,
             "architecture": "lraspp_mobilenet_v3_large",
             "epochs": 1,
@@ -100,7 +100,7 @@ def test_negatives_and_names_from_the_table_to_the_report(config, tmp_path):
         assert opened.labels(name) == ((labels,) if labels else ())
     assert run.classifier.metrics.mean_ap is not None
     rows = {(row["recipe"], row["stage"]): row for row in opened.summary()}
-    assert set(rows) >= {("cam", "maps"), ("cam", "masks"), ("ground_truth", "segmentation")}
+    assert set(rows) >= {("crops", "maps"), ("crops", "masks"), ("ground_truth", "segmentation")}
     assert all(row["miou"] is not None for row in rows.values())
     assert snakemake(tmp_path, "--dry-run", config=config).stdout.count("Nothing to be done")
 

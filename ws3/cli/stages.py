@@ -93,9 +93,7 @@ def index(
     ] = False,
     sample: Annotated[
         int | None,
-        typer.Option(
-            "--sample", min=0, help="With --check: open this many images, evenly spread."
-        ),
+        typer.Option("--sample", min=0, help="With --check: open this many images, evenly spread."),
     ] = None,
 ) -> None:
     """Check every image once and write index.csv; with --config, begin a run."""

@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from ws3.config.dataset import Folder
@@ -105,6 +105,8 @@ def list_folder(config: Folder, root: Path) -> Listing:
     if left_out > 0:
         facts.append(f"{left_out} rows of {config.labels} are in no split, and are left out")
     listed = {name for found in names.values() for name in found}
+    if config.masks is not None and root / config.masks == images:
+        listed.update(row.mask.removeprefix(f"{masks_folder}{os.sep}") for row in rows)
     return Listing(classes, rows, tuple(facts), tuple(_strays(config, files, listed, rows)))
 
 
@@ -152,8 +154,12 @@ class _Masks:
             stem, dot, ending = name.rpartition(".")
             if stem and f"{dot}{ending}".lower() in MASK_SUFFIXES:
                 self._files[stem] = name
-        # Without folders, a name that two pictures share tells neither.
-        self._bearers = Counter(_base(without_suffix(name)) for name in ids)
+        self._ids = ids
+
+    @cached_property
+    def _bearers(self) -> Counter[str]:
+        """How many pictures have a name, without folders: one that two share tells neither."""
+        return Counter(_base(without_suffix(name)) for name in self._ids)
 
     def leave_out(self, pictures: Iterable[str]) -> None:
         """Take pictures for no masks, where one folder holds both."""
@@ -163,13 +169,14 @@ class _Masks:
     def of(self, name: str, image: str) -> str:
         """Return the mask of a picture, relative to the folder, or ""."""
         stem = without_suffix(name)
+        if stem in self._files:
+            return self._files[stem]
         for candidate in self._candidates(name, stem, image):
             if candidate in self._files:
                 return self._files[candidate]
         return ""
 
     def _candidates(self, name: str, stem: str, image: str) -> Iterator[str]:
-        yield stem
         yield name
         if image != stem:
             yield image

@@ -77,7 +77,7 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
         >>> image_ids(["IMG (2).jpg"])
         {'IMG (2).jpg': 'IMG_2-70d30a'}
     """
-    plain = {name: without_suffix(PurePosixPath(name).name) for name in dict.fromkeys(names)}
+    plain = {name: without_suffix(name.rpartition("/")[2]) for name in dict.fromkeys(names)}
     # Some file systems don't tell capitals apart.
     bearers = Counter(stem.casefold() for stem in plain.values())
     return {

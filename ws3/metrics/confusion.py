@@ -82,10 +82,9 @@ class Confusion(Counts):
     def miou(self) -> float:
         """Mean IoU over the classes that occur in ground truth or prediction.
 
-        The background is one of them: the convention of Pascal VOC (Everingham et al. 2010). NaN
-        if the ground truth has no object pixel: masks without any object would be perfect.
+        The background is one of them: the convention of Pascal VOC (Everingham et al. 2010).
         """
-        return mean_defined(self.iou()) if self.has_objects else float("nan")
+        return mean_defined(self.iou())
 
     @property
     def has_objects(self) -> bool:
@@ -156,7 +155,7 @@ class ConfusionMetric(Metric[Confusion]):
     def mean(self, counts: Confusion) -> float:
         """Return the mean over the classes where it is defined, the background included.
 
-        NaN if the ground truth has no object pixel.
+        NaN if the ground truth has no object pixel: masks without any object would be perfect.
         """
         return mean_defined(self.values(counts)) if counts.has_objects else float("nan")
 

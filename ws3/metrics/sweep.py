@@ -107,11 +107,16 @@ class ThresholdSweep:
         """Return the threshold of the highest mIoU, the lowest of equals, and that mIoU.
 
         Raises:
-            ValueError: If no object pixel has been counted.
+            ValueError: If no pixel has been counted.
         """
-        if not self._counts[1:].any():
-            raise ValueError("no threshold is best: the ground truth holds no object pixel")
+        if not self._counts.any():
+            raise ValueError("no threshold is best: no pixel of known ground truth was counted")
         return max(self.curve(), key=lambda point: (point[1], -point[0]))
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether any pixel of the ground truth is of a class."""
+        return bool(self._counts[1:].any())
 
     def _confusion(self, reached: npt.NDArray[np.int64]) -> Confusion:
         """From the pixels [truth, winner] whose score reaches the threshold."""

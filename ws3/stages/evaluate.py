@@ -142,13 +142,16 @@ def _evaluate_split(
             if "segmentation" in measured:
                 measured["segmentation"].add(image(mask=results.prediction(row)))
             progress.advance()
-    if not any(math.isfinite(miou) for _, miou in sweep.curve()) and chosen is not None:
+    if not sweep.has_objects and chosen is not None:
         _log.warning(
             "%s: the ground truth of %s has no object pixel, so there is no mIoU",
             recipe,
             rows[0].split,
         )
-    curve = tuple((point, None if math.isnan(miou) else miou) for point, miou in sweep.curve())
+    curve = tuple(
+        (point, miou if sweep.has_objects and not math.isnan(miou) else None)
+        for point, miou in sweep.curve()
+    )
     figures = {}
     for stage, measurement in measured.items():
         threshold = None if stage == "segmentation" else chosen

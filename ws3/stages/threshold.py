@@ -51,14 +51,13 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
             truth = load_truth(run, row)
             sweep.update(truth, results.maps(row), run.class_values(row))
             progress.advance()
-    try:
-        score, miou = sweep.best()
-    except ValueError:
+    if not sweep.has_objects:
         raise Ws3Error(
             f"masks.background: the {len(rows)} ground-truth masks of the {background.split} split "
             f"that the threshold is tuned on hold no object, but background or {IGNORED} (ignored) "
             "alone; check them, or set masks.background: {kind: constant, score: 0.3}"
-        ) from None
+        )
+    score, miou = sweep.best()
     return Threshold(
         recipe=recipe,
         background=ConstantBackground(kind="constant", score=score),
