@@ -68,6 +68,22 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, found: list[ImageR
     assert read_index(path) == index
 
 
+def test_an_index_of_an_older_ws3_is_read_and_filled_in(row: Callable[..., ImageRow]) -> None:
+    listing = Listing(CLASSES, (row("a"), row("b", mask="")))
+    done = check_files(listing)
+    path = Path(done.rows[0].path).with_name("index.csv")
+    write_index(path, done)
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line.rsplit(',', 3)[0]}\n" for line in lines))
+    older = read_index(path)
+    assert [(r.name, r.mask_values) for r in older.rows] == [("a.png", ()), ("b.png", ())]
+    assert rows_fingerprint(older.rows) == rows_fingerprint(listing.rows)
+    marked = Index(CLASSES, tuple(dataclasses.replace(r, sha256="old") for r in older.rows))
+    found = check_files(listing, marked).rows
+    assert found[0] == done.rows[0]  # its mask is looked into again
+    assert found[1].sha256 == "old"
+
+
 def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
     index = Index(
         CLASSES, (ImageRow("a", "train", ("cat",), "\udcff.jpg", "", "1-1", name="\udcff.jpg"),)

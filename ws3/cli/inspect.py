@@ -59,7 +59,6 @@ def status(
     if time:
         _show_times(run)
         return
-    show_facts(read_record(run.index_facts, IndexFacts))
     numbers = ("done", "of", "skipped", "failed", "missing", "seconds", "MB")
     table = _stage_table(run, numbers, least=5)
     entries = list(run_status(run))
@@ -67,6 +66,7 @@ def status(
         images = (entry.done, entry.expected, entry.skipped, len(entry.failed), entry.missing)
         spent = (f"{entry.seconds:.0f}", f"{entry.bytes / 1e6:.0f}")
         table.add_row(entry.stage, entry.recipe, *map(str, images), *spent)
+    show_facts(read_record(run.index_facts, IndexFacts))
     console = Console(soft_wrap=True)
     console.print(table)
     for entry in entries:
