@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 import ws3
 from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.chunks import SampleChunk
+from ws3.datasets.index import Index, write_index
 from ws3.jobs.runner import open_stage, run_images
 from ws3.masks.crf import PRESETS
 from ws3.masks.png import read_mask
@@ -52,6 +54,24 @@ def test_importing_ws3_imports_no_torch_and_listing_recipes_neither() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[]", "[]"]
+
+
+def test_a_run_finds_an_image_by_its_name(small_run: Any) -> None:
+    run = small_run(recipes={"cam": {"preset": "cam"}}, segmentation__recipes=[])
+    rows = [
+        replace(run.index.rows[0], image="IMG_2-70d30a", name="sub/IMG (2).jpg"),
+        replace(run.index.rows[1], image="b", name="other/b.jpg"),
+        replace(run.index.rows[2], image="b-0a1b2c", name="sub/b.jpg"),
+    ]
+    write_index(run.index_file, Index(run.index.classes, tuple(rows)))
+    opened = ws3.open_run(run.folder)
+    assert opened.names == {row.image: row.name for row in rows}
+    first = rows[0].labels
+    for name in ("IMG_2-70d30a", "sub/IMG (2).jpg", "sub/IMG (2)", "IMG (2).jpg"):
+        assert opened.labels(name) == first
+    assert opened.labels("b") == rows[1].labels  # an id goes before a name
+    with pytest.raises(ws3.Ws3Error, match=r"there is no image 'b\.jpg'"):
+        opened.labels("b.jpg")
 
 
 def test_every_name_is_there_and_no_other() -> None:

@@ -18,8 +18,8 @@ from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
 from ws3.datasets import coco, coco_regions, list_dataset
 from ws3.datasets.coco import draw_coco_masks
-from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 
 # pycocotools itself, with numpy 2
@@ -92,7 +92,7 @@ def test_listing_and_index(coco_tree: Tree, tmp_path: Path, indent: int | None) 
     listing = list_dataset(config(root, "val2014"), tmp_path)
     assert listing.classes == ("person", "dog", "toothbrush")
     assert [(r.image, r.split, r.labels, r.mask) for r in listing.rows] == [
-        ("COCO_x_000000000001", "train", ("dog",), ""),
+        ("COCO_x_000000000001", "train", ("person", "dog"), ""),
         ("COCO_x_000000000002", "train", ("person", "toothbrush"), ""),
         ("COCO_x_000000000009", "val", ("person",), ""),
     ]
@@ -368,3 +368,45 @@ def test_deep_nesting_is_one_sentence(coco_tree: Tree) -> None:
         listing_of(config(root))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
+
+
+def test_crowd_regions_give_labels_and_are_counted(coco_tree: Tree) -> None:
+    everything = np.ones((12, 20), np.uint8)
+    root = coco_tree(
+        "train2014",
+        content(instance(1, 18), crowd(1, 18, everything), crowd(2, 1, everything)),
+    )
+    listing = listing_of(config(root))
+    assert [row.labels for row in listing.rows] == [("dog",), ("person",)]
+    assert listing.facts == (
+        "1 images without annotations are left out; dataset.negatives: true has them take part",
+        "1 images have a label from crowd regions alone, which ws3 coco-masks draws as ignored",
+    )
+
+
+def test_images_without_annotations_take_part_on_request(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content(instance(2, 18)))
+    asked = Coco(kind="coco", root=str(root), train="train2014", val=None, negatives=True)
+    listing = listing_of(asked)
+    assert [(row.image[-1], row.labels) for row in listing.rows] == [
+        ("1", ()),
+        ("2", ("dog",)),
+        ("3", ()),
+    ]
+    assert listing.facts == ()
+    assert all(row.problem == "" for row in check_files(listing).rows)
+
+
+def test_one_name_in_two_subfolders_is_two_images(coco_tree: Tree) -> None:
+    both = content(instance(1, 18), instance(2, 1), images=2)
+    both["images"][0]["file_name"], both["images"][1]["file_name"] = "x/1.jpg", "y/1 (2).jpg"
+    both["images"].append(picture(3) | {"file_name": "z/1.jpg"})
+    both["annotations"].append(instance(3, 1))
+    root = coco_tree("train2014", both)
+    file, folder = root / "annotations" / "instances_train2014.json", root / "masks" / "train2014"
+    assert draw_coco_masks(file, folder) == 3
+    rows = check_files(listing_of(config(root))).rows
+    assert [row.name for row in rows] == ["x/1.jpg", "y/1 (2).jpg", "z/1.jpg"]
+    assert len({row.image for row in rows}) == 3
+    assert [Path(row.mask).stem for row in rows] == [row.image for row in rows]
+    assert [row.mask_values for row in rows] == [(0, 2), (0, 1), (0, 1)]

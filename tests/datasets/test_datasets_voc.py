@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset_files import listing_of
+from dataset_files import listing_of, write_image
 
 from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
@@ -110,7 +110,6 @@ def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
             "DOCTYPE",
         ),
         ("<annotation><object><name>yeti</name></object></annotation>", "label 'yeti'"),
-        ("<annotation><name>dog</name></annotation>", "has no labels"),
     ],
 )
 def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> None:
@@ -144,3 +143,27 @@ def test_overlapping_splits_are_refused(voc_tree: Tree) -> None:
     root = voc_tree({"trainval": SPLITS["train"], "val": {"2007_000032": ["person"]}})
     with pytest.raises(Ws3Error, match="2007_000032: in both train and val"):
         check_files(listing_of(voc(root, "trainval")))
+
+
+def test_ids_with_dots_and_pictures_of_any_ending(voc_tree: Tree) -> None:
+    root = voc_tree({"train": {"a_jpg.rf.0a1b": ["dog"], "a_jpg": ["cat"], "b c": ["dog"]}})
+    (root / "JPEGImages" / "b c.jpg").unlink()
+    write_image(root / "JPEGImages" / "b c.PNG")
+    rows = check_files(listing_of(voc(root, "train", None))).rows
+    assert [row.name for row in rows] == ["a_jpg.rf.0a1b.jpg", "a_jpg.jpg", "b c.PNG"]
+    assert [row.image for row in rows][:2] == ["a_jpg.rf.0a1b", "a_jpg"]
+    assert [row.labels for row in rows] == [("dog",), ("cat",), ("dog",)]
+    assert rows[2].title == f"b c.PNG [{rows[2].image}]"
+
+
+@pytest.mark.parametrize("line", ["a.v2", "a.v2.jpg", "a.v2 1", "/JPEGImages/a.v2.jpg /X/a.v2.png"])
+def test_lines_of_lists(voc_tree: Tree, line: str) -> None:
+    root = voc_tree({"train": {"a.v2": ["dog"]}})
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text(f"{line}\n")
+    assert [row.image for row in listing_of(voc(root, "train", None)).rows] == ["a.v2"]
+
+
+def test_an_annotation_without_objects_is_a_negative(voc_tree: Tree) -> None:
+    root = voc_tree({"train": {"full": ["dog"], "empty": []}})
+    rows = check_files(listing_of(voc(root, "train", None))).rows
+    assert [(row.labels, row.problem) for row in rows] == [(("dog",), ""), ((), "")]

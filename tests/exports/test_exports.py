@@ -16,7 +16,7 @@ from ws3.cli.app import app
 from ws3.config.dataset import Coco
 from ws3.config.load import resolve
 from ws3.datasets.coco import draw_coco_masks
-from ws3.datasets.images import read_label_mask
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.exports import mmseg
 from ws3.exports.coco import write_coco

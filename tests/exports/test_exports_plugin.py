@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from documented_package import install, ws3_with
 
-from ws3.datasets.images import decode_rgb, read_bytes, read_label_mask
+from ws3.datasets.images import decode_rgb, read_bytes
+from ws3.datasets.masks import read_label_mask
 from ws3.run.results import RecipeResults
 
 PAGE = "extending/export.md"

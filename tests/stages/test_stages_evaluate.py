@@ -11,7 +11,7 @@ import pytest
 from made_records import classifier_facts
 
 from ws3.config.load import resolve
-from ws3.datasets.images import read_label_mask
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches

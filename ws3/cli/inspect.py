@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand, TyperOption
 
-from ws3.cli.stages import OpenRun, RecipeName, open_run
+from ws3.cli.stages import OpenRun, RecipeName, open_run, show_facts
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
 from ws3.run.phases import PHASES
+from ws3.run.records import IndexFacts, read_record
 from ws3.run.status import run_status
 from ws3.run.timing import run_times
 
@@ -65,8 +66,16 @@ def status(
         images = (entry.done, entry.expected, entry.skipped, len(entry.failed), entry.missing)
         spent = (f"{entry.seconds:.0f}", f"{entry.bytes / 1e6:.0f}")
         table.add_row(entry.stage, entry.recipe, *map(str, images), *spent)
+    show_facts(read_record(run.index_facts, IndexFacts))
     console = Console(soft_wrap=True)
     console.print(table)
+    for entry in entries:
+        if entry.empty:
+            line = (
+                f"{entry.stage} {entry.recipe}: {entry.empty} of {entry.done} show none of their "
+                "images' classes"
+            )
+            console.print(line, style="yellow", markup=False, highlight=False)
     for entry in entries:
         for image, reason in entry.failed.items():
             line = f"{entry.stage} {entry.recipe}, {image}: {reason}"
@@ -109,7 +118,7 @@ def _show_times(run: Run) -> None:
 
 def show(
     run: OpenRun,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image's id.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image's id, or its name.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="PNG or SVG; default: <IMAGE>.png.")
     ] = None,
@@ -117,7 +126,7 @@ def show(
     """Draw one image through all recipes: its maps, its masks, the ground truth."""
     from ws3.tools.show import show
 
-    typer.echo(show(run, image, output or Path(f"{image}.png")))
+    typer.echo(show(run, image, output or Path(f"{run.row(image).image}.png")))
 
 
 def compare(

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from ws3.datasets.index import Listing
 
 
+Exif = Literal["stored", "upright"]
+Channel = Annotated[Int, Field(ge=0, le=255)]
+_EXIF: Exif = Field(
+    "stored",
+    description="Pixels as stored, or photographs and masks turned as their EXIF tags say.",
+)
+
+
 class DatasetConfig(Section):
     """What the section of every kind holds; a kind's own model adds its keys.
 
@@ -73,6 +81,7 @@ class Voc(DatasetConfig):
     val: Literal["train", "val", "trainval"] | None = Field(
         "val", description="Image list of the val split; null: there is none."
     )
+    exif: Exif = _EXIF
 
 
 class Coco(DatasetConfig):
@@ -82,6 +91,10 @@ class Coco(DatasetConfig):
     root: str = Field(description="The folder that holds annotations/ and the image folders.")
     train: str = Field("train2014", description="annotations/instances_<train>.json.")
     val: str | None = Field("val2014", description="annotations/instances_<val>.json.")
+    negatives: bool = Field(
+        False, description="Whether images without annotations take part, as showing no class."
+    )
+    exif: Exif = _EXIF
 
 
 class Folder(DatasetConfig):
@@ -92,6 +105,14 @@ class Folder(DatasetConfig):
     images: str = Field("images", description="Folder of the photographs.")
     labels: str = Field("labels.csv", description="Columns image,labels; labels joined by ';'.")
     masks: str | None = Field(None, description="Folder of <image>.png masks, for evaluation.")
+    colors: str | dict[str, tuple[Channel, Channel, Channel]] | None = Field(
+        None,
+        description="Colour of each class in masks that are coloured: a file such as "
+        "labelmap.txt, or name: [red, green, blue]; null: masks hold class values.",
+    )
+    reduce_zero_label: bool = Field(
+        False, description="Whether 0 in masks is ignored, and not background."
+    )
     classes: str | None = Field(
         None, description="File with one class per line, in mask order; null: sorted from labels."
     )
@@ -99,6 +120,7 @@ class Folder(DatasetConfig):
         None, description="File of training ids; null: all images that `val` doesn't name."
     )
     val: str | None = Field(None, description="File of validation ids.")
+    exif: Exif = _EXIF
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import io
 import logging
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from ws3.config.dataset import Coco
 from ws3.datasets.coco_regions import checked_area, checked_crowd, checked_size, encode_region
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, row_stat_key
+from ws3.datasets.names import image_ids
 from ws3.errors import Ws3Error
 from ws3.files import write_new
 from ws3.labels import IGNORED, voc_palette
@@ -26,10 +27,11 @@ _Id = int | str
 def list_coco(config: Coco, root: Path) -> Listing:
     """List COCO without opening any image.
 
-    The labels of an image are the categories of its instances, crowd regions (`iscrowd`) left
-    out; images without any are left out too, as is the custom for weak supervision. Classes are
-    all categories in the order of their ids. Masks are `masks/<split>/<image>.png` where there are
-    any: `draw_coco_masks` draws them.
+    The labels of an image are the categories of its instances; a crowd region (`iscrowd`) says
+    that its category is there, too. Images without any are left out, as is the custom for weak
+    supervision, unless `negatives` has them take part. Classes are all categories in the order of
+    their ids. Masks are `masks/<split>/<image>.png` where there are any: `draw_coco_masks` draws
+    them.
 
     Returns:
         The rows, train first, in the order of the annotation files.
@@ -40,6 +42,8 @@ def list_coco(config: Coco, root: Path) -> Listing:
     """
     classes: tuple[str, ...] | None = None
     rows: list[ImageRow] = []
+    left_out = crowds = 0
+    coding = "" if config.exif == "stored" else config.exif
     for split, name in (("train", config.train), ("val", config.val)):
         if name is None:
             continue
@@ -47,7 +51,8 @@ def list_coco(config: Coco, root: Path) -> Listing:
         if not images.is_dir():
             raise Ws3Error(f"{images}: no such folder; the images of {name} are expected here")
         path = root / "annotations" / f"instances_{name}.json"
-        found, files, labels = _read(path)
+        found, files, labels, crowd_only = _read(path)
+        crowds += crowd_only
         if classes is not None and found != classes:
             raise Ws3Error(
                 f"{path}: its categories aren't those of instances_{config.train}.json; train and "
@@ -56,16 +61,32 @@ def list_coco(config: Coco, root: Path) -> Listing:
         classes = found
         masks = root / "masks" / name
         drawn = names_in(masks, "masks as PNGs") if masks.is_dir() else set()
+        ids = image_ids(files.values())
         for image_id, file in files.items():
-            if image_id not in labels:
+            if image_id not in labels and not config.negatives:
+                left_out += 1
                 continue
-            image = PurePath(file).stem
+            image = ids[file]
             image_path = f"{images}/{file}"
             mask = f"{masks}/{image}.png" if f"{image}.png" in drawn else ""
             stat_key = row_stat_key(image_path, mask)
-            names = tuple(classes[index] for index in sorted(labels[image_id]))
-            rows.append(ImageRow(image, split, names, image_path, mask, stat_key))
-    return Listing(classes or (), tuple(rows))
+            names = tuple(classes[index] for index in sorted(labels.get(image_id, ())))
+            row = ImageRow(
+                image, split, names, image_path, mask, stat_key, name=file, coding=coding
+            )
+            rows.append(row)
+    facts = []
+    if left_out:
+        facts.append(
+            f"{left_out} images without annotations are left out; dataset.negatives: true has them "
+            "take part"
+        )
+    if crowds:
+        facts.append(
+            f"{crowds} images have a label from crowd regions alone, which ws3 coco-masks draws as "
+            "ignored"
+        )
+    return Listing(classes or (), tuple(rows), tuple(facts))
 
 
 def watched(config: Coco) -> list[str]:
@@ -134,6 +155,7 @@ def draw_coco_masks(
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(path, error) from error
     _tell_strangers(path, strangers)
+    ids = image_ids(picture["file_name"] for picture in pictures.values())
     for count, (image_id, regions) in enumerate(drawn.items(), start=1):
         mask = np.zeros(sizes[image_id], np.uint8)
         for _, _, value, encoded in sorted(regions, key=lambda entry: (not entry[0], -entry[1])):
@@ -142,16 +164,20 @@ def draw_coco_masks(
         image.putpalette(voc_palette())
         data = io.BytesIO()
         image.save(data, "PNG")
-        name = PurePath(pictures[image_id]["file_name"]).stem
+        name = ids[pictures[image_id]["file_name"]]
         write_new(Path(out_dir) / f"{name}.png", data.getvalue())
         if progress is not None:
             progress(count, len(drawn))
     return len(drawn)
 
 
-def _read(path: Path) -> tuple[tuple[str, ...], dict[_Id, str], dict[_Id, set[int]]]:
-    """Return the classes, the file of each image id, and the class indices of each image id."""
+def _read(path: Path) -> tuple[tuple[str, ...], dict[_Id, str], dict[_Id, set[int]], int]:
+    """Return the classes, the file and the class indices of each image id, and a count.
+
+    The count is that of the images which have a label from crowd regions alone.
+    """
     found: dict[_Id, set[_Id]] = {}
+    crowds: dict[_Id, set[_Id]] = {}
     strangers = 0
     try:
         categories = _categories(path)
@@ -162,14 +188,17 @@ def _read(path: Path) -> tuple[tuple[str, ...], dict[_Id, str], dict[_Id, set[in
                 strangers += 1
                 continue
             with _naming(path, "annotation", item.get("id", f"number {number}")):
-                if not checked_crowd(item.get("iscrowd")):
-                    found.setdefault(image_id, set()).add(category)
+                is_crowd = checked_crowd(item.get("iscrowd"))
+                (crowds if is_crowd else found).setdefault(image_id, set()).add(category)
+        crowd_only = sum(not some <= found.get(image, set()) for image, some in crowds.items())
+        for image, some in crowds.items():
+            found[image] = found.get(image, set()) | some
         index = {category: position for position, category in enumerate(categories)}
         labels = {image: {index[category] for category in ids} for image, ids in found.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(path, error) from error
     _tell_strangers(path, strangers)
-    return check_classes(list(categories.values()), str(path)), files, labels
+    return check_classes(list(categories.values()), str(path)), files, labels, crowd_only
 
 
 def _categories(path: Path) -> dict[_Id, str]:

@@ -46,6 +46,16 @@ def without_suffix(name: str) -> str:
     return stem if stem and f"{dot}{ending}".lower() in SUFFIXES else name
 
 
+def is_background(name: str) -> bool:
+    """Return whether a name at the head of a class list is the background's.
+
+    Example:
+        >>> [name for name in ("_background_", "BG", "bird") if is_background(name)]
+        ['_background_', 'BG']
+    """
+    return name.strip("_").lower() in ("background", "bg")
+
+
 def is_legal_id(text: str) -> bool:
     """Return whether a text can be an image's id, and so a file's name on any system."""
     return bool(_ID.fullmatch(text)) and len(text) <= MAX_ID and text != _STORES_OWN
@@ -67,7 +77,7 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
         >>> image_ids(["IMG (2).jpg"])
         {'IMG (2).jpg': 'IMG_2-70d30a'}
     """
-    plain = {name: without_suffix(PurePosixPath(name).name) for name in dict.fromkeys(names)}
+    plain = {name: without_suffix(name.rpartition("/")[2]) for name in dict.fromkeys(names)}
     # Some file systems don't tell capitals apart.
     bearers = Counter(stem.casefold() for stem in plain.values())
     return {

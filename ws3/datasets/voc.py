@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from ws3.config.dataset import Voc
 from ws3.datasets.index import ImageRow, Listing
-from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
+from ws3.datasets.listing_files import names_in, ordered, read_lines, row_stat_key
+from ws3.datasets.names import image_ids, is_picture, without_suffix
 from ws3.errors import Ws3Error
 from ws3.messages import reason
 from ws3.outside import ANNOTATION_BYTES, read_regular
@@ -49,9 +51,9 @@ TRAINAUG_LISTS = (
 def list_voc(config: Voc, root: Path) -> Listing:
     """List VOC without opening any image.
 
-    Labels are the classes of all objects in `Annotations/<id>.xml`, those marked "difficult" or
-    "truncated" included. Masks are those of `SegmentationClass`, for `trainaug` those of
-    `SegmentationClassAug`.
+    Labels are the classes of all objects in `Annotations/<name>.xml`, those marked "difficult" or
+    "truncated" included; an image without objects shows none of the classes. Masks are those of
+    `SegmentationClass`, for `trainaug` those of `SegmentationClassAug`.
 
     Returns:
         The rows, train first, in the order of the list files. A missing image, mask or annotation
@@ -66,14 +68,21 @@ def list_voc(config: Voc, root: Path) -> Listing:
                 f"{root}: there is no folder {folder}; dataset.root should be the VOC folder that "
                 "holds JPEGImages, Annotations and ImageSets, such as VOCdevkit/VOC2012"
             )
-    rows: list[ImageRow] = []
+    listed: list[tuple[str, str]] = []
+    masks: dict[str, Path] = {}
+    files = sorted(names_in(root / "JPEGImages", "the image files"), reverse=True)
+    pictures = {without_suffix(file): file for file in files if is_picture(file)}
     splits: tuple[tuple[str, str | None], ...] = (("train", config.train), ("val", config.val))
     for split, name in splits:
         if name is not None:
-            ids = _ids(root, name)
-            masks = _mask_folder(root, name)
-            rows += (_row(root, masks, image, split) for image in ids)
-    return Listing(CLASSES, tuple(rows))
+            listed += ((split, stem) for stem in _stems(root, name))
+            masks[split] = _mask_folder(root, name)
+    names = {stem: pictures.get(stem, f"{stem}.jpg") for _, stem in listed}
+    ids = image_ids(names.values())
+    coding = "" if config.exif == "stored" else config.exif
+    found = (_row(root, masks[split], stem, names[stem], split) for split, stem in listed)
+    rows = tuple(replace(row, image=ids[row.name], coding=coding) for row in found)
+    return Listing(CLASSES, rows)
 
 
 def watched(config: Voc) -> list[str]:
@@ -100,7 +109,8 @@ def _mask_folder(root: Path, name: str) -> Path:
     return masks
 
 
-def _ids(root: Path, name: str) -> list[str]:
+def _stems(root: Path, name: str) -> list[str]:
+    """Return the names of a list's images without their endings."""
     if name == "trainaug":
         path = next((root / place for place in TRAINAUG_LISTS if (root / place).is_file()), None)
         if path is None:
@@ -111,20 +121,31 @@ def _ids(root: Path, name: str) -> list[str]:
     else:
         path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
     lines = read_lines(path, f"the ids of {name}, one per line")
-    # Some augmented lists have "/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png" per line.
-    return [PurePath(line.split()[0]).stem for line in lines]
+    return [without_suffix(PurePath(_first_path(line)).name) for line in lines]
 
 
-def _row(root: Path, masks: Path, image: str, split: str) -> ImageRow:
-    path = f"{root}/JPEGImages/{image}.jpg"
-    mask = f"{masks}/{image}.png"
+def _first_path(line: str) -> str:
+    """Return the image's name or path in a line of a list.
+
+    Some augmented lists have "/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png" per line, and
+    lists of one class "<id> 1"; else all of a line is a name, which may have blanks.
+    """
+    first, *rest = line.split()
+    is_pair = len(rest) == 1 and (rest[0] in ("-1", "0", "1") or "/" in rest[0])
+    return first if is_pair else line
+
+
+def _row(root: Path, masks: Path, stem: str, file: str, split: str) -> ImageRow:
+    path = f"{root}/JPEGImages/{file}"
+    mask = f"{masks}/{stem}.png"
     labels: tuple[str, ...] = ()
     problem = ""
     try:
-        labels = ordered(_objects(root / "Annotations" / f"{image}.xml"), CLASSES)
+        labels = ordered(_objects(root / "Annotations" / f"{stem}.xml"), CLASSES)
     except Ws3Error as error:
         problem = str(error)
-    return ImageRow(image, split, labels, path, mask, row_stat_key(path, mask), problem=problem)
+    stat_key = row_stat_key(path, mask)
+    return ImageRow(stem, split, labels, path, mask, stat_key, problem=problem, name=file)
 
 
 def _objects(path: Path) -> list[str]:

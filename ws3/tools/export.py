@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ws3.datasets.images import read_label_mask
+from ws3.datasets.index import ImageRow
+from ws3.datasets.names import without_suffix
 from ws3.errors import Ws3Error
 from ws3.exports.formats import FORMATS
 from ws3.exports.item import Item
@@ -14,6 +16,9 @@ from ws3.files import atomic_folder
 from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults, rows_with_masks
+from ws3.run.samples import load_truth
+
+_FIT = re.compile(r"[^\W][\w.()\[\]+=@~,-]*")
 
 
 def export(run: Run, recipe: str, format_name: str, folder: Path) -> dict[str, int]:
@@ -50,6 +55,21 @@ def export(run: Run, recipe: str, format_name: str, folder: Path) -> dict[str, i
     return dict(counts)
 
 
+def export_names(rows: Sequence[ImageRow]) -> dict[str, str]:
+    """Return what the files of each image are called, by id.
+
+    That is the picture's own name without folders and ending, if no other picture's files would be
+    called so, and it has no blanks, which lists of other programs divide lines at; else its id.
+    """
+    stems = {row.image: without_suffix(row.name.rpartition("/")[2]) for row in rows}
+    bearers = Counter(stem.casefold() for stem in stems.values())
+    bearers.update(row.image.casefold() for row in rows if row.image != stems[row.image])
+    return {
+        image: stem if stem and bearers[stem.casefold()] == 1 and _FIT.fullmatch(stem) else image
+        for image, stem in stems.items()
+    }
+
+
 def _items(run: Run, recipe: str, counts: Counter[str]) -> Iterator[Item]:
     rows = [
         row
@@ -57,10 +77,12 @@ def _items(run: Run, recipe: str, counts: Counter[str]) -> Iterator[Item]:
         if row.split == "train" or row.mask
     ]
     results = RecipeResults(run, recipe)
+    names = export_names(run.index.rows)
     with ProgressReport(f"export {recipe}", len(rows)) as progress:
         for row in rows:
             is_train = row.split == "train"
-            mask = results.mask(row) if is_train else read_label_mask(row.mask)
-            yield Item(row.image, row.split, tuple(run.class_values(row)), Path(row.path), mask)
+            mask = results.mask(row) if is_train else load_truth(run, row)
+            values = tuple(run.class_values(row))
+            yield Item(names[row.image], row.split, values, Path(row.path), mask, row.coding)
             counts[row.split] += 1
             progress.advance()
