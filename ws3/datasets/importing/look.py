@@ -13,7 +13,9 @@ from ws3.registry import deferred
 _PLACE = "ws3.datasets.importing"
 
 READERS: Mapping[str, Callable[[Tree], Found | None]] = {
+    "table": deferred(f"{_PLACE}.tables:read"),
     "class-folders": deferred(f"{_PLACE}.class_folders:read"),
+    "masks": deferred(f"{_PLACE}.mask_trees:read"),
 }
 """Readers by format, the surest signs first. Each returns None for what isn't its own, and raises
 `Ws3Error` for what is but can't be read."""

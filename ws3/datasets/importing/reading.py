@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from ws3.datasets.importing.found import SPLIT_NAMES, Draw, Found, Picture, Split
-from ws3.datasets.importing.tree import Tree
+from ws3.datasets.importing.tree import Tree, is_mask_folder
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shortened
 from ws3.outside import ANNOTATION_BYTES, TEXT_BYTES, read_regular
-
-BACKGROUND = {"background", "_background_", "__background__", "bg", "_bg_"}
-"""Names, in small letters, that tools give to the mask value 0."""
 
 NO_LABEL = {"", "nan", "none", "null", "no_label", "_unlabeled", "unlabeled", "unlabelled"}
 """Texts, in small letters, that tools write where there is no label."""
 
 
-def is_background(name: str) -> bool:
-    """Return whether a class name means the background.
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
 
     Example:
-        >>> is_background("_background_"), is_background("Tree")
-        (True, False)
+        >>> counted(1, "picture"), counted(3, "picture")
+        ('1 picture', '3 pictures')
     """
-    return name.strip().lower() in BACKGROUND
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def split_of(name: str) -> Split | None:
@@ -40,14 +38,27 @@ def split_of(name: str) -> Split | None:
         ('val', 'train')
     """
     path = PurePosixPath(name)
-    for part in reversed(path.parts[:-1]):
-        if part.lower() in SPLIT_NAMES:
-            return SPLIT_NAMES[part.lower()]
+    by_folder = split_of_folders(name)
+    if by_folder is not None:
+        return by_folder
     words = path.stem.lower().replace("-", "_").replace(".", "_").split("_")
     for word in (*reversed(words), path.stem.lower()):
         bare = word.rstrip("0123456789")  # train2017
         if bare in SPLIT_NAMES:
             return SPLIT_NAMES[bare]
+    return None
+
+
+def split_of_folders(name: str) -> Split | None:
+    """Return the split that a file's folders tell, the innermost first.
+
+    Example:
+        >>> split_of_folders("images/validation/train_0001.jpg")
+        'val'
+    """
+    for part in reversed(PurePosixPath(name).parts[:-1]):
+        if part.lower() in SPLIT_NAMES:
+            return SPLIT_NAMES[part.lower()]
     return None
 
 
@@ -120,7 +131,7 @@ class Gathering:
         Args:
             reference: A path, a name or an id; see `Tree.find`.
             labels: Names of the classes that it shows.
-            split: Where the tool put it.
+            split: Where the tool put it; None: what its folders tell.
             draw: Draws its mask.
             beside: Name of the file that holds the reference.
         """
@@ -133,9 +144,44 @@ class Gathering:
         self._pictures[str(path)] = Picture(
             path,
             tuple(joined),
-            before.split if before and before.split else split,
+            before.split if before and before.split else split or self._split_of(path),
             before.draw if before and before.draw else draw,
         )
+
+    def _joined(self, classes: Iterable[str]) -> tuple[str, ...]:
+        """Join classes whose names differ in capitals alone, as the most frequent one."""
+        counts = Counter(label for picture in self._pictures.values() for label in picture.labels)
+        spellings: dict[str, list[str]] = {}
+        for name in classes:
+            spellings.setdefault(name.casefold(), []).append(name)
+        renamed = {
+            name: max(some, key=lambda one: counts[one])
+            for some in spellings.values()
+            for name in some
+        }
+        odd = [f"{name!r} for {one!r}" for name, one in renamed.items() if name != one]
+        if odd:
+            self.notes.append(f"names that differ in capitals alone are joined: {', '.join(odd)}")
+            self._pictures = {
+                key: replace(
+                    picture, labels=tuple(dict.fromkeys(renamed.get(x, x) for x in picture.labels))
+                )
+                for key, picture in self._pictures.items()
+            }
+        return tuple(dict.fromkeys(renamed.values()))
+
+    def _unnamed(self) -> list[str]:
+        """Return the pictures of the tree, masks apart, that nothing named."""
+        return [
+            name
+            for name in self.tree.pictures
+            if str(self.tree.path(name)) not in self._pictures
+            and not any(map(is_mask_folder, PurePosixPath(name).parts[:-1]))
+        ]
+
+    def _split_of(self, path: Path) -> Split | None:
+        inside = path.is_relative_to(self.tree.root)
+        return split_of_folders(path.relative_to(self.tree.root).as_posix()) if inside else None
 
     def found(self, kind: str, reason: str, classes: Iterable[str]) -> Found:
         """Return all that was gathered.
@@ -143,7 +189,7 @@ class Gathering:
         Raises:
             Ws3Error: If none of the pictures was found.
         """
-        names = tuple(dict.fromkeys(classes))
+        names = self._joined(dict.fromkeys(classes))
         first = ", ".join(shortened(name, 80) for name in self._missing[:3])
         if not self._pictures and self._missing:
             raise Ws3Error(
@@ -152,9 +198,16 @@ class Gathering:
             )
         notes = list(self.notes)
         if self._missing:
+            more = " ..." if len(self._missing) > 3 else ""
             notes.append(
-                f"{len(self._missing)} pictures are named, but not there: {first}"
-                f"{' ...' if len(self._missing) > 3 else ''}"
+                f"{counted(len(self._missing), 'picture')} named, but not there: {first}{more}"
+            )
+        unnamed = self._unnamed()
+        if unnamed:
+            named = ", ".join(shortened(name, 80) for name in unnamed[:3])
+            more = " ..." if len(unnamed) > 3 else ""
+            notes.append(
+                f"{counted(len(unnamed), 'picture')} there, but not named, left out: {named}{more}"
             )
         return Found(kind, reason, names, tuple(self._pictures.values()), tuple(notes))
 

@@ -15,6 +15,15 @@ from ws3.messages import reason, shortened
 
 MAX_FILES = 5_000_000
 """Most files of a folder that is looked through."""
+# Masks are class values; those of single objects, and coloured ones beside them, are others.
+MASK_FOLDER = re.compile(
+    r"(.*_)?masks?|segmentationclass(aug)?|annotations?|labels?|gt|gtfine|semantic|"
+    r"segmentations?|ground[_ -]?truth|\w*annot",
+    re.IGNORECASE,
+)
+OTHER_MASK_FOLDER = re.compile(
+    r"instances?|segmentationobject|semantic_rgb|panoptic.*|.*_(rgb|color)", re.IGNORECASE
+)
 # Label Studio puts eight digits and a dash before the name of an uploaded file.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 
@@ -105,14 +114,30 @@ class Tree:
                 found.setdefault(key, []).append(file)
         return found
 
+    def _is_mask(self, file: Path) -> bool:
+        inside = file.parts[len(self.root.parts) : -1] if self._images is None else file.parts[:-1]
+        return any(map(is_mask_folder, inside))
+
     def _by_tail(self, wanted: str) -> Path | None:
         parts = PurePosixPath(wanted).parts
         for key in (parts[-1], without_suffix(parts[-1])):
             candidates = self._by_name.get(key.casefold(), [])
-            best = _longest_tail(candidates, parts)
+            # A mask may bear the picture's name.
+            pictures = [file for file in candidates if not self._is_mask(file)]
+            best = _longest_tail(pictures or candidates, parts)
             if best is not None:
                 return best
         return None
+
+
+def is_mask_folder(name: str) -> bool:
+    """Return whether a folder's name says that it holds masks, of classes or of objects.
+
+    Example:
+        >>> is_mask_folder("SegmentationClass"), is_mask_folder("trainannot"), is_mask_folder("cat")
+        (True, True, False)
+    """
+    return bool(MASK_FOLDER.fullmatch(name) or OTHER_MASK_FOLDER.fullmatch(name))
 
 
 def _longest_tail(candidates: Iterable[Path], parts: tuple[str, ...]) -> Path | None:
