@@ -78,7 +78,7 @@ def _place(name: str, siblings: Mapping[str, set[str]]) -> tuple[str, str] | Non
     if not folders:
         return None
     label = folders[-1]
-    if label.lower() in _CONTAINERS or is_mask_folder(label):
+    if label.lower() in _CONTAINERS or any(map(is_mask_folder, folders)):
         return None
     # `train` is a class too, of vehicles: then other classes stand beside it.
     beside = siblings["/".join(("", *folders[:-1]))]

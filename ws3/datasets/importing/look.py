@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ws3.datasets.importing.found import Found
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
+from ws3.messages import shortened
 from ws3.registry import deferred
 
 _PLACE = "ws3.datasets.importing"
@@ -38,4 +39,21 @@ def look(path: str | Path, images: str | Path | None = None, reader: str | None 
         found = read(tree)
         if found is not None:
             return found
-    raise Ws3Error(f"{path}: no labels that ws3 knows; known are {', '.join(READERS)}")
+    raise Ws3Error(_why_not(tree, path))
+
+
+def _why_not(tree: Tree, path: str | Path) -> str:
+    pickled = [name for name in tree.files if name.endswith((".npy", ".pkl", ".pickle"))]
+    if pickled:
+        return (
+            f"{path}: {shortened(pickled[0])} may hold labels, but as Python objects, which ws3 "
+            "doesn't load from files of others; write it as a table: "
+            f"{{**np.load({PurePosixPath(pickled[0]).name!r}, allow_pickle=True).item()}} gives a "
+            "row of 0 and 1 per picture, for a CSV with the columns image and one per class"
+        )
+    if tree.pictures:
+        return (
+            f"{path}: {len(tree.pictures)} pictures, and nothing that tells their labels; known "
+            f"{', '.join(READERS)}"
+        )
+    return f"{path}: neither pictures nor labels that ws3 knows; known are {', '.join(READERS)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -149,16 +148,12 @@ class Gathering:
         )
 
     def _joined(self, classes: Iterable[str]) -> tuple[str, ...]:
-        """Join classes whose names differ in capitals alone, as the most frequent one."""
-        counts = Counter(label for picture in self._pictures.values() for label in picture.labels)
-        spellings: dict[str, list[str]] = {}
-        for name in classes:
-            spellings.setdefault(name.casefold(), []).append(name)
-        renamed = {
-            name: max(some, key=lambda one: counts[one])
-            for some in spellings.values()
-            for name in some
-        }
+        """Join classes whose names differ in capitals alone, as the one that comes first."""
+        first: dict[str, str] = {}
+        for picture in self._pictures.values():
+            for label in picture.labels:
+                first.setdefault(label.casefold(), label)
+        renamed = {name: first.get(name.casefold(), name) for name in classes}
         odd = [f"{name!r} for {one!r}" for name, one in renamed.items() if name != one]
         if odd:
             self.notes.append(f"names that differ in capitals alone are joined: {', '.join(odd)}")
