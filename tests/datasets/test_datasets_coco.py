@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 
 from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
-from ws3.datasets import coco, coco_regions, list_dataset
+from ws3.datasets import coco_regions, list_dataset
 from ws3.datasets.coco import draw_coco_masks
 from ws3.datasets.index import check_files
 from ws3.datasets.masks import read_label_mask
@@ -160,7 +160,7 @@ def test_stream_gives_what_json_gives(
     for name in LISTS:
         items = value.get(name)
         expected = items if isinstance(items, list) else []
-        assert list(coco._items(path, name)) == expected
+        assert list(coco_files.items_of(path, name)) == expected
 
 
 @pytest.mark.parametrize(

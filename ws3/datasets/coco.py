@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ws3.config.dataset import Coco
+from ws3.datasets.coco_files import (
+    CocoId,
+    categories_of,
+    items_of,
+    malformed,
+    naming,
+    pictures_of,
+)
 from ws3.datasets.coco_regions import checked_area, checked_crowd, checked_size, encode_region
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, row_stat_key
@@ -17,11 +24,8 @@ from ws3.datasets.names import image_ids
 from ws3.errors import Ws3Error
 from ws3.files import write_new
 from ws3.labels import IGNORED, voc_palette
-from ws3.messages import reason, shown
-from ws3.outside import JSON_BYTES, open_regular
 
 _log = logging.getLogger(__name__)
-_Id = int | str
 
 
 def list_coco(config: Coco, root: Path) -> Listing:
@@ -129,31 +133,31 @@ def draw_coco_masks(
 
     path = Path(annotation_file)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
-    drawn: dict[_Id, list[tuple[bool, float, int, Any]]] = {}
+    drawn: dict[CocoId, list[tuple[bool, float, int, Any]]] = {}
     strangers = 0
     try:
-        categories = _categories(path)
+        categories = categories_of(path)
         check_classes(list(categories.values()), str(path))
         values = {category: value for value, category in enumerate(categories, start=1)}
-        pictures = {item["id"]: item for item in _pictures(path)}
-        sizes: dict[_Id, tuple[int, int]] = {}
-        for number, item in enumerate(_items(path, "annotations"), start=1):
+        pictures = {item["id"]: item for item in pictures_of(path)}
+        sizes: dict[CocoId, tuple[int, int]] = {}
+        for number, item in enumerate(items_of(path, "annotations"), start=1):
             image_id = item["image_id"]
             if image_id not in pictures:
                 strangers += 1
                 continue
             if image_id not in sizes:
-                with _naming(path, "image", image_id):
+                with naming(path, "image", image_id):
                     picture = pictures[image_id]
                     sizes[image_id] = checked_size(picture["height"], picture["width"])
-            with _naming(path, "annotation", item.get("id", f"number {number}")):
+            with naming(path, "annotation", item.get("id", f"number {number}")):
                 crowd, area = checked_crowd(item.get("iscrowd")), checked_area(item.get("area"))
                 encoded = encode_region(item["segmentation"], *sizes[image_id])
             value = IGNORED if crowd else values[item["category_id"]]
             area = float(rle.area(encoded)) if area is None else area
             drawn.setdefault(image_id, []).append((crowd, area, value, encoded))
     except (KeyError, TypeError, AttributeError) as error:
-        raise _malformed(path, error) from error
+        raise malformed(path, error) from error
     _tell_strangers(path, strangers)
     ids = image_ids(picture["file_name"] for picture in pictures.values())
     for count, (image_id, regions) in enumerate(drawn.items(), start=1):
@@ -171,23 +175,23 @@ def draw_coco_masks(
     return len(drawn)
 
 
-def _read(path: Path) -> tuple[tuple[str, ...], dict[_Id, str], dict[_Id, set[int]], int]:
+def _read(path: Path) -> tuple[tuple[str, ...], dict[CocoId, str], dict[CocoId, set[int]], int]:
     """Return the classes, the file and the class indices of each image id, and a count.
 
     The count is that of the images which have a label from crowd regions alone.
     """
-    found: dict[_Id, set[_Id]] = {}
-    crowds: dict[_Id, set[_Id]] = {}
+    found: dict[CocoId, set[CocoId]] = {}
+    crowds: dict[CocoId, set[CocoId]] = {}
     strangers = 0
     try:
-        categories = _categories(path)
-        files = {item["id"]: item["file_name"] for item in _pictures(path)}
-        for number, item in enumerate(_items(path, "annotations"), start=1):
+        categories = categories_of(path)
+        files = {item["id"]: item["file_name"] for item in pictures_of(path)}
+        for number, item in enumerate(items_of(path, "annotations"), start=1):
             image_id, category = item["image_id"], item["category_id"]
             if image_id not in files:
                 strangers += 1
                 continue
-            with _naming(path, "annotation", item.get("id", f"number {number}")):
+            with naming(path, "annotation", item.get("id", f"number {number}")):
                 is_crowd = checked_crowd(item.get("iscrowd"))
                 (crowds if is_crowd else found).setdefault(image_id, set()).add(category)
         crowd_only = sum(not some <= found.get(image, set()) for image, some in crowds.items())
@@ -196,50 +200,9 @@ def _read(path: Path) -> tuple[tuple[str, ...], dict[_Id, str], dict[_Id, set[in
         index = {category: position for position, category in enumerate(categories)}
         labels = {image: {index[category] for category in ids} for image, ids in found.items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise _malformed(path, error) from error
+        raise malformed(path, error) from error
     _tell_strangers(path, strangers)
     return check_classes(list(categories.values()), str(path)), files, labels, crowd_only
-
-
-def _categories(path: Path) -> dict[_Id, str]:
-    """Return the name of each category id, in the order of the ids."""
-    categories: dict[_Id, str] = {}
-    for item in _items(path, "categories"):
-        with _naming(path, "category", item["id"]):
-            _check_id(item["id"], categories)
-            if not isinstance(item["name"], str):
-                raise ValueError(f"its name is {shown(item['name'])}, not a text")
-        categories[item["id"]] = item["name"]
-    if not categories:
-        raise _malformed(path, ValueError("it has no categories"))
-    return dict(sorted(categories.items()))
-
-
-def _pictures(path: Path) -> Iterator[Any]:
-    """Yield the images, whose ids and files' names are in order."""
-    seen: set[_Id] = set()
-    for item in _items(path, "images"):
-        file = item["file_name"]
-        with _naming(path, "image", item["id"]):
-            _check_id(item["id"], seen)
-            if not isinstance(file, str) or not _is_path(file):
-                raise ValueError(f"its file_name is {shown(file)}, which no file can have")
-        seen.add(item["id"])
-        yield item
-
-
-def _check_id(identity: Any, seen: Container[Any]) -> None:
-    if isinstance(identity, bool) or not isinstance(identity, int | str):
-        raise ValueError("an id is a number or a text")
-    if identity in seen:
-        raise ValueError("this id is there twice")
-
-
-def _is_path(text: str) -> bool:
-    try:
-        return bool(text) and b"\0" not in text.encode()
-    except UnicodeEncodeError:  # half of a character
-        return False
 
 
 def _tell_strangers(path: Path, count: int) -> None:
@@ -247,45 +210,3 @@ def _tell_strangers(path: Path, count: int) -> None:
         _log.warning(
             "%s: %d annotations are left out, as their images aren't in the file", path, count
         )
-
-
-@contextmanager
-def _naming(path: Path, kind: str, identity: Any) -> Iterator[None]:
-    """Name the file and the entry in the sentence about a wrong value.
-
-    Raises:
-        Ws3Error: If the block raises a ValueError.
-    """
-    try:
-        yield
-    except ValueError as error:
-        raise Ws3Error(
-            f"{path}: {kind} {shown(identity)}: {error}; correct this entry or take it out"
-        ) from error
-
-
-def _items(path: Path, name: str) -> Iterator[Any]:
-    """Yield the items of one list of the JSON object in a file, as they are read.
-
-    The file is read as a stream, as it takes gigabytes once decoded; and once for each list, which
-    is quicker than handing all three out in one pass.
-    """
-    # Imported here: most dry runs take the labels from the index.
-    import ijson
-
-    try:
-        with open_regular(path, JSON_BYTES) as file:
-            yield from ijson.items(file, f"{name}.item", use_float=True)
-    except OSError as error:
-        raise Ws3Error(
-            f"{path}: {reason(error)}; COCO's instance annotations are expected here"
-        ) from error
-    except (ijson.JSONError, ValueError, RecursionError) as error:
-        raise _malformed(path, error) from error
-
-
-def _malformed(path: Path, error: Exception) -> Ws3Error:
-    return Ws3Error(
-        f"{path}: not a COCO instances file ({type(error).__name__}: {reason(error)}); expected "
-        "are images, annotations and categories"
-    )

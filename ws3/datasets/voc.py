@@ -9,9 +9,9 @@ from ws3.config.dataset import Voc
 from ws3.datasets.index import ImageRow, Listing
 from ws3.datasets.listing_files import names_in, ordered, read_lines, row_stat_key
 from ws3.datasets.names import image_ids, is_picture, without_suffix
+from ws3.datasets.xml_files import parse_xml
 from ws3.errors import Ws3Error
-from ws3.messages import reason
-from ws3.outside import ANNOTATION_BYTES, read_regular
+from ws3.outside import ANNOTATION_BYTES
 
 CLASSES = (
     "aeroplane",
@@ -150,24 +150,6 @@ def _row(root: Path, masks: Path, stem: str, file: str, split: str) -> ImageRow:
 
 def _objects(path: Path) -> list[str]:
     """Return the text of every /annotation/object/name of an annotation file."""
-    # Imported here: most dry runs take the labels from the index.
-    from defusedxml import DTDForbidden, ElementTree
-
-    try:
-        annotation = ElementTree.fromstring(read_regular(path, ANNOTATION_BYTES), forbid_dtd=True)
-    except FileNotFoundError as error:
-        raise Ws3Error(f"{path}: no such file; the image's labels are expected here") from error
-    except OSError as error:
-        raise Ws3Error(f"{path}: {reason(error)}; the image's labels are expected here") from error
-    except DTDForbidden as error:
-        # Entities are what makes XML from strangers dangerous, and VOC has none.
-        raise Ws3Error(
-            f"{path}: has a DOCTYPE, which VOC annotations never have; remove it"
-        ) from error
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        # Unknown encodings are a LookupError, those that expat can't decode a ValueError.
-        raise Ws3Error(
-            f"{path}: no valid XML ({reason(error)}); replace it, or save it as UTF-8"
-        ) from error
+    annotation = parse_xml(path, ANNOTATION_BYTES, "the image's labels")
     names = annotation.findall("object/name") if annotation.tag == "annotation" else []
     return [(name.text or "").strip() for name in names]

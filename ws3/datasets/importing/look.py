@@ -14,6 +14,8 @@ from ws3.registry import deferred
 _PLACE = "ws3.datasets.importing"
 
 READERS: Mapping[str, Callable[[Tree], Found | None]] = {
+    "coco": deferred(f"{_PLACE}.coco:read"),
+    "voc": deferred(f"{_PLACE}.voc:read"),
     "table": deferred(f"{_PLACE}.tables:read"),
     "class-folders": deferred(f"{_PLACE}.class_folders:read"),
     "masks": deferred(f"{_PLACE}.mask_trees:read"),
@@ -51,9 +53,9 @@ def _why_not(tree: Tree, path: str | Path) -> str:
             f"{{**np.load({PurePosixPath(pickled[0]).name!r}, allow_pickle=True).item()}} gives a "
             "row of 0 and 1 per picture, for a CSV with the columns image and one per class"
         )
+    known = f"known are {', '.join(READERS)}"
     if tree.pictures:
         return (
-            f"{path}: {len(tree.pictures)} pictures, and nothing that tells their labels; known "
-            f"{', '.join(READERS)}"
+            f"{path}: {len(tree.pictures)} pictures, and nothing that tells their labels; {known}"
         )
-    return f"{path}: neither pictures nor labels that ws3 knows; known are {', '.join(READERS)}"
+    return f"{path}: neither pictures nor labels that ws3 knows; {known}"

@@ -60,22 +60,17 @@ def read(tree: Tree) -> Found | None:
     source = str(tree.path(listed[0]))
     classes, numbers = values_of_list(listed[1], found, source)
     rows = []
-    for name in pictures:
-        path, split = tree.path(name), split_of(name)
-        if name not in masks:
-            # What such a picture shows isn't told; these tools leave out masks without objects.
-            rows.append(Picture(path, (), split))
-            continue
-        labels = [
-            classes[numbers[value] - 1] for value in values[name] if value not in (0, IGNORED)
-        ]
-        draw = drawing(tree.path(masks[name]), numbers, len(classes))
-        rows.append(Picture(path, tuple(labels), split, draw))
+    for name, mask in masks.items():
+        known = (value for value in values[name] if value not in (0, IGNORED))
+        labels = tuple(classes[numbers[value] - 1] for value in known)
+        draw = drawing(tree.path(mask), numbers, len(classes))
+        rows.append(Picture(tree.path(name), labels, split_of(name), draw))
     notes = []
     without = len(pictures) - len(masks)
     if without:
         notes.append(
-            f"{counted(without, 'picture')} without a mask: taken to show none of the classes"
+            f"{counted(without, 'picture')} without a mask: left out, as nothing tells what they "
+            "show"
         )
     return Found(
         "pictures with masks",

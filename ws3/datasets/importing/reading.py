@@ -191,6 +191,11 @@ class Gathering:
                 f"{self.source}: none of the {len(self._missing)} pictures that it names is there "
                 f"(first: {first}); give their folder with --images"
             )
+        if not any(picture.labels for picture in self._pictures.values()):
+            raise Ws3Error(
+                f"{self.source}: none of its {len(self._pictures)} pictures has a label; the tool "
+                "that wrote it may have left them out"
+            )
         notes = list(self.notes)
         if self._missing:
             more = " ..." if len(self._missing) > 3 else ""
