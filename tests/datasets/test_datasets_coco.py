@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 
 from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
-from ws3.datasets import coco_regions, list_dataset
+from ws3.datasets import coco_files, coco_regions, list_dataset
 from ws3.datasets.coco import draw_coco_masks
 from ws3.datasets.index import check_files
 from ws3.datasets.masks import read_label_mask

@@ -119,7 +119,21 @@ def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> N
         check_files(listing_of(voc(root)))
 
 
-@pytest.mark.parametrize("encoding", ["x-made-up", "shift_jis", "utf-16", "rot13", "idna"])
+@pytest.mark.parametrize("encoding", ["gb2312", "shift_jis", "euc_kr", "windows-1252", "utf-16"])
+def test_an_annotation_is_read_in_the_encoding_that_it_declares(
+    voc_tree: Tree, encoding: str
+) -> None:
+    root = voc_tree(SPLITS)
+    text = f'<?xml version="1.0" encoding="{encoding}"?><annotation><object><name>dog</name>'
+    data = f"{text}</object></annotation>".encode(encoding)
+    (root / "Annotations" / "2007_000032.xml").write_bytes(data)
+    assert listing_of(voc(root)).rows[0].labels == ("dog",)
+
+
+UNUSABLE = ["x-made-up", "utf-7", "utf-16", "rot13", "idna"]
+
+
+@pytest.mark.parametrize("encoding", UNUSABLE)
 def test_an_annotation_in_an_unusable_encoding_is_one_line(voc_tree: Tree, encoding: str) -> None:
     root = voc_tree(SPLITS)
     text = f'<?xml version="1.0" encoding="{encoding}"?><annotation></annotation>'

@@ -13,6 +13,8 @@ from ws3.outside import read_regular
 
 _DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"'][^>]*\?>")
 _OWN = {"utf-8", "utf-16", "ascii", "iso8859-1"}  # what expat decodes itself
+# Forms of writing within other text: markup could hide in them.
+_NOT_OF_FILES = {"utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
 
 def parse_xml(path: str | Path, limit: int, expected: str = "an annotation") -> Element:
@@ -58,7 +60,6 @@ def _decoded(data: bytes) -> bytes | str:
         raise ValueError(f"unknown encoding {shown(name)}") from None
     if encoding in _OWN:
         return data
-    # UTF-7 can hide markup, and the codecs that aren't of text decode no text.
-    if encoding == "utf-7" or not getattr(codecs.lookup(name), "_is_text_encoding", True):
+    if encoding in _NOT_OF_FILES or not getattr(codecs.lookup(name), "_is_text_encoding", True):
         raise ValueError(f"the encoding {shown(name)} isn't read")
     return data[declared.end() :].decode(encoding)
