@@ -266,6 +266,15 @@ def test_names_stand_beside_ids(named_tree: Path) -> None:
     assert titles["IMG (2).jpg"] == "IMG (2).jpg [IMG_2-70d30a]"
 
 
+def test_a_name_is_taken_as_it_stands_where_a_file_bears_it(folder_tree: Tree) -> None:
+    root = folder_tree({" a": "cat", "b\\c": "dog"})
+    (root / "val.txt").write_text("b\\c\n")
+    rows = check_files(listing_of(folder(root, masks="masks", val="val.txt"))).rows
+    assert [(row.name, row.split) for row in rows] == [(" a.jpg", "train"), ("b\\c.jpg", "val")]
+    (root / "val.txt").write_text("a.jpg\n")
+    assert [row.name for row in listing_of(folder(root, val="val.txt")).rows][1] == " a.jpg"
+
+
 def test_a_name_is_in_the_message_about_its_picture(named_tree: Path) -> None:
     (named_tree / "images" / "IMG (2).jpg").write_bytes(b"no picture")
     with pytest.raises(Ws3Error, match=r"IMG \(2\)\.jpg \[IMG_2-70d30a\]: .*truncated"):

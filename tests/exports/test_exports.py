@@ -16,14 +16,16 @@ from ws3.cli.app import app
 from ws3.config.dataset import Coco
 from ws3.config.load import resolve
 from ws3.datasets.coco import draw_coco_masks
+from ws3.datasets.index import ImageRow
 from ws3.datasets.masks import read_label_mask
+from ws3.datasets.names import image_ids
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.exports import mmseg
 from ws3.exports.coco import write_coco
 from ws3.exports.item import Item, write_photograph
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
-from ws3.tools.export import export
+from ws3.tools.export import export, export_names
 
 
 def expected(run):
@@ -214,3 +216,18 @@ def test_what_is_wrong_is_said(run, tmp_path):
     with pytest.raises(StaleResultError, match=rf"ws3 masks .* --image {row.image}"):
         export(run, "cam", "voc", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "results"]
+
+
+def test_files_are_called_as_the_pictures_where_that_is_fit():
+    names = ("été.jpg", "a.b.jpg", "IMG (2).jpg", "x/1.jpg", "y/1.jpg", "图片(1).png", "-rf.jpg")
+    rows = [
+        ImageRow(image, "train", (), name, "", "", name=name)
+        for name, image in image_ids(names).items()
+    ]
+    found = {row.name: export_names(rows)[row.image] for row in rows}
+    assert found == {row.name: row.image for row in rows} | {
+        "été.jpg": "été",
+        "a.b.jpg": "a.b",
+        "图片(1).png": "图片(1)",
+    }
+    assert len(set(found.values())) == len(names)

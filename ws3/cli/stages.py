@@ -126,7 +126,8 @@ def index(
 
 def show_facts(found: DatasetFacts | IndexFacts) -> None:
     """Print what a dataset holds as a paragraph, and what may be wrong with it line by line."""
-    typer.echo(". ".join(f"{fact[:1].upper()}{fact[1:]}" for fact in (*found.facts, "")).strip())
+    if found.facts:  # an older ws3 wrote none
+        typer.echo(" ".join(f"{fact[:1].upper()}{fact[1:]}." for fact in found.facts))
     for warning in found.warnings:
         line = f"Warning: {warning}."
         typer.secho(line, fg=typer.colors.YELLOW)

@@ -110,7 +110,7 @@ def coding_of(colors: Mapping[Color, int]) -> str:
 
     Example:
         >>> coding_of({(0, 0, 0): 0, (128, 0, 0): 1})
-        'colors-73ad80ec'
+        'colors-8b0b6e33'
     """
     table = json.dumps(sorted([*color, value] for color, value in colors.items()))
     return f"colors-{hashlib.sha256(table.encode()).hexdigest()[:8]}"

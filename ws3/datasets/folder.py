@@ -53,7 +53,11 @@ def list_folder(config: Folder, root: Path) -> Listing:
     beside = () if config.masks is None else (root / config.masks,)
     files = _Files(files_below(images, "the image files of dataset.images", beside))
     table_path = root / config.labels
-    table = _read_table(table_path)
+    # A name is taken as it stands where a file bears it, blanks and back slashes included.
+    table = [
+        (written if files.find(written) else _plain(written), labels)
+        for written, labels in _read_table(table_path)
+    ]
     facts: list[str] = []
     classes = _classes(config, root, table, facts)
     colors = mask_colors(config, root, classes)
@@ -262,7 +266,7 @@ def _read_table(path: Path) -> _Table:
                     f"{path}: line {reader.line_num} should have two cells, image and labels "
                     f"(several labels are joined by ';'): {shortened(','.join(cells))}"
                 )
-            rows.append((_plain(cells[0]), labels_of(cells[1])))
+            rows.append((cells[0], labels_of(cells[1])))
     except csv.Error as error:
         raise Ws3Error(
             f"{path}: no CSV table ({reason(error)}); expected here: {expected}"
@@ -291,8 +295,8 @@ def _split(config: Folder, root: Path, table: _Table) -> Mapping[str, _Table]:
         return {"train": table}
     by_name: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for entry in table:
-        by_name.setdefault(without_suffix(entry[0]), []).append(entry)
-    exact = {entry[0] for entry in table}
+        by_name.setdefault(without_suffix(_plain(entry[0])), []).append(entry)
+    exact = {_plain(entry[0]) for entry in table}
     bases = Counter(map(_base, by_name))
     by_base = {_base(stem): stem for stem in by_name if bases[_base(stem)] == 1}
 
@@ -302,7 +306,11 @@ def _split(config: Folder, root: Path, table: _Table) -> Mapping[str, _Table]:
         if found is None:  # a path of another root
             found = by_name.get(by_base.get(_base(stem), ""))
         # Two pictures that differ in their ending only are told apart by it.
-        return found if found is None or line not in exact else [e for e in found if e[0] == line]
+        return (
+            found
+            if found is None or line not in exact
+            else [e for e in found if _plain(e[0]) == line]
+        )
 
     def part(name: str) -> _Table:
         path = root / name
