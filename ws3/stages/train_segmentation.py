@@ -17,6 +17,7 @@ from ws3.run.records import SegmentationEpoch, SegmentationFacts
 from ws3.run.results import RecipeResults
 from ws3.run.training_inputs import segmentation_fingerprint, training_rows
 from ws3.segmentation.model import save_model
+from ws3.segmentation.prediction import PredictionSettings
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, train_once
 
@@ -53,7 +54,8 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
         fingerprint=fingerprint,
         processes=processes_on(place, settings.batch_size),
     )
-    save_model(model, trained.network, settings.architecture, run.index.classes)
+    prediction = PredictionSettings.of(settings)
+    save_model(model, trained.network, settings.architecture, run.index.classes, prediction)
     return SegmentationFacts(
         recipe=recipe,
         architecture=settings.architecture,
