@@ -30,7 +30,32 @@ class FetchCommand(TyperCommand):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command(rich_help_panel=PANEL)(doctor)
     app.command(cls=FetchCommand, rich_help_panel=PANEL)(fetch)
+
+
+def doctor(
+    configfile: Annotated[
+        Path | None,
+        typer.Option("--configfile", "-c", metavar="FILE", help="Look at its files too."),
+    ] = None,
+) -> None:
+    """Say of the machine, and of a configuration's files, what is fit for a run and what isn't.
+
+    Each line has a verdict (ok, warning, fault) and what to do. Nothing is written. The exit status
+    is 1 if there is a fault.
+    """
+    from ws3.tools.doctor import examine
+
+    colours = {"ok": "green", "warning": "yellow", "fault": "red"}
+    faults = 0
+    for finding in examine(configfile):
+        faults += finding.verdict == "fault"
+        verdict, _, rest = str(finding).partition(" ")
+        typer.secho(verdict, fg=colours[finding.verdict], nl=False)
+        typer.echo(f" {rest}")
+    if faults:
+        raise typer.Exit(1)
 
 
 def fetch(
