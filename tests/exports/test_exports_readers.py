@@ -31,7 +31,7 @@ def masks():
 @pytest.fixture
 def items(masks, tmp_path):
     """Return the four images; the last two are of the val split."""
-    found = []
+    found: list[Item] = []
     for name, mask in masks.items():
         path = tmp_path / f"{name}.png"
         pixels = np.random.default_rng(len(found)).integers(0, 256, (30, 40, 3), np.uint8)

@@ -11,7 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from broken_server import serving
+from tools_server import serving
 from dataset_files import listing_of
 from PIL import Image
 from scipy.io import savemat
