@@ -11,10 +11,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from tools_server import serving
 from dataset_files import listing_of
 from PIL import Image
 from scipy.io import savemat
+from tools_server import serving
 from typer.testing import CliRunner
 
 from ws3.cli.app import app

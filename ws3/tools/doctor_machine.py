@@ -113,7 +113,7 @@ def memory_finding() -> Finding:
 
 
 def available_memory() -> int:
-    """Return how many bytes a process can still have: of the machine, its group and its limit."""
+    """Return the memory in bytes that is left to a process: by machine, control group and limit."""
     lines = _text("/proc/meminfo").splitlines()
     amounts = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     amounts += [int(text) for text in map(_text, _CGROUPS) if text.strip().isdigit()]
