@@ -6,8 +6,10 @@ import fcntl
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,7 +136,8 @@ def test_two_at_once_do_not_mix(server, tmp_path):
 def test_too_little_room_is_said_before_anything_is_asked_for(server, tmp_path):
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     check_room(tmp_path / "not" / "there", free // 2)
-    source = Source("large", (archive("large.tar", b""),), free / 1e9 + 100, tmp_path)
+    large = archive("large.tar", b"", gigabytes=free / 1e9 + 100)
+    source = Source("large", (large,), tmp_path)
     with pytest.raises(Ws3Error, match=r"GB are needed, and .* GB are free there"):
         fetch(source, tmp_path / "out", server.url)
     assert server.asked == []
@@ -213,17 +216,17 @@ def test_a_damaged_archive_is_one_sentence(tmp_path, make):
 # Datasets ----------------------------------------------------------------------------------------
 
 
-def archive(name, data, keep=("",)):
-    return Archive(f"http://publisher.invalid/{name}", md5(data), keep)
+def archive(name, data, keep=("",), gigabytes=0.001):
+    return Archive(f"http://publisher.invalid/{name}", md5(data), gigabytes, keep)
 
 
 def test_what_is_done_is_not_done_again(server, tmp_path):
     made = {"one.tar": tar_of({"d/1": b"1"}), "two.zip": zip_of({"d/2": b"2"})}
     server.files |= made
     archives = tuple(archive(name, data) for name, data in made.items())
-    source = Source("both", archives, 0.001, tmp_path / "d")
+    source = Source("both", archives, Path("d"))
     for keep in (False, True):
-        assert fetch(source, tmp_path / "out", server.url, keep=keep) == tmp_path / "d"
+        assert fetch(source, tmp_path / "out", server.url, keep=keep) == tmp_path / "out" / "d"
     assert len(server.asked) == 2
     found = sorted(
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
@@ -234,6 +237,28 @@ def test_what_is_done_is_not_done_again(server, tmp_path):
         "out/d/1",
         "out/d/2",
     ]
+    shutil.rmtree(tmp_path / "out" / "d")
+    fetch(source, tmp_path / "out", server.url)
+    assert (tmp_path / "out" / "d" / "2").read_bytes() == b"2"
+
+
+def test_what_was_downloaded_counts_as_room(server, tmp_path):
+    """The rest of a download begins on a disk that has not the room for all of it."""
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    server.files["one.tar"] = tar_of({"d/1": b"1"})
+    source = Source(
+        "large",
+        (archive("one.tar", server.files["one.tar"], gigabytes=free / 1e9 + 1),),
+        Path("d"),
+    )
+    with pytest.raises(Ws3Error, match="GB are needed"):
+        fetch(source, tmp_path / "out", server.url)
+    part = tmp_path / "out" / "archives" / "one.tar.part"
+    part.parent.mkdir(parents=True)
+    with part.open("wb") as file:
+        file.truncate(2 * 10**9)  # has no blocks, so nothing of the room is taken
+    fetch(source, tmp_path / "out", server.url)
+    assert (tmp_path / "out" / "d" / "1").read_bytes() == b"1"
 
 
 def png(mask):
@@ -274,7 +299,6 @@ def test_voc_with_the_masks_of_sbd_is_read_as_its_configuration_says(server, tmp
             archive("voc.tar", server.files["voc.tar"]),
             archive("benchmark.tgz", server.files["benchmark.tgz"], real.archives[1].keep),
         ),
-        0.001,
         real.root,
         real.finish,
     )

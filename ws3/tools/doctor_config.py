@@ -83,7 +83,9 @@ def dataset_findings(config: RunConfig, run: Run) -> Iterator[Finding]:
 
 
 def _listed(root: Path, listing: Listing) -> Finding:
-    text = f"{root}: {len(listing.rows)} images, {len(listing.classes)} classes"
+    free = shutil.disk_usage(root).free / 1e9
+    images, classes = len(listing.rows), len(listing.classes)
+    text = f"{root}: {images} images, {classes} classes, {free:.1f} GB free"
     missing = [row.path for row in listing.rows if row.stat_key.split(";")[0] == MISSING]
     masks = [row.mask for row in listing.rows if row.stat_key.endswith(f";{MISSING}")]
     if not listing.rows:

@@ -12,13 +12,13 @@ import numpy as np
 from ws3.datasets.images import read_label_mask
 from ws3.datasets.listing_files import read_lines
 from ws3.errors import Ws3Error
-from ws3.files import write_bytes
+from ws3.files import write_bytes, write_new
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.png import write_mask
 from ws3.messages import reason
 from ws3.outside import ANNOTATION_BYTES, check_regular
 from ws3.removal import is_there, remove_file
-from ws3.tools.download import check_room, download
+from ws3.tools.download import PART, check_room, download
 from ws3.tools.unpack import unpack
 
 ARCHIVES = "archives"
@@ -38,11 +38,13 @@ class Archive:
     Attributes:
         url: Where its publisher offers it.
         checksum: `md5:` or `sha256:` and the digest in hexadecimal.
+        gigabytes: About how much room it takes, unpacked files included.
         keep: What of it is unpacked: paths that begin with one of these.
     """
 
     url: str
     checksum: str
+    gigabytes: float
     keep: tuple[str, ...] = ("",)
 
     @property
@@ -58,14 +60,12 @@ class Source:
     Attributes:
         summary: What it is, for `ws3 fetch --help`.
         archives: Its files.
-        gigabytes: About how much room archives and unpacked files take.
         root: The folder that `dataset.root` has to name, below the one it is fetched into.
         finish: Called with the folder when all is unpacked.
     """
 
     summary: str
     archives: tuple[Archive, ...]
-    gigabytes: float
     root: Path
     finish: Callable[[Path], None] = lambda folder: None
 
@@ -87,9 +87,10 @@ def fetch(source: Source, folder: Path, mirror: str | None = None, *, keep: bool
         Ws3Error: If a file can't be had or has other bytes, or there is no room for it.
     """
     archives = folder / ARCHIVES
-    left = [one for one in source.archives if not _is_unpacked(archives, one)]
-    if left and not any(is_there(archives / one.name) for one in left):
-        check_room(folder, source.gigabytes * 1e9 * len(left) / len(source.archives))
+    is_laid_out = (folder / source.root).is_dir()
+    left = [one for one in source.archives if not (is_laid_out and _is_unpacked(archives, one))]
+    needed = sum(one.gigabytes * 1e9 - _downloaded(archives, one) for one in left)
+    check_room(folder, needed)
     for archive in left:
         path = archives / archive.name
         url = archive.url if mirror is None else f"{mirror.rstrip('/')}/{archive.name}"
@@ -101,6 +102,12 @@ def fetch(source: Source, folder: Path, mirror: str | None = None, *, keep: bool
             remove_file(path)
     source.finish(folder)
     return folder / source.root
+
+
+def _downloaded(archives: Path, archive: Archive) -> int:
+    """Return how many bytes of an archive are there."""
+    paths = (archives / archive.name, archives / f"{archive.name}{PART}")
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _marker(archives: Path, archive: Archive) -> Path:
@@ -149,7 +156,7 @@ def add_sbd(folder: Path) -> None:
                 write_mask(path, mask, {})
             progress.advance()
     lines = "".join(f"{image}\n" for image in sorted({*drawn["train"], *added}))
-    write_bytes(lists / "trainaug.txt", lines.encode())
+    write_new(lists / "trainaug.txt", lines.encode())
 
 
 def _sbd_mask(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -170,21 +177,22 @@ def _sbd_mask(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 _VOC12 = Archive(
     "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
     "md5:6cd6e144f989b92b3379bac3b3de84fd",
+    gigabytes=4.2,
 )
 _SBD_ARCHIVE = Archive(
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"
     "benchmark.tgz",
     "md5:82b4d87ceb2ed10f6038a1cba92111cb",
+    gigabytes=1.9,
     keep=tuple(f"{_SBD.as_posix()}/{part}" for part in ("cls/", "train.txt", "val.txt")),
 )
 _COCO = "http://images.cocodataset.org"
 
 SOURCES = {
-    "voc12": Source("Pascal VOC 2012, trainval (2 GB)", (_VOC12,), 4.2, _VOC),
+    "voc12": Source("Pascal VOC 2012, trainval (2 GB)", (_VOC12,), _VOC),
     "voc12-aug": Source(
         "the same with the masks of SBD, and the list trainaug (3.4 GB)",
         (_VOC12, _SBD_ARCHIVE),
-        6.0,
         _VOC,
         add_sbd,
     ),
@@ -194,12 +202,20 @@ SOURCES = {
             Archive(
                 f"{_COCO}/annotations/annotations_trainval2014.zip",
                 "md5:0a379cfc70b0e71301e0f377548639bd",
+                gigabytes=0.8,
                 keep=("annotations/instances_",),
             ),
-            Archive(f"{_COCO}/zips/val2014.zip", "md5:a3d79f5ed8d289b7a7554ce06a5782b3"),
-            Archive(f"{_COCO}/zips/train2014.zip", "md5:0da8c0bd3d6becc4dcb32757491aca88"),
+            Archive(
+                f"{_COCO}/zips/val2014.zip",
+                "md5:a3d79f5ed8d289b7a7554ce06a5782b3",
+                gigabytes=13.5,
+            ),
+            Archive(
+                f"{_COCO}/zips/train2014.zip",
+                "md5:0da8c0bd3d6becc4dcb32757491aca88",
+                gigabytes=27.5,
+            ),
         ),
-        42.0,
         Path(),
     ),
 }
