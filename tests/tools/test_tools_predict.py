@@ -155,6 +155,28 @@ def test_masks_of_others_are_neither_mixed_in_nor_lost(model, photos, tmp_path):
     assert read_mask(out / "one.png.not-ws3").tolist() == [[7, 7], [7, 7]]
 
 
+def test_arrays_and_class_lists_of_others_stay(model, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "classes.txt").write_text("mine\n")
+    (out / "one.npy").write_bytes(b"mine")
+    assert "something else is there already" in refusal(*common(model, photos, out))
+    ws3_predict(*common(model, photos, out), "--overwrite")
+    assert (out / "classes.txt.not-ws3").read_text() == "mine\n"
+    (out / "one.png").unlink()
+    done = ws3_predict(*common(model, photos, out), "--probabilities", status=1)
+    assert f"{out / 'one.npy'}: something is there already" in done.stderr
+    assert (out / "one.npy").read_bytes() == b"mine"
+    ws3_predict(*common(model, photos, out), "--probabilities", "--overwrite")
+    assert (out / "one.npy.not-ws3").read_bytes() == b"mine"
+    assert np.load(out / "one.npy").shape == (3, 40, 56)
+    before = (out / "one.npy").stat().st_mtime_ns
+    (out / "my trip" / "two.npy").unlink()
+    done = ws3_predict(*common(model, photos, out), "--probabilities")
+    assert "1 masks written, 2 there already" in done.output
+    assert (out / "one.npy").stat().st_mtime_ns == before
+
+
 def test_bad_photographs_are_a_line_each(model, photos, tmp_path):
     whole = (photos / "one.JPG").read_bytes()
     (photos / "cut.jpg").write_bytes(whole[: len(whole) // 2])

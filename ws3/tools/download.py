@@ -90,12 +90,11 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 def _receive_all(url: str, file: BinaryIO, part: Path, pause: float) -> None:
     """Append to a file until it is whole."""
-    idle, last = 0, ""
+    idle, last, most = 0, "", _size(file)
     with ProgressReport(f"download {part.name.removesuffix(PART)}", unit="MB") as progress:
         while idle < ATTEMPTS:
             if idle:
                 time.sleep(pause * 2 ** (idle - 1))
-            before = _size(file)
             try:
                 if _receive(url, file, part, progress):
                     return
@@ -108,7 +107,9 @@ def _receive_all(url: str, file: BinaryIO, part: Path, pause: float) -> None:
                 last = reason(getattr(error, "reason", None) or error)
             except TimeoutError:
                 last = f"nothing came for {_TIMEOUT:.0f} s"
-            idle = 0 if _size(file) > before else idle + 1
+            # Of a server that begins again each time, only what passes the longest yet is progress.
+            idle = 0 if _size(file) > most else idle + 1
+            most = max(most, _size(file))
     raise Ws3Error(
         f"{url}: {last}, {ATTEMPTS} times in a row; {_size(file) // _MB} MB are kept, and the same "
         "command goes on from there"

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from ws3.datasets.folder import SUFFIXES
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.errors import Ws3Error
-from ws3.files import NoSpaceError, atomic_file, sha256, write_bytes, write_new
+from ws3.files import NoSpaceError, atomic_file, sha256, write_new
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.crf import parameters
 from ws3.masks.png import read_mask, read_text, write_mask
@@ -113,8 +113,7 @@ def predict_images(
     settings = _settings(model.prediction, options)
     found.classes, found.settings = model.classes, settings
     made_by = _made_by(model_file, settings, options.mask_mode)
-    names = "".join(f"{name}\n" for name in model.classes).encode()
-    (write_bytes if options.overwrite else write_new)(output / "classes.txt", names)
+    _write_classes(output / "classes.txt", model.classes, options.overwrite)
     remove_leftovers(path for mask in targets for path in (mask, mask.with_suffix(".npy")))
     with ProgressReport("predict", len(targets)) as progress:
         for mask, photograph in targets.items():
@@ -124,6 +123,13 @@ def predict_images(
                 tell(problem)
             progress.advance()
     return found
+
+
+def _write_classes(path: Path, classes: Sequence[str], overwrite: bool) -> None:
+    lines = "".join(f"{name}\n" for name in classes).encode()
+    if overwrite and path.is_file() and path.read_bytes() != lines:
+        set_aside(path)
+    write_new(path, lines)
 
 
 def _settings(stored: PredictionSettings, options: Options) -> PredictionSettings:
@@ -153,25 +159,29 @@ def _one(
     found: Predicted,
 ) -> str:
     """Make one mask; return what is wrong, or an empty string."""
-    state = _state(mask, made_by)
-    has_all = not options.probabilities or mask.with_suffix(".npy").exists()
+    state, array = _state(mask, made_by), mask.with_suffix(".npy")
+    has_all = not options.probabilities or array.exists()
     if state == "made" and has_all and not options.overwrite:
         found.kept += 1
         return ""
-    if state == "other" and not options.overwrite:
+    # An array is written after its mask: without one, it is somebody else's.
+    is_foreign = options.probabilities and state == "missing" and is_there(array)
+    if (state == "other" or is_foreign) and not options.overwrite:
         return (
-            f"{mask}: something is there already, of another network, other settings or not of "
-            "ws3; choose another --output, or give --overwrite"
+            f"{array if is_foreign else mask}: something is there already, of another network, "
+            "other settings or not of ws3; choose another --output, or give --overwrite"
         )
     try:
         image = decode_rgb(read_bytes(photograph), photograph)
         probabilities = predict_refined(model.network, image, settings, options.device)
         if state == "other" and MADE_BY not in _text(mask):
             set_aside(mask)
-        if options.probabilities:
-            _write_array(mask.with_suffix(".npy"), probabilities.astype(np.float16))
+        if is_foreign:
+            set_aside(array)
         values = probabilities.argmax(axis=0).astype(np.uint8)
         write_mask(mask, values, {MADE_BY: made_by}, palette=options.mask_mode == "P")
+        if options.probabilities:
+            _write_array(array, probabilities.astype(np.float16))
     except NoSpaceError:
         raise
     except Ws3Error as error:
