@@ -105,8 +105,9 @@ def export(
     what: Annotated[
         What,
         typer.Option(
+            metavar="NAME",
             help="training: pseudo-masks of train, ground truth of val; pseudo-masks: of all "
-            "splits that get any; predictions: the segmentation network's."
+            "splits that get any; predictions: the segmentation network's.",
         ),
     ] = What.TRAINING,
     mask_mode: Annotated[
@@ -123,8 +124,9 @@ def export(
     ignored: Annotated[
         Ignored | None,
         typer.Option(
-            help="coco: ignored pixels as masks beside (default), or as a crowd region, which many "
-            "readers take for an object."
+            metavar="NAME",
+            help="coco. masks: ignored pixels lie beside (default); crowd: they are a crowd "
+            "region, which many readers take for an object.",
         ),
     ] = None,
 ) -> None:
