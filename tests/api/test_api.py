@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from predicted import give_network, work
 from torch import nn
 
 import ws3
@@ -359,3 +360,20 @@ def test_class_values_that_do_not_fit_the_maps_are_one_sentence(values: list[int
         ws3.pseudo_mask(image, maps, values, crf=None)
     with pytest.raises(ws3.Ws3Error, match=r"class values must be distinct, not \[1, 1\]"):
         ws3.pseudo_mask(image, np.concatenate([maps, maps]), [1, 1], crf=None)
+
+
+def test_predict_mask_gives_the_pixels_of_the_stage_whatever_the_threads(small_run) -> None:
+    run = small_run(segmentation__recipes=["cam"], segmentation__test_scales=[0.75, 1.0])
+    give_network(run, "cam")
+    work(run, "predictions", "cam")
+    row = run.rows(["val"])[0]
+    model = ws3.load_segmentation(run.model_file("cam"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        mask = ws3.predict_mask(model, ws3.read_image(row.path))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(mask, ws3.open_run(run.folder)["cam"].prediction(row.image))
+    assert model.classes == tuple(run.index.classes)

@@ -855,11 +855,17 @@ def test_ground_truth_that_is_ignored_alone_tunes_no_threshold(run):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("aggregate", "maps"), ("predict", "predictions"), ("train-segmenter", "train-segmentation")],
+    [("aggregate", "maps"), ("train-segmenter", "train-segmentation")],
 )
 def test_a_command_of_an_older_version_names_the_new_one(old, new):
     said = sentence(old, "results/demo", "--recipe", "cam")
     assert said == f"the command {old} is called {new} now"
+
+
+@pytest.mark.parametrize("arguments", [["results/demo"], ["--recipe", "cam", "results/demo"]])
+def test_predict_in_the_old_way_names_the_stage(arguments):
+    said = sentence("predict", *arguments)
+    assert said.endswith("called predictions now: ws3 predictions RUN --recipe NAME")
 
 
 def test_a_run_of_an_older_version_is_refused_before_its_configuration_is_read(tmp_path):

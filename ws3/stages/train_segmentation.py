@@ -24,6 +24,7 @@ from ws3.run.results import RecipeResults, shows_class
 from ws3.run.samples import load_truth
 from ws3.run.training_inputs import segmentation_fingerprint, training_rows
 from ws3.segmentation.model import save_model
+from ws3.segmentation.prediction import PredictionSettings
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, train_once
 
@@ -64,7 +65,8 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
         processes=processes_on(place, settings.batch_size),
         coding=photograph_coding(rows[0].coding),
     )
-    save_model(model, trained.network, settings.architecture, run.index.classes)
+    prediction = PredictionSettings.of(settings)
+    save_model(model, trained.network, settings.architecture, run.index.classes, prediction)
     return SegmentationFacts(
         recipe=recipe,
         architecture=settings.architecture,
