@@ -15,7 +15,14 @@ _PLACE = "ws3.datasets.importing"
 
 READERS: Mapping[str, Callable[[Tree], Found | None]] = {
     "coco": deferred(f"{_PLACE}.coco:read"),
+    "yolo": deferred(f"{_PLACE}.yolo:read"),
     "voc": deferred(f"{_PLACE}.voc:read"),
+    "label-me-xml": deferred(f"{_PLACE}.label_me_xml:read"),
+    "cvat": deferred(f"{_PLACE}.cvat:read"),
+    "fiftyone": deferred(f"{_PLACE}.fiftyone:read"),
+    "datumaro": deferred(f"{_PLACE}.datumaro:read"),
+    "labelme": deferred(f"{_PLACE}.labelme:read"),
+    "label-studio": deferred(f"{_PLACE}.label_studio:read"),
     "table": deferred(f"{_PLACE}.tables:read"),
     "class-folders": deferred(f"{_PLACE}.class_folders:read"),
     "masks": deferred(f"{_PLACE}.mask_trees:read"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -212,7 +212,7 @@ class Gathering:
         return Found(kind, reason, names, tuple(self._pictures.values()), tuple(notes))
 
 
-def class_values(classes: Iterable[str]) -> Mapping[str, int]:
+def class_values(classes: Iterable[str]) -> dict[str, int]:
     """Return the mask value of each class.
 
     Example:
