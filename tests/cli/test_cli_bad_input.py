@@ -737,11 +737,9 @@ def test_help_and_lists_import_nothing_heavy(arguments):
 
 @pytest.mark.parametrize("delay", [0.05, 0.1, 0.3, 0.6])
 def test_ctrl_c_in_the_first_moment_leaves_no_traceback(delay):
-    # Python itself starts first: its own traceback before that is not ws3's to prevent. What a
-    # shell starts in the background inherits that Ctrl-C is ignored.
+    # Python itself starts first: its own traceback before that is not ws3's to prevent.
     program = (
         "import os, signal, threading, ws3.cli\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"threading.Timer({delay}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "import sys; sys.argv = ['ws3', 'recipes']\n"
         "while True:\n"
