@@ -127,7 +127,7 @@ def test_a_failure_is_told_and_the_others_finish(mapped):
     assert sorted(command.returncode for command in both) == [0, 2]
     failed = said[0 if both[0].returncode else 1]
     assert "ws3: masks cam: 1 image failed, the others are done" in failed
-    assert f"image {bad} has no maps; make them with: ws3 maps" in failed
+    assert f"the maps of image {bad} are missing; make them with: ws3 maps" in failed
     assert len(made(run)) == 7
     names = {f"{name}.json" for name in batches_of(run)}
     assert receipts(run).keys() == names - {f"{bad_batch}.json"}
