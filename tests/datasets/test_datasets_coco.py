@@ -13,6 +13,7 @@ from dataset_files import listing_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle
+from pydantic import ValidationError
 
 from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
@@ -98,6 +99,19 @@ def test_listing_and_index(coco_tree: Tree, tmp_path: Path, indent: int | None) 
     ]
     assert listing.rows[0].path == str(root / "train2014" / "COCO_x_000000000001.jpg")
     assert [(r.width, r.height) for r in check_files(listing).rows] == [(20, 12)] * 3
+
+
+def test_files_may_lie_where_keys_say(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content(instance(1, 18)))
+    (root / "images").mkdir()
+    (root / "train2014").rename(root / "images" / "train2014")
+    (root / "annotations" / "instances_train2014.json").rename(root / "labels-train2014.json")
+    keys = {"annotations": "labels-{split}.json", "images": "images/{split}"}
+    listing = listing_of(config(root).model_copy(update=keys))
+    assert [row.labels for row in listing.rows] == [("dog",)]
+    assert all(not row.problem for row in check_files(listing).rows)
+    with pytest.raises(ValidationError, match=r"can be \{split\}"):
+        Coco.model_validate({"kind": "coco", "root": "x", "images": "{0}"})
 
 
 def test_drawn_masks_are_used(coco_tree: Tree) -> None:

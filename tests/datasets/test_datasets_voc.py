@@ -77,25 +77,57 @@ def test_absent_lists_and_folders_are_named(voc_tree: Tree) -> None:
     with pytest.raises(Ws3Error, match=r"val\.txt: No such file"):
         listing_of(voc(root))
     (root / "ImageSets" / "Segmentation" / "trainaug.txt").write_text("2007_000032\n")
-    with pytest.raises(Ws3Error, match="SegmentationClassAug: no such folder"):
-        listing_of(voc(root, "trainaug", None))
     with pytest.raises(Ws3Error, match=r"no folder JPEGImages.*VOCdevkit/VOC2012"):
         listing_of(voc(root.parent))
+
+
+def test_masks_are_optional_and_their_absence_is_told(voc_tree: Tree) -> None:
+    root = voc_tree(SPLITS)
+    (root / "SegmentationClass" / "2007_000039.png").unlink()
+    masks = {row.image: row.mask for row in listing_of(voc(root)).rows}
+    assert masks["2007_000039"] == ""
+    assert masks["2007_000032"] == str(root / "SegmentationClass" / "2007_000032.png")
+    (root / "SegmentationClass").rename(root / "elsewhere")
+    listing = listing_of(voc(root))
+    assert not any(row.mask for row in listing.rows)
+    sentence = "there is no folder SegmentationClass, so no mask for the train split"
+    assert sentence in listing.warnings
+    other = voc(root).model_copy(update={"masks": "elsewhere"})
+    assert any(row.mask for row in listing_of(other).rows)
+
+
+def test_a_tree_with_classes_and_folders_of_ones_own(voc_tree: Tree) -> None:
+    root = voc_tree({"mine": {"a.v2": ["Red Fox"], "b": ["Tree", "Red Fox"]}})
+    (root / "ImageSets" / "Segmentation").rename(root / "ImageSets" / "Main")
+    (root / "JPEGImages").rename(root / "pictures")
+    (root / "Annotations").rename(root / "labels")
+    write_mask(root / "SegmentationClass" / "a.v2.png", 2)
+    write_mask(root / "SegmentationClass" / "b.png", 1, 2)
+    text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nTree:1,2,3::\nRed Fox:::\n"
+    (root / "labelmap.txt").write_text(text)
+    config = voc(root, "mine", None).model_copy(
+        update={"classes": "labelmap.txt", "images": "pictures", "annotations": "labels"}
+    )
+    listing = listing_of(config)
+    assert listing.classes == ("Tree", "Red Fox")
+    assert [(r.image, r.labels) for r in listing.rows] == [
+        ("a.v2", ("Red Fox",)),
+        ("b", ("Tree", "Red Fox")),
+    ]
+    assert all(not row.problem for row in check_files(listing).rows)
 
 
 def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
     root = voc_tree(SPLITS)
     (root / "Annotations" / "2007_000032.xml").unlink()
-    (root / "SegmentationClass" / "2007_000039.png").unlink()
     (root / "JPEGImages" / "2007_000033.jpg").unlink()
     listing = listing_of(voc(root))
-    assert listing.rows[1].stat_key.endswith(";missing")
     assert listing.rows[2].stat_key.startswith("missing;")
     with pytest.raises(Ws3Error) as error:
         check_files(listing)
     lines = str(error.value).splitlines()
-    assert lines[0].startswith("3 problems")
-    for line, name in zip(lines[1:], ("000032.xml", "000039.png", "000033.jpg"), strict=True):
+    assert lines[0].startswith("2 problems")
+    for line, name in zip(lines[1:], ("000032.xml", "000033.jpg"), strict=True):
         assert f"{name}: no such file" in line
 
 

@@ -51,16 +51,15 @@ def list_coco(config: Coco, root: Path) -> Listing:
     for split, name in (("train", config.train), ("val", config.val)):
         if name is None:
             continue
-        images = root / name
+        images = root / config.images.format(split=name)
         if not images.is_dir():
             raise Ws3Error(f"{images}: no such folder; the images of {name} are expected here")
-        path = root / "annotations" / f"instances_{name}.json"
+        path = root / config.annotations.format(split=name)
         found, files, labels, crowd_only = _read(path)
         crowds += crowd_only
         if classes is not None and found != classes:
             raise Ws3Error(
-                f"{path}: its categories aren't those of instances_{config.train}.json; train and "
-                "val must have the same"
+                f"{path}: its categories aren't those of the train split; both must have the same"
             )
         classes = found
         masks = root / "masks" / name
@@ -99,7 +98,11 @@ def watched(config: Coco) -> list[str]:
         path
         for split in (config.train, config.val)
         if split is not None
-        for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
+        for path in (
+            config.annotations.format(split=split),
+            config.images.format(split=split),
+            f"masks/{split}",
+        )
     ]
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from ws3.config.dataset import Voc
-from ws3.datasets.index import ImageRow, Listing
+from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, ordered, read_lines, row_stat_key
-from ws3.datasets.names import image_ids, is_picture, without_suffix
+from ws3.datasets.names import image_ids, is_background, is_picture, without_suffix
 from ws3.datasets.xml_files import parse_xml
 from ws3.errors import Ws3Error
 from ws3.outside import ANNOTATION_BYTES
@@ -48,41 +48,64 @@ TRAINAUG_LISTS = (
 )
 
 
+_LISTS = ("ImageSets/Segmentation/{}.txt", "ImageSets/Main/{}.txt")
+_MASK_FOLDERS = {"trainaug": "SegmentationClassAug"}
+
+
 def list_voc(config: Voc, root: Path) -> Listing:
     """List VOC without opening any image.
 
     Labels are the classes of all objects in `Annotations/<name>.xml`, those marked "difficult" or
     "truncated" included; an image without objects shows none of the classes. Masks are those of
-    `SegmentationClass`, for `trainaug` those of `SegmentationClassAug`.
+    `SegmentationClass`, for `trainaug` those of `SegmentationClassAug`; an image needs none.
 
     Returns:
-        The rows, train first, in the order of the list files. A missing image, mask or annotation
-        is left to `ws3.datasets.index.check_files`, which reports them all together.
+        The rows, train first, in the order of the list files. A missing image or annotation is left
+        to `ws3.datasets.index.check_files`, which reports them all together.
 
     Raises:
         Ws3Error: If a folder or a split list is missing.
     """
-    for folder in ("JPEGImages", "Annotations", "ImageSets"):
+    for folder in (config.images, config.annotations, "ImageSets"):
         if not (root / folder).is_dir():
             raise Ws3Error(
                 f"{root}: there is no folder {folder}; dataset.root should be the VOC folder that "
-                "holds JPEGImages, Annotations and ImageSets, such as VOCdevkit/VOC2012"
+                f"holds {config.images}, {config.annotations} and ImageSets, such as "
+                "VOCdevkit/VOC2012 (`ws3 import` reads trees of other forms)"
             )
+    classes = _classes(config, root)
     listed: list[tuple[str, str]] = []
-    masks: dict[str, Path] = {}
-    files = sorted(names_in(root / "JPEGImages", "the image files"), reverse=True)
+    masks: dict[str, dict[str, str]] = {}
+    warnings = []
+    files = sorted(names_in(root / config.images, "the image files"), reverse=True)
     pictures = {without_suffix(file): file for file in files if is_picture(file)}
     splits: tuple[tuple[str, str | None], ...] = (("train", config.train), ("val", config.val))
     for split, name in splits:
         if name is not None:
             listed += ((split, stem) for stem in _stems(root, name))
-            masks[split] = _mask_folder(root, name)
+            folder = config.masks or _MASK_FOLDERS.get(name, "SegmentationClass")
+            masks[split] = _masks(root / folder)
+            if not (root / folder).is_dir():
+                warnings.append(f"there is no folder {folder}, so no mask for the {split} split")
     names = {stem: pictures.get(stem, f"{stem}.jpg") for _, stem in listed}
     ids = image_ids(names.values())
     coding = "" if config.exif == "stored" else config.exif
-    found = (_row(root, masks[split], stem, names[stem], split) for split, stem in listed)
+    found = (
+        _row(root, config, classes, masks[split].get(stem, ""), stem, names[stem], split)
+        for split, stem in listed
+    )
     rows = tuple(replace(row, image=ids[row.name], coding=coding) for row in found)
-    return Listing(CLASSES, rows)
+    return Listing(classes, rows, (), tuple(warnings))
+
+
+def _classes(config: Voc, root: Path) -> tuple[str, ...]:
+    if config.classes is None:
+        return CLASSES
+    path = root / config.classes
+    lines = read_lines(path, "one class name per line")
+    # labelmap.txt has name:red,green,blue:parts:actions.
+    names = [line.partition(":")[0].strip() for line in lines if not line.startswith("#")]
+    return check_classes([name for name in names if not is_background(name)], str(path))
 
 
 def watched(config: Voc) -> list[str]:
@@ -92,21 +115,19 @@ def watched(config: Voc) -> list[str]:
     """
     splits = (config.train, config.val)
     return [
-        *(f"ImageSets/Segmentation/{split}.txt" for split in splits if split is not None),
+        *(place.format(split) for split in splits if split for place in _LISTS),
         *TRAINAUG_LISTS,
-        *("Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug"),
+        *(config.annotations, config.images, *([config.classes] if config.classes else [])),
+        *([config.masks] if config.masks else ["SegmentationClass", "SegmentationClassAug"]),
     ]
 
 
-def _mask_folder(root: Path, name: str) -> Path:
-    masks = root / ("SegmentationClassAug" if name == "trainaug" else "SegmentationClass")
-    if not masks.is_dir():
-        advice = "; get the augmented masks, or set dataset.train: train"
-        raise Ws3Error(
-            f"{masks}: no such folder; the masks of {name} are expected here"
-            f"{advice if name == 'trainaug' else ''}"
-        )
-    return masks
+def _masks(folder: Path) -> dict[str, str]:
+    """Return the masks of a folder by stem; none if it isn't there."""
+    names = names_in(folder, "masks as PNGs") if folder.is_dir() else ()
+    return {
+        name[: -len(".png")]: f"{folder}/{name}" for name in names if name.lower().endswith(".png")
+    }
 
 
 def _stems(root: Path, name: str) -> list[str]:
@@ -119,7 +140,8 @@ def _stems(root: Path, name: str) -> list[str]:
                 "put it in one of these places, or set dataset.train: train"
             )
     else:
-        path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
+        places = [root / place.format(name) for place in _LISTS]
+        path = next((place for place in places if place.is_file()), places[0])
     lines = read_lines(path, f"the ids of {name}, one per line")
     return [without_suffix(PurePath(_first_path(line)).name) for line in lines]
 
@@ -135,13 +157,14 @@ def _first_path(line: str) -> str:
     return first if is_pair else line
 
 
-def _row(root: Path, masks: Path, stem: str, file: str, split: str) -> ImageRow:
-    path = f"{root}/JPEGImages/{file}"
-    mask = f"{masks}/{stem}.png"
+def _row(
+    root: Path, config: Voc, classes: tuple[str, ...], mask: str, stem: str, file: str, split: str
+) -> ImageRow:
+    path = f"{root}/{config.images}/{file}"
     labels: tuple[str, ...] = ()
     problem = ""
     try:
-        labels = ordered(_objects(root / "Annotations" / f"{stem}.xml"), CLASSES)
+        labels = ordered(_objects(root / config.annotations / f"{stem}.xml"), classes)
     except Ws3Error as error:
         problem = str(error)
     stat_key = row_stat_key(path, mask)

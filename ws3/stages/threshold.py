@@ -12,6 +12,7 @@ from ws3.run.records import Threshold, write_record
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_truth
 from ws3.run.skips import skip_reason
+from ws3.run.tuning import tuning_rows
 from ws3.stage_table import stages_before
 
 
@@ -36,7 +37,7 @@ def threshold(run: Run, recipe: str) -> None:
 def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
     rows = [
         row
-        for row in run.mapped_rows([background.split])[: background.images]
+        for row in tuning_rows(run, background)
         if row.mask and not skip_reason(run, recipe, row, stages_before("masks"))
     ]
     if not rows:

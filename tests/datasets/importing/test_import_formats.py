@@ -525,7 +525,7 @@ def test_an_outline_far_outside_is_refused_when_drawn(
     text, count = re.subn(rf"({before})[0-9.]+", r"\g<1>99999", path.read_text(), count=1)
     assert count
     path.write_text(text)
-    with pytest.raises(Ws3Error, match="coordinate [29]"):
+    with pytest.raises(Ws3Error, match=r"coordinate [29]"):
         drawn(look(tmp_path), "a01.jpg")
 
 
