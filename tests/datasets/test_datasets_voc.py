@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset_files import listing_of, write_image
+from dataset_files import listing_of, write_image, write_mask
 
 from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
