@@ -113,7 +113,7 @@ def test_a_job_that_lsf_suspends_or_loses_sight_of_is_neither_done_nor_failed(
 def test_ctrl_c_cancels_the_jobs(tmp_path, start, profile):
     (tmp_path / "hold").touch()
     # Snakemake cancels nothing while it asks for states (findings/).
-    process = start(profile, "index", between=60)
+    process = start(profile, "index", between=15)
     wait_for_jobs(tmp_path, process)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
