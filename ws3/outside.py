@@ -21,6 +21,7 @@ JSON_BYTES = 16_000 * _MB
 """Largest COCO file that is read, as a stream."""
 TENSORS_BYTES = 16_000 * _MB
 """Largest checkpoint that is read."""
+_PIECE = _MB
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -71,11 +72,15 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     Raises:
         OSError: See `check_regular`.
     """
+    pieces: list[bytes] = []
     with open_regular(path, limit) as file:
-        data = file.read(limit + 1)  # of some files, such as those of /proc, the size isn't told
-    if len(data) > limit:
-        raise _too_large(path, limit)
-    return data
+        # Of some files, such as those of /proc, the size isn't told; and a single read would
+        # ask for memory up to the limit.
+        while piece := file.read(_PIECE):
+            pieces.append(piece)
+            if sum(map(len, pieces)) > limit:
+                raise _too_large(path, limit)
+    return b"".join(pieces)
 
 
 def _check(found: os.stat_result, path: str | Path, limit: int) -> None:

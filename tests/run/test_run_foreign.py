@@ -11,7 +11,8 @@ import pytest
 import yaml
 import zarr
 from PIL import Image
-from verified_run import CROPS, contents, run_stage, snapshot, ws3
+from snapshots import snapshot
+from verified_run import CROPS, contents, run_stage, ws3
 
 from ws3.errors import Ws3Error
 from ws3.run.folder import Run
