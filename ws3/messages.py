@@ -14,8 +14,23 @@ _brief.maxstring = _brief.maxother = _brief.maxlong = LONGEST
 _brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = 20
 
 
+def printable(text: str) -> str:
+    r"""Return a text whose control characters, which a terminal would obey, are written out.
+
+    Example:
+        >>> print(printable("\x1b[31mred\nnext line"))
+        \x1b[31mred
+        next line
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text
+    )
+
+
 def shortened(text: str, limit: int = LONGEST) -> str:
-    """Return a text as one line of at most `limit` characters.
+    """Return a text as one line of at most `limit` characters, all of them printable.
 
     Example:
         >>> shortened("line   one")
@@ -24,7 +39,7 @@ def shortened(text: str, limit: int = LONGEST) -> str:
         200
     """
     # Cut before the blanks are looked at, too: a text may have millions of characters.
-    text = " ".join(text[: 8 * LONGEST].split())
+    text = printable(" ".join(text[: 8 * LONGEST].split()))
     return text if len(text) <= limit else f"{text[: limit - 4]} ..."
 
 

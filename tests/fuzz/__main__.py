@@ -1,8 +1,8 @@
 """`PYTHONPATH=tests python -m fuzz --count 5000` (or `make fuzz`): spoilt inputs at all borders.
 
 Each ends with status 0, or with a sentence; nothing outside the results is changed, no program is
-started, and time, memory and files have limits (see `fuzz.harness`). The inputs are the same for the
-same seed. Whatever fails is kept, and `--only BORDER:NUMBER` tries it again.
+started, and time, memory and files have limits (see `fuzz.harness`). The same seed makes the same
+inputs. Whatever fails is kept, and `--only BORDER:NUMBER` tries it again.
 """
 
 from __future__ import annotations

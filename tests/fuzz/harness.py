@@ -39,6 +39,8 @@ _STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.sta
 _CODE = ("pickle.find_class",)
 _STRANGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]| at 0x[0-9a-f]+")
 
+Arguments = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Input:
@@ -49,7 +51,7 @@ class Input:
         what: What was spoilt, in words.
     """
 
-    arguments: tuple[str, ...]
+    arguments: Arguments
     what: str
 
 
@@ -160,7 +162,7 @@ class Fuzz:
                 sys.exit(f"{make.__name__} can't be made: {log.read_text()[-2000:]}")
         return world
 
-    def _command(self, folder: Path, arguments: tuple[str, ...], said: Path) -> None:
+    def _command(self, folder: Path, arguments: Arguments, said: Path) -> None:
         from ws3.cli import main
 
         # By number: what ws3 did with names would tell on itself.

@@ -16,11 +16,26 @@ NUMBERS = (
 )
 TEXTS = (
     *("", " ", ".", "..", "-", "~", "~nosuchuser/x", "/", "//", "../neighbour", "a/b", "a\\b"),
-    *("null", "true", "1e5", "2026-13-45", "2026_11_28", "0x10", "nan", "!!int abc", "%s {x} $HOME"),
+    *(
+        "null",
+        "true",
+        "1e5",
+        "2026-13-45",
+        "2026_11_28",
+        "0x10",
+        "nan",
+        "!!int abc",
+        "%s {x} $HOME",
+    ),
     *("$(touch touched)", "; touch touched", "'", '"', "a\nb", "a\rb", "a\tb", "\x1b[31mred", "\0"),
     *("\x7f", "\u202eabc", "\ufeffa", "e\u0301", "\U0001f408", "\ud800", "--help", "zarr.json"),
     *("x" * 300, "x" * LONG, "é" * 300, ".tmp-a-1-01234567", "a;b;c", ";", ",", "a,b"),
 )
+PLACES = (
+    *("pipe", "folder", "file", "link to nowhere", "link to itself", "link to a folder"),
+    *("link to a file", "link to a device", "link to /dev/zero", "nothing", "large and sparse"),
+)
+"""What may stand in place of a file or folder."""
 
 
 def value(rng: Random) -> Any:
@@ -97,7 +112,7 @@ def spoil_bytes(path: Path, rng: Random) -> str:
     elif kind == "empty":
         data.clear()
     else:
-        data += rng.choice((b"\0" * 10, b"\n", b"x" * 3000, data))
+        data += rng.choice((b"\0" * 10, b"\n", b"x" * 3000, bytes(data)))
     path.write_bytes(bytes(data))
     return f"{path.name}: {kind} at {place}"
 
@@ -132,10 +147,7 @@ def spoil_lines(path: Path, rng: Random) -> str:
 
 def spoil_place(path: Path, neighbour: Path, rng: Random) -> str:
     """Put something else in place of a file or folder; return what."""
-    kind = rng.choice(
-        ("pipe", "folder", "file", "link to nowhere", "link to itself", "link to a folder")
-        + ("link to a file", "link to a device", "link to /dev/zero", "nothing", "large and sparse")
-    )
+    kind = rng.choice(PLACES)
     _remove(path)
     match kind:
         case "pipe":

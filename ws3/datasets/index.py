@@ -22,6 +22,7 @@ from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED
 from ws3.messages import reason, shortened, shown
+from ws3.outside import TEXT_BYTES, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,14 +221,17 @@ def read_index(path: str | Path) -> Index:
     labels: dict[str, tuple[str, ...]] = {"": ()}
     line = 1
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with (
+            open_regular(path, TEXT_BYTES) as data,
+            io.TextIOWrapper(data, "utf-8", "surrogateescape", newline="") as file,
+        ):
             reader = csv.reader(file)
             if tuple(next(reader, ())) != COLUMNS:
                 raise ValueError(f"its columns should be {','.join(COLUMNS)}")
             for image, split, names, image_path, mask, stat_key, width, height, *rest in reader:
                 line = reader.line_num
                 if split not in SPLITS:
-                    raise ValueError(f"split {split!r} is neither train nor val")
+                    raise ValueError(f"split {shown(split)} is neither train nor val")
                 if names not in labels:
                     labels[names] = tuple(names.split(";"))
                 digest, mask_digest, problem, parts = rest

@@ -13,6 +13,8 @@ from ws3.config.recipes import Recipe
 from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.messages import shown
+from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.batches import mapped_rows
 from ws3.run.records import ClassifierFacts, SegmentationFacts, Threshold, read_record
 from ws3.stage_table import FORMAT, STAGES
@@ -206,11 +208,11 @@ def check_format(folder: Path) -> None:
         Ws3Error: Naming the folder and what to do.
     """
     try:
-        found = json.loads((folder / "index.json").read_bytes()).get("format", 1)
-    except (OSError, ValueError, AttributeError):
+        found = json.loads(read_regular(folder / "index.json", TEXT_BYTES)).get("format", 1)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return  # nothing is there yet, or whoever reads it says that it is damaged
     if found != FORMAT:
         raise Ws3Error(
-            f"{folder}: these results have format {found}, and this ws3 makes format {FORMAT}; "
-            "give the run another name (run: ...), or remove this folder"
+            f"{folder}: these results have format {shown(found)}, and this ws3 makes format "
+            f"{FORMAT}; give the run another name (run: ...), or remove this folder"
         )

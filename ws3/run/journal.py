@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ws3.files import no_space_is_an_error
+from ws3.outside import TEXT_BYTES, open_regular
 from ws3.run.folder import Run
 
 Event = Literal["computed", "failed"]
@@ -61,11 +62,8 @@ def note(run: Run, stage: str, entry: Entry) -> None:
 
 def entries(run: Run, stage: str) -> Iterator[Entry]:
     """Yield what is noted of a stage; a line that a full disk cut off is left out."""
-    path = run.journal_file(stage)
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with suppress(FileNotFoundError), open_regular(run.journal_file(stage), TEXT_BYTES) as file:
         for line in file:
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 found = json.loads(line)
                 yield Entry(*(found[name] for name in Entry.__annotations__))
