@@ -7,6 +7,8 @@ import reprlib
 
 LONGEST = 200
 """Most characters of a user's value, or of a library's error, that a message repeats."""
+LONGEST_LINE = 1000
+"""Most characters of a line of a message: paths, values, and the words around them."""
 _ADDRESS = re.compile(r"\s+at 0x[0-9a-fA-F]+")
 
 _brief = reprlib.Repr()
@@ -17,15 +19,19 @@ _brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = 20
 def printable(text: str) -> str:
     r"""Return a text whose control characters, which a terminal would obey, are written out.
 
+    Lines are cut at `LONGEST_LINE` characters.
+
     Example:
         >>> print(printable("\x1b[31mred\nnext line"))
         \x1b[31mred
         next line
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text
+    lines = [line[:LONGEST_LINE] for line in text.split("\n")]
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)[:LONGEST_LINE]
+        for line in lines
     )
 
 
@@ -39,7 +45,7 @@ def shortened(text: str, limit: int = LONGEST) -> str:
         200
     """
     # Cut before the blanks are looked at, too: a text may have millions of characters.
-    text = printable(" ".join(text[: 8 * LONGEST].split()))
+    text = printable(" ".join(text[: 4 * LONGEST].split()))
     return text if len(text) <= limit else f"{text[: limit - 4]} ..."
 
 

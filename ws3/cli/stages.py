@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 from ws3.run.folder import Run
 from ws3.stage_table import JOBS, STAGES, StageSpec
 
@@ -61,7 +62,9 @@ def _per_image(spec: StageSpec) -> Callable[..., None]:
             rows = {row.image: row for row in run.mapped_rows(splits)}
             for name in image:
                 if name not in rows:
-                    raise Ws3Error(f"{run.index_file}: there is no image {name!r} for this stage")
+                    raise Ws3Error(
+                        f"{run.index_file}: there is no image {shown(name)} for this stage"
+                    )
             run_images(run, open_stage(run, spec.name, recipe), [rows[name] for name in image])
         else:
             batches = stage_batches(run.config, run.index, spec.name)

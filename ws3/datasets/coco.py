@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 from ws3.config.dataset import Coco
 from ws3.datasets.coco_regions import checked_area, checked_crowd, checked_size, encode_region
@@ -86,7 +86,8 @@ def draw_coco_masks(
     """Draw the instances of an annotation file as class masks in the VOC palette.
 
     Where instances overlap the one of the smaller area is on top. Crowd regions become 255
-    (ignored) where no instance is. Each file is written whole or not at all, and none that is
+    (ignored) where no instance is. Regions without an outline, which have a box alone, are left out
+    and counted in a warning. Each file is written whole or not at all, and none that is
     there already is replaced.
 
     Args:
@@ -95,7 +96,7 @@ def draw_coco_masks(
         progress: Called with the masks drawn and the masks in all.
 
     Returns:
-        The number of masks drawn: one for each image that has annotations.
+        The number of masks drawn: one for each image that has regions with an outline.
 
     Raises:
         Ws3Error: If the annotation file is missing or malformed, or a mask can't be written or
@@ -109,7 +110,7 @@ def draw_coco_masks(
     path = Path(annotation_file)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
     drawn: dict[_Id, list[tuple[bool, float, int, Any]]] = {}
-    strangers = 0
+    strangers = boxes = 0
     try:
         categories = _categories(path)
         check_classes(list(categories.values()), str(path))
@@ -127,13 +128,24 @@ def draw_coco_masks(
                     sizes[image_id] = checked_size(picture["height"], picture["width"])
             with _naming(path, "annotation", item.get("id", f"number {number}")):
                 crowd, area = checked_crowd(item.get("iscrowd")), checked_area(item.get("area"))
-                encoded = encode_region(item["segmentation"], *sizes[image_id])
+                region = item.get("segmentation")
+                if region is None or region == []:
+                    boxes += 1
+                    continue
+                encoded = encode_region(region, *sizes[image_id])
             value = IGNORED if crowd else values[item["category_id"]]
             area = float(rle.area(encoded)) if area is None else area
             drawn.setdefault(image_id, []).append((crowd, area, value, encoded))
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(path, error) from error
     _tell_strangers(path, strangers)
+    if boxes and not drawn:
+        raise Ws3Error(
+            f"{path}: all its {boxes} regions are boxes without outline, and no mask can be drawn "
+            "of those; take annotations that have a segmentation"
+        )
+    if boxes:
+        _log.warning("%s: %d regions are boxes without outline; no pixels drawn", path, boxes)
     for count, (image_id, regions) in enumerate(drawn.items(), start=1):
         mask = np.zeros(sizes[image_id], np.uint8)
         for _, _, value, encoded in sorted(regions, key=lambda entry: (not entry[0], -entry[1])):
@@ -246,13 +258,32 @@ def _items(path: Path, name: str) -> Iterator[Any]:
 
     try:
         with open_regular(path, JSON_BYTES) as file:
-            yield from ijson.items(file, f"{name}.item", use_float=True)
+            source = _Shallow(file)
+            yield from ijson.items(source, f"{name}.item", use_float=True, buf_size=source.PIECE)
     except OSError as error:
         raise Ws3Error(
             f"{path}: {reason(error)}; COCO's instance annotations are expected here"
         ) from error
     except (ijson.JSONError, ValueError, RecursionError) as error:
         raise _malformed(path, error) from error
+
+
+class _Shallow:
+    """A JSON file that isn't nested deeply: ijson takes memory by the square of the depth."""
+
+    PIECE = 16_384
+    _DEEPEST = 1000
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._depth = file, 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; of their brackets, those in texts come in pairs as a rule."""
+        data = self._file.read(size)
+        self._depth += sum(map(data.count, (b"[", b"{"))) - sum(map(data.count, (b"]", b"}")))
+        if self._depth > self._DEEPEST:
+            raise ValueError("it is nested too deeply")
+        return data
 
 
 def _malformed(path: Path, error: Exception) -> Ws3Error:

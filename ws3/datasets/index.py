@@ -21,7 +21,7 @@ from ws3.datasets.listing_files import read_lines
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED
-from ws3.messages import reason, shortened, shown
+from ws3.messages import printable, reason, shortened, shown
 from ws3.outside import TEXT_BYTES, open_regular
 
 if TYPE_CHECKING:
@@ -261,6 +261,13 @@ def read_index(path: str | Path) -> Index:
         ) from error
     names_path = path.with_name(CLASSES_FILE)
     classes = read_lines(names_path, "the class list that ws3 index writes; run ws3 index")
+    known = set(classes)
+    strange = [row for row in rows if not (row.problem or known.issuperset(row.labels))]
+    if strange:
+        raise Ws3Error(
+            f"{path}: the labels of {shortened(strange[0].image)} aren't all in {CLASSES_FILE}; "
+            "delete both and run ws3 index"
+        )
     return Index(check_classes(classes, str(names_path)), tuple(rows))
 
 
@@ -395,7 +402,7 @@ def _check(row: ImageRow, classes: tuple[str, ...], cut: list[str]) -> ImageRow:
                 cut.append(row.mask)
         except Ws3Error as error:
             problems.append(str(error))
-    return replace(row, **found, problem="; ".join(problems))  # type: ignore[arg-type]
+    return replace(row, **found, problem=printable("; ".join(problems)))  # type: ignore[arg-type]
 
 
 def _mask_problems(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePath
 
 from ws3.config.dataset import Voc
 from ws3.datasets.index import ImageRow, Listing
 from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
 from ws3.errors import Ws3Error
-from ws3.messages import reason
+from ws3.messages import reason, shown
 from ws3.outside import ANNOTATION_BYTES, read_regular
 
 CLASSES = (
@@ -44,6 +45,12 @@ TRAINAUG_LISTS = (
     "ImageSets/trainaug.txt",
     "ImageSets/train_aug.txt",
 )
+
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
+_EXPATS_OWN = ("utf-8", "utf-16", "iso-8859-1", "us-ascii")
+_NO_FILES = ("utf_7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
+# What tools declare is less than what they write, as every browser knows.
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949"}
 
 
 def list_voc(config: Voc, root: Path) -> Listing:
@@ -133,7 +140,8 @@ def _objects(path: Path) -> list[str]:
     from defusedxml import DTDForbidden, ElementTree
 
     try:
-        annotation = ElementTree.fromstring(read_regular(path, ANNOTATION_BYTES), forbid_dtd=True)
+        data = _decoded(read_regular(path, ANNOTATION_BYTES))
+        annotation = ElementTree.fromstring(data, forbid_dtd=True)
     except FileNotFoundError as error:
         raise Ws3Error(f"{path}: no such file; the image's labels are expected here") from error
     except OSError as error:
@@ -144,9 +152,25 @@ def _objects(path: Path) -> list[str]:
             f"{path}: has a DOCTYPE, which VOC annotations never have; remove it"
         ) from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:
-        # Unknown encodings are a LookupError, those that expat can't decode a ValueError.
+        # Unknown encodings are a LookupError, bytes of another one a ValueError.
         raise Ws3Error(
             f"{path}: no valid XML ({reason(error)}); replace it, or save it as UTF-8"
         ) from error
     names = annotation.findall("object/name") if annotation.tag == "annotation" else []
     return [(name.text or "").strip() for name in names]
+
+
+def _decoded(data: bytes) -> bytes | str:
+    """Return an XML file as text if it declares an encoding that expat doesn't know itself.
+
+    Raises:
+        LookupError: If the encoding is unknown, or none in which files are written.
+        ValueError: If the bytes are of another one.
+    """
+    declared = _DECLARED.match(data)
+    name = "utf-8" if declared is None else declared[1].decode("ascii").lower()
+    if name in _EXPATS_OWN:
+        return data
+    if name.replace("-", "_") in _NO_FILES:
+        raise LookupError(f"the encoding {shown(name)} is not read")
+    return data.decode(_WIDER.get(name, name))

@@ -13,7 +13,7 @@ from ws3.config.recipes import Recipe
 from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.datasets.index import ImageRow, Index, read_index
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.messages import shown
+from ws3.messages import shortened, shown
 from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.batches import mapped_rows
 from ws3.run.records import ClassifierFacts, SegmentationFacts, Threshold, read_record
@@ -113,7 +113,10 @@ class Run:
         """
         if name not in self.config.recipes:
             known = ", ".join(self.config.recipes)
-            raise Ws3Error(f"{self.folder}: {name!r} is not a recipe of this run; it has: {known}")
+            raise Ws3Error(
+                f"{self.folder}: {shown(name)} is not a recipe of this run; it has: "
+                f"{shortened(known)}"
+            )
         return self.config.recipes[name]
 
     def check_segmentation_name(self, name: str) -> None:

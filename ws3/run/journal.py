@@ -56,8 +56,13 @@ def note(run: Run, stage: str, entry: Entry) -> None:
     # One write of one short line: jobs that append at once don't mix their lines.
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_no_other_file) as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _no_other_file(path: str, flags: int) -> int:
+    """Open a file, but follow no link to another one, and wait for no reader of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def entries(run: Run, stage: str) -> Iterator[Entry]:

@@ -337,11 +337,17 @@ def _missing(results: _Results) -> Iterator[Damage]:
         path = run.result(stage, recipe, image)
         if not is_there(path):
             yield Damage(image, path, f"{path}: it is missing")
-    known = recipe in run.config.recipes and run.receipt("train_classifier").exists()
-    if stage == "saliency" and known:
+    if stage == "saliency" and recipe in run.config.recipes and _has_classifier(run):
         for image, row in results.rows.items():
             if image in results.listed:
                 yield from _missing_chunks(run, recipe, row)
+
+
+def _has_classifier(run: Run) -> bool:
+    try:
+        return bool(run.classifier)
+    except Ws3Error:
+        return False
 
 
 def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:

@@ -19,6 +19,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import atomic_folder, file_sha256, write_bytes
+from ws3.messages import shown
 from ws3.outside import TEXT_BYTES, NotRegularError, read_regular
 from ws3.removal import clear, temporary_for
 from ws3.stage_table import FORMAT
@@ -99,8 +100,8 @@ class Store:
         for key, value in attributes.items():
             if found.get(key) != value:
                 raise Ws3Error(
-                    f"{self.path}: this is the store of {key} {found.get(key)!r}, not of "
-                    f"{value!r}; move it where it belongs"
+                    f"{self.path}: this is the store of {key} {shown(found.get(key))}, not of "
+                    f"{shown(value)}; move it where it belongs"
                 )
 
     def check_format(self) -> dict[str, Any]:
@@ -329,8 +330,8 @@ def open_group(path: Path, **identity: str | None) -> StoredGroup:
     for key, expected in identity.items():
         if attributes.get(key) != expected:
             raise StaleResultError(
-                f"{path}: the stored result is that of {key} {attributes.get(key)!r}, not of "
-                f"{expected!r}."
+                f"{path}: the stored result is that of {key} {shown(attributes.get(key))}, not "
+                f"of {shown(expected)}."
             )
     return StoredGroup(path, attributes)
 

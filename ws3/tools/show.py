@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ws3.datasets.images import read_label_mask
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 from ws3.report.figures import image_panel, save
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
@@ -22,7 +23,7 @@ def show(run: Run, image: str, output: Path) -> Path:
     """
     rows = {row.image: row for row in run.index.rows}
     if image not in rows:
-        raise Ws3Error(f"{run.index_file}: there is no image {image!r}")
+        raise Ws3Error(f"{run.index_file}: there is no image {shown(image)}")
     row = rows[image]
     if output.exists() and any(
         path and Path(path).exists() and output.samefile(path)
