@@ -260,9 +260,10 @@ def _limit() -> None:
 def _outside(folder: Path, writes: tuple[str, ...]) -> dict[str, object]:
     """Return the state of all in an input's folder but what the command may write."""
     mine = [f"{folder / name}" for name in writes]
+    others = [path for path in folder.iterdir() if str(path) not in mine]
     return {
         path: state
-        for path, state in snapshot(folder).items()
+        for path, state in snapshot(*others).items()
         if not any(path == name or path.startswith(f"{name}/") for name in mine)
     }
 
