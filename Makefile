@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo study test test-fast torture lint docs format schema clean
+.PHONY: help setup demo study test test-fast torture fuzz lint docs format schema clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ TORTURE ?= --count 300
 
 torture: $(READY)  ## Kill and harm the workflow hundreds of times, and compare (an hour or two)
 	$(BIN)/python tests/torture/torture.py $(TORTURE)
+
+# Another seed, or one border: make fuzz FUZZ='--count 1000 --seed 7 --only coco'
+FUZZ ?= --count 5000
+
+fuzz: $(READY)  ## Hand thousands of spoilt files and values to ws3 (about an hour)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m fuzz $(FUZZ)
 
 lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and documentation
 	$(BIN)/ruff check

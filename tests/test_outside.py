@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ws3.datasets.listing_files import read_text
 from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.files import sha256
-from ws3.outside import read_regular
+from ws3.outside import TEXT_BYTES, read_regular
 from ws3.tensors import read_tensors
 
 
@@ -118,6 +119,14 @@ def test_a_whole_file_is_read_up_to_its_bound(folder: Path) -> None:
     # Its size isn't told before it is read.
     with pytest.raises(OSError, match="larger than 0 MB"):
         read_regular("/proc/self/maps", 10)
+
+
+def test_reading_a_small_file_takes_little_memory(folder: Path) -> None:
+    (folder / "a").write_bytes(b"12345")
+    tracemalloc.start()
+    assert read_regular(folder / "a", TEXT_BYTES) == b"12345"
+    assert tracemalloc.get_traced_memory()[1] < TEXT_BYTES / 100
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
-import stat
 import sys
 from pathlib import Path
 from unittest import mock
@@ -79,25 +77,6 @@ def contents(run: Run) -> dict[str, bytes]:
     folders = [run.results(stage, CROPS) for stage in ("saliency", "maps", "masks")]
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     return {str(path): path.read_bytes() for path in files}
-
-
-def snapshot(*places: Path) -> dict[str, tuple[str, int, bytes | str]]:
-    """Return every path of folders and files, with its kind, time and bytes, or a link's target."""
-    paths = list(places)
-    for place in places:
-        for base, folders, files in os.walk(place) if not place.is_symlink() else ():
-            paths += [Path(base, name) for name in (*folders, *files)]
-    return {str(path): _state(path) for path in paths}
-
-
-def _state(path: Path) -> tuple[str, int, bytes | str]:
-    said = path.lstat()
-    if stat.S_ISLNK(said.st_mode):
-        return "link", said.st_mtime_ns, str(path.readlink())
-    if stat.S_ISREG(said.st_mode):
-        return "file", said.st_mtime_ns, path.read_bytes()
-    # A folder's own time changes with what ws3 removes from it.
-    return "other", stat.S_IFMT(said.st_mode), b""
 
 
 def ws3(*arguments: object) -> tuple[int, str]:

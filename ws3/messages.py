@@ -7,6 +7,8 @@ import reprlib
 
 LONGEST = 200
 """Most characters of a user's value, or of a library's error, that a message repeats."""
+LONGEST_LINE = 1000
+"""Most characters of a line of a message: paths, values, and the words around them."""
 _ADDRESS = re.compile(r"\s+at 0x[0-9a-fA-F]+")
 
 _brief = reprlib.Repr()
@@ -14,8 +16,27 @@ _brief.maxstring = _brief.maxother = _brief.maxlong = LONGEST
 _brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = 20
 
 
+def printable(text: str) -> str:
+    r"""Return a text whose control characters, which a terminal would obey, are written out.
+
+    Lines are cut at `LONGEST_LINE` characters.
+
+    Example:
+        >>> print(printable("\x1b[31mred\nnext line"))
+        \x1b[31mred
+        next line
+    """
+    lines = [line[:LONGEST_LINE] for line in text.split("\n")]
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)[:LONGEST_LINE]
+        for line in lines
+    )
+
+
 def shortened(text: str, limit: int = LONGEST) -> str:
-    """Return a text as one line of at most `limit` characters.
+    """Return a text as one line of at most `limit` characters, all of them printable.
 
     Example:
         >>> shortened("line   one")
@@ -24,7 +45,7 @@ def shortened(text: str, limit: int = LONGEST) -> str:
         200
     """
     # Cut before the blanks are looked at, too: a text may have millions of characters.
-    text = " ".join(text[: 8 * LONGEST].split())
+    text = printable(" ".join(text[: 4 * LONGEST].split()))
     return text if len(text) <= limit else f"{text[: limit - 4]} ..."
 
 

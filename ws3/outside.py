@@ -21,6 +21,7 @@ JSON_BYTES = 16_000 * _MB
 """Largest COCO file that is read, as a stream."""
 TENSORS_BYTES = 16_000 * _MB
 """Largest checkpoint that is read."""
+_PIECE = _MB
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -31,6 +32,10 @@ _KINDS = (
 )
 
 
+class NotRegularError(OSError):
+    """What is there is no regular file, or too large a one."""
+
+
 def check_regular(path: str | Path, limit: int) -> None:
     """Look, without opening it, whether a file can be read whole.
 
@@ -39,7 +44,8 @@ def check_regular(path: str | Path, limit: int) -> None:
         limit: Most bytes that it may have.
 
     Raises:
-        OSError: If it is missing, no regular file, or larger; `strerror` says which.
+        NotRegularError: If it is no regular file, or larger; `strerror` says which.
+        OSError: If it is missing, or can't be looked at.
     """
     try:
         found = os.stat(path)  # noqa: PTH116 - called for every image; Path.stat takes 3 x as long
@@ -71,20 +77,25 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     Raises:
         OSError: See `check_regular`.
     """
+    pieces: list[bytes] = []
     with open_regular(path, limit) as file:
-        data = file.read(limit + 1)  # of some files, such as those of /proc, the size isn't told
-    if len(data) > limit:
-        raise _too_large(path, limit)
-    return data
+        # Of some files, such as those of /proc, the size isn't told; and a single read would
+        # ask for memory up to the limit.
+        while piece := file.read(_PIECE):
+            pieces.append(piece)
+            if sum(map(len, pieces)) > limit:
+                raise _too_large(path, limit)
+    return b"".join(pieces)
 
 
 def _check(found: os.stat_result, path: str | Path, limit: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "no file")
-        raise OSError(errno.EINVAL, f"this is {kind}, not a regular file", str(path))
+        raise NotRegularError(errno.EINVAL, f"this is {kind}, not a regular file", str(path))
     if found.st_size > limit:
         raise _too_large(path, limit)
 
 
-def _too_large(path: str | Path, limit: int) -> OSError:
-    return OSError(errno.EFBIG, f"larger than {limit // _MB} MB, the most that is read", str(path))
+def _too_large(path: str | Path, limit: int) -> NotRegularError:
+    text = f"larger than {limit // _MB} MB, the most that is read"
+    return NotRegularError(errno.EFBIG, text, str(path))

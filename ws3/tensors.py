@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
-from ws3.messages import reason, shown
+from ws3.messages import reason, shortened, shown
 from ws3.outside import TENSORS_BYTES, check_regular
 
 Fault = Literal["unreadable", "code", "damaged", "no dict"]
@@ -57,7 +59,9 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     """
     try:
         check_regular(path, TENSORS_BYTES)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with a file is said in a sentence
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UnusableError("unreadable", reason(error)) from error
     except pickle.UnpicklingError as error:
@@ -95,7 +99,7 @@ def read_tensors(path: Path, advice: str) -> dict[str, Any]:
         raise Ws3Error(f"{path} {wrong}; {advice}") from error
 
 
-def unusable_tensor(state: Mapping[str, torch.Tensor]) -> str:
+def unusable_tensor(state: Mapping[str, Tensor]) -> str:
     """Say which of a network's tensors can't be weights; "" if all can.
 
     Torch would take many of them over changed, or every score would be NaN.
@@ -124,3 +128,38 @@ def unusable_tensor(state: Mapping[str, torch.Tensor]) -> str:
         if wrong:
             return f"its tensor {shown(name)} {wrong}"
     return ""
+
+
+def misfits(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Say which tensors can't be a network's weights; an empty list if all fit.
+
+    Args:
+        network: The network.
+        state: Tensors by name; each has passed `unusable_tensor`. BatchNorm's counters, which old
+            files lack and evaluation doesn't need, may be absent.
+    """
+    own = network.state_dict()
+    known = [(name, value, own[name]) for name, value in state.items() if name in own]
+    return [
+        *(
+            f"{name} holds {value.dtype}, not floating-point numbers"
+            for name, value, place in known
+            if place.is_floating_point() and not value.is_floating_point()
+        ),
+        *(
+            f"{name} has shape {shortened(str(tuple(value.shape)))}, not {tuple(place.shape)}"
+            for name, value, place in known
+            if place.shape != value.shape
+        ),
+        *(
+            f"it has no {name}"
+            for name in own
+            if name not in state and not name.endswith("num_batches_tracked")
+        ),
+        *(f"{shortened(name)} has no place in the network" for name in state if name not in own),
+    ]
+
+
+def in_a_word(value: object) -> str:
+    """Return what stands for a value of a file of tensors in a message."""
+    return "a tensor" if isinstance(value, Tensor) else shown(value)

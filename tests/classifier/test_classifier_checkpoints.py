@@ -225,7 +225,7 @@ NAN, INF = float("nan"), float("inf")
         ({"input_size": -32}, "an input_size of -32"),
         ({"input_size": 10**7}, "an input_size of 10000000"),
         ({"input_size": INF}, "incomplete classifier"),
-        ({"format": torch.ones(2)}, "classifier format in a tensor"),
+        ({"format": torch.ones(2)}, "classifier format a tensor"),
         ({"state_dict": {5: torch.ones(1)}}, "names that are no texts"),
     ],
 )

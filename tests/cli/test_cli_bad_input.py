@@ -7,6 +7,7 @@ import csv
 import errno
 import io
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -876,3 +877,41 @@ def test_a_run_of_an_older_version_is_refused_before_its_configuration_is_read(t
     for command in ("status", "verify", "report"):
         said = sentence(command, run)
         assert said.startswith(f"{run}: these results have format 1, and this ws3 makes format 2;")
+
+
+def test_two_runs_of_a_dataset_with_bad_images_write_the_same_bytes(whole, tmp_path, root):
+    truncated(root)
+    (root / "masks" / "c.png").write_bytes(b"no mask")
+    written = []
+    for name in ("one", "two"):
+        run = Path(shutil.copytree(whole, tmp_path / name / "tiny"))
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["dataset"]["root"], config["on_bad_image"] = str(root), "skip"
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        for command in ("index", "report"):
+            status, _, err = ws3(command, run)
+            assert status == 0, err
+        files = [run / "index.csv", run / "index.json", run / "report/index.html"]
+        written.append([path.read_bytes() for path in files])
+    assert written[0] == written[1]
+    assert all(b"truncated or not an image" in content for content in written[0])
+
+
+@pytest.mark.parametrize("place", ["--config", "the run's"])
+def test_a_configuration_that_is_a_pipe_is_refused_at_once(tmp_path, run, place):
+    path = tmp_path / "config.yaml" if place == "--config" else run / "config.yaml"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    for command in [("index", "--config", path)] if place == "--config" else [("status", run)]:
+        said = sentence(*command)
+        assert said.startswith(f"{path}: can't be read (this is a named pipe, not a regular file)")
+
+
+def test_a_message_obeys_no_control_characters_and_stays_short(tmp_path, root):
+    (root / "val.txt").write_text("\x1b[31mred\n" + "x" * 100_000 + "\n")
+    said = sentence("index", "--config", written_config(tmp_path, root))
+    assert "\\x1b[31mred" in said
+    assert "\x1b" not in said
+    name = "y" * 3000
+    said = sentence("status", tmp_path / name)
+    assert len(said) < 1100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,7 +258,6 @@ def lengths(counts: Any, size: Any = (12, 20)) -> dict[str, Any]:
     [
         ([[*OUTLINE, 3]], r"polygon 1 has an odd number of coordinates \(7\)"),
         ([OUTLINE, [1, 1, 5, 1]], "polygon 2 has 2 points, and three are the least"),
-        ([], "its segmentation is empty"),
         ([[]], "polygon 1 has 0 points"),
         ([[*OUTLINE[:5], "5"]], "has the coordinate '5', not a number from -12 to 24"),
         ([[*OUTLINE[:5], None]], "has the coordinate None"),
@@ -266,7 +266,6 @@ def lengths(counts: Any, size: Any = (12, 20)) -> dict[str, Any]:
         ([[*OUTLINE[:4], -21, 5]], "has the coordinate -21, not a number from -20 to 40"),
         ([OUTLINE, 5], "polygon 2 is 5, not a list of coordinates"),
         ("text", "its segmentation is 'text', not a list of polygons or run lengths"),
-        (None, "its segmentation is None"),
         (lengths([200, 39]), "its run lengths sum to 239, but the picture has 240 pixels"),
         (lengths([200, 41]), "its run lengths sum to 241"),
         (lengths([]), "its run lengths sum to 0"),
@@ -424,3 +423,51 @@ def test_one_name_in_two_subfolders_is_two_images(coco_tree: Tree) -> None:
     assert len({row.image for row in rows}) == 3
     assert [Path(row.mask).stem for row in rows] == [row.image for row in rows]
     assert [row.mask_values for row in rows] == [(0, 2), (0, 1), (0, 1)]
+
+
+def test_regions_that_are_boxes_are_counted_and_left_out(
+    coco_tree: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    absent = instance(2, 18)
+    del absent["segmentation"]
+    nothing: list[Any] = [[], None]
+    boxes = [instance(1, 18) | {"segmentation": region} for region in nothing]
+    file = written(coco_tree, content(instance(1, 1), absent, *boxes))
+    # No mask of an image that has boxes alone: it would say that nothing is there.
+    assert draw_coco_masks(file, tmp_path / "m") == 1
+    mask = read_label_mask(tmp_path / "m" / "COCO_x_000000000001.png")
+    assert mask.max() == 1
+    assert "3 regions are boxes without outline; no pixels drawn" in caplog.text
+
+
+def test_a_file_of_boxes_alone_is_refused(coco_tree: Tree, tmp_path: Path) -> None:
+    file = written(coco_tree, content(instance(1, 1) | {"segmentation": []}))
+    with pytest.raises(Ws3Error, match="all its 1 regions are boxes without outline"):
+        draw_coco_masks(file, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_endless_nesting_takes_no_memory(coco_tree: Tree) -> None:
+    file = written(coco_tree, content())
+    file.write_text("[" * 100_000)
+    tracemalloc.start()
+    with pytest.raises(Ws3Error, match="nested too deeply"):
+        draw_coco_masks(file, file.parent)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+def test_masks_go_into_the_folder_that_a_link_leads_to_but_not_into_its_files(
+    coco_tree: Tree, tmp_path: Path
+) -> None:
+    file = written(coco_tree, content(instance(1, 1), instance(2, 1)))
+    real, mine = tmp_path / "real", tmp_path / "mine.png"
+    real.mkdir()
+    (tmp_path / "m").symlink_to(real)
+    mine.write_bytes(b"mine")
+    (real / "COCO_x_000000000002.png").symlink_to(mine)
+    with pytest.raises(Ws3Error, match=r"000002\.png: something else is there already"):
+        draw_coco_masks(file, tmp_path / "m")
+    assert mine.read_bytes() == b"mine"
+    assert (real / "COCO_x_000000000002.png").is_symlink()
+    assert read_label_mask(real / "COCO_x_000000000001.png").max() == 1

@@ -128,6 +128,16 @@ def test_malformed_file_is_refused(tmp_path: Path, content: bytes, words: str) -
     assert "index.csv" in str(error.value)
 
 
+def test_a_label_that_the_class_list_lacks_is_refused(tmp_path: Path) -> None:
+    rows = [ImageRow(name, "train", ("yeti",), "p", "", "1-1") for name in "ab"]
+    skipped = dataclasses.replace(rows[0], problem="label 'yeti' isn't in the class list")
+    write_index(tmp_path / "index.csv", Index(CLASSES, (skipped,)))
+    assert read_index(tmp_path / "index.csv").rows == (skipped,)
+    write_index(tmp_path / "index.csv", Index(CLASSES, (skipped, rows[1])))
+    with pytest.raises(Ws3Error, match=r"index\.csv: the labels of b aren't all in classes\.txt"):
+        read_index(tmp_path / "index.csv")
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(Ws3Error, match=r"index\.csv: no such file"):
         read_index(tmp_path / "index.csv")

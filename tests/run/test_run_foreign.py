@@ -11,7 +11,8 @@ import pytest
 import yaml
 import zarr
 from PIL import Image
-from verified_run import CROPS, contents, run_stage, snapshot, ws3
+from snapshots import snapshot
+from verified_run import CROPS, contents, run_stage, ws3
 
 from ws3.errors import Ws3Error
 from ws3.run.folder import Run
@@ -404,3 +405,37 @@ def test_an_export_goes_through_a_link_to_an_empty_folder(made, tmp_path):
     before = snapshot(tmp_path / "real")
     assert ws3("export", made.folder, "-r", CROPS, "--out", tmp_path / "link")[0] == 2
     assert snapshot(tmp_path / "real") == before
+
+
+def test_a_run_may_be_a_link_to_a_folder_elsewhere(made, tmp_path):
+    config = yaml.safe_load((made.folder / "config.yaml").read_text())
+    path = tmp_path / "ours.yaml"
+    path.write_text(yaml.safe_dump({**config, "results": str(tmp_path / "results"), "run": "far"}))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/far").symlink_to(tmp_path / "disk")
+    assert ws3("index", "--config", path)[0] == 0
+    assert (tmp_path / "results/far").is_symlink()
+    assert (tmp_path / "disk/index.csv").is_file()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "index.csv", "classes.txt", "index.json"])
+def test_a_link_in_place_of_a_file_is_replaced_and_its_file_stays(made, tmp_path, name):
+    mine = tmp_path / name
+    shutil.move(made.folder / name, mine)
+    (made.folder / name).symlink_to(mine)
+    before = snapshot(mine)
+    assert ws3("index", made.folder)[0] == 0
+    assert snapshot(mine) == before
+
+
+def test_a_journal_that_is_a_link_is_not_written_through(made, tmp_path):
+    mine, journal = tmp_path / "mine.txt", made.journal_file("masks")
+    mine.write_text("mine")
+    journal.unlink()
+    journal.symlink_to(mine)
+    made.result("masks", CROPS, made.index.rows[0].image).unlink()
+    status, said = ws3("masks", made.folder, "-r", CROPS)
+    assert status == 2
+    assert str(journal) in said
+    assert mine.read_text() == "mine"

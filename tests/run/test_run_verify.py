@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
-from verified_run import CROPS, contents, run_stage
+from verified_run import CROPS, contents, run_stage, ws3
 
 from ws3.errors import Ws3Error
+from ws3.removal import is_there
 from ws3.run.folder import Run
+from ws3.run.records import Failure, write_record
 from ws3.run.verify import check_run, check_store
 
 
@@ -139,3 +143,76 @@ def test_a_store_outside_a_run_is_checked_by_itself(made, tmp_path):
     assert len(receipts(made, "saliency")) == 5
     with pytest.raises(Ws3Error, match="there is no store here"):
         check_store(tmp_path / "nothing.zarr", repair=False)
+
+
+SPOILT = [b"", b"{}", b"[]", b'{"reason": 1}', b"\xff", b"[" * 100_000]
+
+
+def records_of(run):
+    failure = run.failure_file("masks", CROPS, "train_0000")
+    write_record(failure, Failure(reason="it is odd"))
+    return {
+        "receipt": run.receipt("maps", CROPS, "train-00000"),
+        "failure": failure,
+        "threshold": run.threshold_file(CROPS),
+        "classifier": run.receipt("train_classifier"),
+        "index": run.index_facts,
+    }
+
+
+@pytest.mark.parametrize("name", ["receipt", "failure", "threshold", "classifier", "index"])
+def test_a_record_of_the_wrong_shape_is_named_and_removed(made, name):
+    path = records_of(made)[name]
+    good = contents(made)
+    for content in SPOILT:
+        path.write_bytes(content)
+        _, damages = check_run(made, repair=False)
+        found = [damage for damage in damages if damage.path == path]
+        assert [damage.image for damage in found] == ["record"]
+        assert str(path) in found[0].reason
+        assert path.exists()
+        check_run(made, repair=True)
+        assert not path.exists()
+        assert contents(made) == good
+
+
+def test_a_receipt_with_an_unknown_key_is_made_again(made):
+    path = made.receipt("maps", CROPS, "train-00000")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "mine": 1}))
+    before = contents(made)
+    status, said = ws3("verify", made.folder, "--repair")
+    assert (status, f"{path}: this file is damaged (mine is unknown)" in said) == (0, True)
+    assert ws3("verify", made.folder)[0] == 0
+    run_stage(made, "maps")
+    assert path.exists()
+    assert contents(made) == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_stands_in_place_of_a_receipt_goes_out_of_its_way(made, tmp_path, kind):
+    path, mine = made.receipt("maps", CROPS, "train-00000"), tmp_path / "mine.json"
+    path.unlink()
+    mine.write_text("{}")
+    if kind == "folder":
+        path.mkdir()
+        (path / "precious.txt").write_text("mine")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(mine)
+    assert [damage.path for damage in check_run(made, repair=True)[1]] == [path]
+    assert not is_there(path)
+    assert mine.read_text() == "{}"
+    if kind == "folder":
+        assert (path.with_name(f"{path.name}.not-ws3") / "precious.txt").read_text() == "mine"
+
+
+def test_records_behind_a_link_are_named_and_left_alone(made, tmp_path):
+    folder = made.receipt("maps", CROPS, "any").parent
+    shutil.move(folder, tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    path = folder / "train-00000.json"
+    path.write_text("{}")
+    status, said = ws3("verify", made.folder, "--repair")
+    assert (status, "1 left alone, see above" in said) == (1, True)
+    assert path.read_text() == "{}"

@@ -93,6 +93,9 @@ def test_a_tensor_is_no_model(tmp_path: Path) -> None:
     ("key", "value", "message"),
     [
         ("format", 2, "its format is 2, not 1"),
+        ("format", torch.ones(2), "its format is a tensor, not 1"),
+        ("architecture", ["unet"], r"its architecture \['unet'\] is unknown"),
+        ("mean", [torch.ones(2)] * 3, "normalised in another way"),
         ("architecture", "unet", "its architecture 'unet' is unknown"),
         ("classes", [], "no list of 1 to 254 class names"),
         ("classes", "ab", "no list of 1 to 254 class names"),
@@ -115,3 +118,25 @@ def test_model_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Ws3Error, match=r"model.pt: can't be written"):
         write_tensors(tmp_path / "file" / "model.pt", {"format": 2})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight * float("nan"), "holds NaN or infinite numbers"),
+        (lambda weight: weight.to(torch.complex64), "is complex"),
+        (lambda weight: weight.to_sparse(), "is sparse"),
+        (lambda weight: weight.to("meta"), "has no values"),
+        (lambda weight: weight.to(torch.int8), r"holds torch\.int8, not floating-point numbers"),
+        (lambda weight: weight[:1], r"has shape \(1, 3, 3, 3\)"),
+    ],
+)
+def test_weights_that_say_nothing_are_refused(saved: Path, change: Any, message: str) -> None:
+    content = read_tensors(saved, "")
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name] = change(content["state_dict"][name])
+    write_tensors(saved, content)
+    with pytest.raises(Ws3Error, match=message) as error:
+        load_model(saved)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)

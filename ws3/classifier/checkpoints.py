@@ -22,9 +22,16 @@ from ws3.classifier.build import build_classifier
 from ws3.classifier.model import Classifier
 from ws3.config.classifier import INPUT_SIZES
 from ws3.errors import Ws3Error
-from ws3.messages import reason, shortened, shown
+from ws3.messages import reason, shown
 from ws3.pixels import RGB
-from ws3.tensors import UnusableError, load_tensors, unusable_tensor, write_tensors
+from ws3.tensors import (
+    UnusableError,
+    in_a_word,
+    load_tensors,
+    misfits,
+    unusable_tensor,
+    write_tensors,
+)
 
 FORMAT = 1
 StateDict = Mapping[str, Tensor]
@@ -201,7 +208,7 @@ def _read_dict(path: str | Path) -> dict[str, Any]:
 def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
     if not isinstance(content["format"], int) or content["format"] != FORMAT:
         raise Ws3Error(
-            f"{path} has classifier format {_in_a_word(content['format'])}, but this ws3 reads "
+            f"{path} has classifier format {in_a_word(content['format'])}, but this ws3 reads "
             f"format {FORMAT}; use the ws3 that wrote it"
         )
     try:
@@ -219,10 +226,6 @@ def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
     classifier = build_classifier(architecture, classes, input_size)
     _fit(classifier.network, _state_dict(path, {"state_dict": state}), path)
     return replace(classifier, mean=(mean_r, mean_g, mean_b), std=(std_r, std_g, std_b))
-
-
-def _in_a_word(value: object) -> str:
-    return "in a tensor" if isinstance(value, Tensor) else shown(value)
 
 
 def _check_numbers(path: str | Path, mean: RGB, std: RGB, input_size: int) -> None:
@@ -285,26 +288,11 @@ def _head_prefixes(classifier: Classifier) -> tuple[str, ...]:
 
 
 def _fit(network: nn.Module, state: StateDict, origin: str | Path) -> None:
-    own = network.state_dict()
-    # A counter that old files lack, and that evaluation doesn't need.
-    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
-    strange = [name for name in state if name not in own]
-    shapes = [n for n, v in state.items() if n in own and own[n].shape != v.shape]
-    whole = [
-        n
-        for n, v in state.items()
-        if n in own and own[n].is_floating_point() and not v.is_floating_point()
-    ]
-    problems = [
-        *(f"{n} holds {state[n].dtype}, not floating-point numbers" for n in whole),
-        *(f"{n} has shape {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in shapes),
-        *(f"it has no {name}" for name in missing),
-        *(f"{shortened(name)} has no place in the network" for name in strange),
-    ]
+    problems = misfits(network, state)
     if problems:
         raise Ws3Error(
             f"{origin} doesn't fit {type(network).__name__}: {problems[0]} "
-            f"({len(problems)} of {len(own)} tensors misfit); check classifier.architecture and "
-            "the number of classes"
+            f"({len(problems)} of {len(network.state_dict())} tensors misfit); check "
+            "classifier.architecture and the number of classes"
         )
     network.load_state_dict(state, strict=False)

@@ -11,6 +11,7 @@ from torch.fx.experimental.optimization import fuse
 
 from ws3.classifier.networks import backbone, classifier_head
 from ws3.errors import Ws3Error
+from ws3.messages import shortened, shown
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, RGB
 
 # What pooled features may pass between the pooling and the linear layer without changing in
@@ -125,7 +126,8 @@ class Classifier:
                 known = 0 <= index < len(names)
             if not known:
                 raise Ws3Error(
-                    f"the classifier has no class {wanted!r}; it has: {', '.join(names)}"
+                    f"the classifier has no class {shown(wanted)}; it has: "
+                    f"{shortened(', '.join(names))}"
                 )
             found.append(index)
         return found

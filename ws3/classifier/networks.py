@@ -16,6 +16,7 @@ from torch import nn
 from torchvision import models
 
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, RGB
 from ws3.registry import Registry
 
@@ -106,7 +107,7 @@ def family_of(architecture: str) -> type[nn.Module] | None:
         added = ", ".join(CLASSIFIERS) or "none"
         raise Ws3Error(
             f"classifier.architecture: torchvision has no classification network "
-            f"{architecture!r}{hint} (installed packages add: {added})"
+            f"{shown(architecture)}{hint} (installed packages add: {added})"
         )
     kind: type[nn.Module] = get_type_hints(models.get_model_builder(architecture))["return"]
     return kind if kind in _FAMILIES else None

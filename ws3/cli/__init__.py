@@ -21,18 +21,22 @@ def main() -> None:
 
 def _main() -> None:
     import logging
+    import warnings
 
     from ws3.cli.app import app
     from ws3.cli.memory import keep_freed_memory
     from ws3.errors import Ws3Error
     from ws3.jobs.runner import TerminatedError
+    from ws3.messages import printable
 
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # An image that can't be read has a line of its own.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except (Ws3Error, TerminatedError) as error:
-        print(f"ws3: {error}", file=sys.stderr)
+        print(f"ws3: {printable(str(error))}", file=sys.stderr)
         sys.exit(143 if isinstance(error, TerminatedError) else 2)
     except BrokenPipeError:
         # The reader (head, less) went away; there is nobody to tell.
@@ -41,7 +45,7 @@ def _main() -> None:
     except OSError as error:
         # A full or read-only disk, no permission, a folder in place of a file: no fault of ours.
         where = f"{error.filename}: " if error.filename else ""
-        print(f"ws3: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"ws3: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from ws3.datasets.index import row_named
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 from ws3.run.folder import Run
 from ws3.run.records import IndexFacts, read_record
 from ws3.stage_table import JOBS, STAGES, StageSpec
@@ -69,7 +70,9 @@ def _per_image(spec: StageSpec) -> Callable[..., None]:
             found = {name: row_named(rows, name) for name in image}
             for name, row in found.items():
                 if row is None:
-                    raise Ws3Error(f"{run.index_file}: there is no image {name!r} for this stage")
+                    raise Ws3Error(
+                        f"{run.index_file}: there is no image {shown(name)} for this stage"
+                    )
             chosen_rows = [row for row in found.values() if row is not None]
             run_images(run, open_stage(run, spec.name, recipe), chosen_rows)
         else:

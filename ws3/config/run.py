@@ -151,7 +151,7 @@ class RunConfig(Section):
             if recipe.samples_from is not None:
                 problem = sharing_problem(recipe, self.recipes[recipe.samples_from])
                 if problem:
-                    raise ValueError(f"recipes.{name}: {problem} {recipe.samples_from!r}")
+                    raise ValueError(f"recipes.{name}: {problem} {shown(recipe.samples_from)}")
         return self
 
     def sample_source(self, recipe: str) -> str:

@@ -114,7 +114,8 @@ def draw_coco_masks(
     """Draw the instances of an annotation file as class masks in the VOC palette.
 
     Where instances overlap the one of the smaller area is on top. Crowd regions become 255
-    (ignored) where no instance is. Each file is written whole or not at all, and none that is
+    (ignored) where no instance is. Regions without an outline, which have a box alone, are left out
+    and counted in a warning. Each file is written whole or not at all, and none that is
     there already is replaced.
 
     Args:
@@ -123,7 +124,7 @@ def draw_coco_masks(
         progress: Called with the masks drawn and the masks in all.
 
     Returns:
-        The number of masks drawn: one for each image that has annotations.
+        The number of masks drawn: one for each image that has regions with an outline.
 
     Raises:
         Ws3Error: If the annotation file is missing or malformed, or a mask can't be written or
@@ -137,7 +138,7 @@ def draw_coco_masks(
     path = Path(annotation_file)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
     drawn: dict[CocoId, list[tuple[bool, float, int, Any]]] = {}
-    strangers = 0
+    strangers = boxes = 0
     try:
         categories = categories_of(path)
         check_classes(list(categories.values()), str(path))
@@ -155,13 +156,24 @@ def draw_coco_masks(
                     sizes[image_id] = checked_size(picture["height"], picture["width"])
             with naming(path, "annotation", item.get("id", f"number {number}")):
                 crowd, area = checked_crowd(item.get("iscrowd")), checked_area(item.get("area"))
-                encoded = encode_region(item["segmentation"], *sizes[image_id])
+                region = item.get("segmentation")
+                if region is None or region == []:
+                    boxes += 1
+                    continue
+                encoded = encode_region(region, *sizes[image_id])
             value = IGNORED if crowd else values[item["category_id"]]
             area = float(rle.area(encoded)) if area is None else area
             drawn.setdefault(image_id, []).append((crowd, area, value, encoded))
     except (KeyError, TypeError, AttributeError) as error:
         raise malformed(path, error) from error
     _tell_strangers(path, strangers)
+    if boxes and not drawn:
+        raise Ws3Error(
+            f"{path}: all its {boxes} regions are boxes without outline, and no mask can be drawn "
+            "of those; take annotations that have a segmentation"
+        )
+    if boxes:
+        _log.warning("%s: %d regions are boxes without outline; no pixels drawn", path, boxes)
     ids = image_ids(picture["file_name"] for picture in pictures.values())
     for count, (image_id, regions) in enumerate(drawn.items(), start=1):
         mask = np.zeros(sizes[image_id], np.uint8)

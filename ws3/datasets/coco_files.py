@@ -6,7 +6,7 @@ from codecs import BOM_UTF8
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
@@ -90,13 +90,32 @@ def items_of(path: Path, name: str) -> Iterator[Any]:
         with open_regular(path, JSON_BYTES) as file:
             if file.peek(3)[:3] == BOM_UTF8:
                 file.read(3)
-            yield from ijson.items(file, f"{name}.item", use_float=True)
+            source = _Shallow(file)
+            yield from ijson.items(source, f"{name}.item", use_float=True, buf_size=source.PIECE)
     except OSError as error:
         raise Ws3Error(
             f"{path}: {reason(error)}; COCO's instance annotations are expected here"
         ) from error
     except (ijson.JSONError, ValueError, RecursionError) as error:
         raise malformed(path, error) from error
+
+
+class _Shallow:
+    """A JSON file that isn't nested deeply: ijson takes memory by the square of the depth."""
+
+    PIECE = 16_384
+    _DEEPEST = 1000
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._depth = file, 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; of their brackets, those in texts come in pairs as a rule."""
+        data = self._file.read(size)
+        self._depth += sum(map(data.count, (b"[", b"{"))) - sum(map(data.count, (b"]", b"}")))
+        if self._depth > self._DEEPEST:
+            raise ValueError("it is nested too deeply")
+        return data
 
 
 def malformed(path: Path, error: Exception) -> Ws3Error:

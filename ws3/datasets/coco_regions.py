@@ -80,8 +80,6 @@ def encode_region(region: Any, height: int, width: int) -> Any:
     if isinstance(region, list):
         for number, polygon in enumerate(region, start=1):
             _check_polygon(f"polygon {number}", polygon, height, width)
-        if not region:
-            raise ValueError("its segmentation is empty, so there is no region to draw")
         return rle.merge(rle.frPyObjects(region, height, width))
     if not isinstance(region, dict):
         raise ValueError(

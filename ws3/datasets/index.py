@@ -22,7 +22,8 @@ from ws3.datasets.names import MAX_ID, is_legal_id, without_suffix
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import IGNORED
-from ws3.messages import reason, shortened, shown
+from ws3.messages import printable, reason, shortened, shown
+from ws3.outside import TEXT_BYTES, open_regular
 
 Color = tuple[int, int, int]
 """Red, green, blue, each from 0 to 255."""
@@ -283,7 +284,10 @@ def read_index(path: str | Path) -> Index:
     values: dict[str, tuple[int, ...]] = {"": ()}
     line = 1
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with (
+            open_regular(path, TEXT_BYTES) as data,
+            io.TextIOWrapper(data, "utf-8", "surrogateescape", newline="") as file,
+        ):
             reader = csv.reader(file)
             columns = tuple(next(reader, ()))
             if columns not in (COLUMNS, _OLDER):
@@ -292,7 +296,7 @@ def read_index(path: str | Path) -> Index:
             for image, split, names, image_path, mask, stat_key, width, height, *rest in reader:
                 line = reader.line_num
                 if split not in SPLITS:
-                    raise ValueError(f"split {split!r} is neither train nor val")
+                    raise ValueError(f"split {shown(split)} is neither train nor val")
                 if names not in labels:
                     labels[names] = tuple(names.split(";"))
                 if is_older:
@@ -329,6 +333,13 @@ def read_index(path: str | Path) -> Index:
         ) from error
     names_path = path.with_name(CLASSES_FILE)
     classes = read_lines(names_path, "the class list that ws3 index writes; run ws3 index")
+    known = set(classes)
+    strange = [row for row in rows if not (row.problem or known.issuperset(row.labels))]
+    if strange:
+        raise Ws3Error(
+            f"{path}: the labels of {shortened(strange[0].image)} aren't all in {CLASSES_FILE}; "
+            "delete both and run ws3 index"
+        )
     return Index(check_classes(classes, str(names_path)), tuple(rows))
 
 
@@ -550,7 +561,7 @@ def _check(
                 cut.append(row.mask)
         except Ws3Error as error:
             problems.append(str(error))
-    return replace(row, **found, problem="; ".join(problems))
+    return replace(row, **found, problem=printable("; ".join(problems)))
 
 
 def _size_problem(

@@ -13,6 +13,8 @@ from ws3.outside import read_regular
 
 _DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"'][^>]*\?>")
 _OWN = {"utf-8", "utf-16", "ascii", "iso8859-1"}  # what expat decodes itself
+# What tools declare is less than what they write, as every browser knows.
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
 # Forms of writing within other text: markup could hide in them.
 _NOT_OF_FILES = {"utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
@@ -62,4 +64,4 @@ def _decoded(data: bytes) -> bytes | str:
         return data
     if encoding in _NOT_OF_FILES or not getattr(codecs.lookup(name), "_is_text_encoding", True):
         raise ValueError(f"the encoding {shown(name)} isn't read")
-    return data[declared.end() :].decode(encoding)
+    return data[declared.end() :].decode(_WIDER.get(encoding, encoding))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ws3.files import no_space_is_an_error
+from ws3.outside import TEXT_BYTES, read_regular
 from ws3.removal import remove_file, remove_temporary, take_away, temporary_beside
 
 HEARTBEAT = 15.0
@@ -128,7 +129,7 @@ class Lease:
 
     def _read_owner(self, path: Path | None = None) -> dict[str, Any]:
         try:
-            owner = json.loads((path or self._path).read_text(encoding="utf-8"))
+            owner = json.loads(read_regular(path or self._path, TEXT_BYTES))
         except (OSError, ValueError, RecursionError):
             return {}
         return owner if isinstance(owner, dict) else {}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ws3.config.masks import CrfParameters
 from ws3.errors import Ws3Error
 from ws3.masks.background import hard_labels
+from ws3.messages import shown
 
 _MOST_WIDTHS = 8000
 PRESETS: dict[str, CrfParameters] = {
@@ -59,7 +60,7 @@ def parameters(value: str | CrfParameters) -> CrfParameters | None:
         return None
     if value not in PRESETS:
         raise Ws3Error(
-            f"crf: {value!r} is not a preset; choose from: {', '.join(PRESETS)}, none, "
+            f"crf: {shown(value)} is not a preset; choose from: {', '.join(PRESETS)}, none, "
             "or give explicit numbers"
         )
     return PRESETS[value]

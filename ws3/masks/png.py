@@ -15,6 +15,8 @@ from PIL import Image, PngImagePlugin
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.labels import voc_palette
+from ws3.messages import reason
+from ws3.outside import PICTURE_BYTES, open_regular, read_regular
 
 COMPRESSION = 6
 _END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -65,7 +67,7 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
         Ws3Error: If the file is missing, damaged, or no such PNG.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, PICTURE_BYTES)
         # Pillow: verifying stops before the last chunk, decoding skips the pixels' checksums.
         if not data.endswith(_END):
             raise ValueError("its end is missing")
@@ -77,7 +79,7 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     except FileNotFoundError:
         raise Ws3Error(f"there is no mask at {path}: run the stage that makes it") from None
     except _DAMAGE as error:
-        raise Ws3Error(f"{path} is damaged ({error}): delete it and make it again") from error
+        raise _damaged(path, error) from error
     if mode not in ("P", "L") or mask.dtype != np.uint8:
         raise Ws3Error(f"{path} is no mask: its pixels are {mode}, not 8-bit palette indices")
     return mask
@@ -96,14 +98,18 @@ def read_text(path: Path) -> dict[str, str]:
         Ws3Error: If the file is missing or its head is damaged.
     """
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_regular(path, PICTURE_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             return {
                 str(key): str(value) for key, value in image.info.items() if isinstance(value, str)
             }
     except FileNotFoundError:
         raise Ws3Error(f"there is no mask at {path}: run the stage that makes it") from None
     except _DAMAGE as error:
-        raise Ws3Error(f"{path} is damaged ({error}): delete it and make it again") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> Ws3Error:
+    return Ws3Error(f"{path} is damaged ({reason(error)}): delete it and make it again")
 
 
 __all__ = ["COMPRESSION", "read_mask", "read_text", "write_mask"]

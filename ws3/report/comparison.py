@@ -238,7 +238,8 @@ def recalls_chart(rows: Sequence[Row], reference: str, theme: Theme = LIGHT) -> 
         axes.set_ylabel("NDR recall of the masks")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        figure.legend(loc="outside right upper")
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside right upper")
     return figure
 
 

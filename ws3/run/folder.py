@@ -15,6 +15,8 @@ from ws3.datasets import dataset_root
 from ws3.datasets.colors import mask_colors
 from ws3.datasets.index import Color, ImageRow, Index, read_index, row_named
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.messages import shortened, shown
+from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.batches import mapped_rows
 from ws3.run.records import ClassifierFacts, SegmentationFacts, Threshold, read_record
 from ws3.stage_table import FORMAT, STAGES
@@ -113,7 +115,10 @@ class Run:
         """
         if name not in self.config.recipes:
             known = ", ".join(self.config.recipes)
-            raise Ws3Error(f"{self.folder}: {name!r} is not a recipe of this run; it has: {known}")
+            raise Ws3Error(
+                f"{self.folder}: {shown(name)} is not a recipe of this run; it has: "
+                f"{shortened(known)}"
+            )
         return self.config.recipes[name]
 
     def check_segmentation_name(self, name: str) -> None:
@@ -229,11 +234,11 @@ def check_format(folder: Path) -> None:
         Ws3Error: Naming the folder and what to do.
     """
     try:
-        found = json.loads((folder / "index.json").read_bytes()).get("format", 1)
-    except (OSError, ValueError, AttributeError):
+        found = json.loads(read_regular(folder / "index.json", TEXT_BYTES)).get("format", 1)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return  # nothing is there yet, or whoever reads it says that it is damaged
     if found != FORMAT:
         raise Ws3Error(
-            f"{folder}: these results have format {found}, and this ws3 makes format {FORMAT}; "
-            "give the run another name (run: ...), or remove this folder"
+            f"{folder}: these results have format {shown(found)}, and this ws3 makes format "
+            f"{FORMAT}; give the run another name (run: ...), or remove this folder"
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ws3.files import no_space_is_an_error
+from ws3.outside import TEXT_BYTES, open_regular
 from ws3.run.folder import Run
 
 Event = Literal["computed", "failed"]
@@ -55,17 +56,19 @@ def note(run: Run, stage: str, entry: Entry) -> None:
     # One write of one short line: jobs that append at once don't mix their lines.
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_no_other_file) as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _no_other_file(path: str, flags: int) -> int:
+    """Open a file, but follow no link to another one, and wait for no reader of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def entries(run: Run, stage: str) -> Iterator[Entry]:
     """Yield what is noted of a stage; a line that a full disk cut off is left out."""
-    path = run.journal_file(stage)
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with suppress(FileNotFoundError), open_regular(run.journal_file(stage), TEXT_BYTES) as file:
         for line in file:
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 found = json.loads(line)
                 yield Entry(*(found[name] for name in Entry.__annotations__))

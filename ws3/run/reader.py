@@ -13,6 +13,7 @@ from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.config.recipes import Recipe
 from ws3.datasets.index import ImageRow, row_named
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.messages import shown
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
@@ -123,8 +124,8 @@ class RunReader:
         found = row_named(self._run.index.rows, image)
         if found is None:
             raise Ws3Error(
-                f"{self.folder}: there is no image {image!r}; ids are the file names without their "
-                f"suffix, such as {next(iter(self._rows), 'none')!r}"
+                f"{self.folder}: there is no image {shown(image)}; ids are the file names without "
+                f"their suffix, such as {next(iter(self._rows), 'none')!r}"
             )
         return found
 

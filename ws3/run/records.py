@@ -1,19 +1,11 @@
 """What ws3 writes as JSON and reads again: one model per kind of file, and one checked reader.
 
-- `IndexFacts`: `index.json`
-- `ClassifierFacts`: `classifier.json` and `receipts/train_classifier.json`
-- `Receipt`: `receipts/<stage>/<recipe>/<batch>.json`
-- `Failure`: `failed/<stage>/<recipe>/<image>.json`
-- `Threshold`: `thresholds/<recipe>.json`
-- `SegmentationFacts`: `segmentation/<recipe>/model.json` and
-  `receipts/train_segmentation/<recipe>.json`
-- `Evaluation`: `evaluation/<recipe>.json`
-
-Light to import: a dry run reads receipts.
+`RECORDS` says which file holds what. Light to import: a dry run reads receipts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -23,6 +15,8 @@ from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.model import Section
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import write_json
+from ws3.messages import reason, shortened
+from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.phases import Phase
 
 EvaluatedStage = Literal["maps", "masks", "segmentation"]
@@ -246,6 +240,19 @@ class Evaluation(Record):
     splits: dict[str, dict[EvaluatedStage, StageFigures]]
 
 
+RECORDS: Mapping[str, type[Record]] = {
+    "index.json": IndexFacts,
+    "classifier.json": ClassifierFacts,
+    "receipts/train_classifier.json": ClassifierFacts,
+    "receipts/train_segmentation/*.json": SegmentationFacts,
+    "receipts/*/*/*.json": Receipt,
+    "failed/*/*/*.json": Failure,
+    "thresholds/*.json": Threshold,
+    "segmentation/*/model.json": SegmentationFacts,
+    "evaluation/*.json": Evaluation,
+}
+"""What a file in a run's folder holds, by its place; `*` stands for a name."""
+
 RecordType = TypeVar("RecordType", bound=Record)
 
 
@@ -261,12 +268,12 @@ def read_record(path: Path, model: type[RecordType]) -> RecordType:
         Ws3Error: If it can't be read, or holds something else.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, TEXT_BYTES)
     except FileNotFoundError:
         raise StaleResultError(f"{path}: this file is missing; run snakemake again.") from None
     except OSError as error:
         raise Ws3Error(
-            f"{path}: this file can't be read ({error.strerror}); make it readable or remove it, "
+            f"{path}: this file can't be read ({reason(error)}); make it readable or remove it, "
             "and run snakemake again."
         ) from None
     try:
@@ -291,12 +298,12 @@ def write_record(path: Path, record: Record) -> None:
 
 def _fault(detail: Any) -> str:
     """Return in a few words what pydantic found, with the key in question."""
-    key, kind = ".".join(str(part) for part in detail["loc"]), detail["type"]
+    key, kind = shortened(".".join(str(part) for part in detail["loc"])), detail["type"]
     if kind == "json_invalid":
         return f"it is not JSON: {detail['ctx']['error']}"
     if kind in ("missing", "extra_forbidden"):
         return f"{key} is {'missing' if kind == 'missing' else 'unknown'}"
     if kind == "model_type":
         return f"{key + ': ' if key else ''}a JSON object is expected"
-    message = str(detail["msg"])
+    message = shortened(str(detail["msg"]))
     return f"{key}: {message[:1].lower()}{message[1:]}"

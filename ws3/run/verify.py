@@ -18,7 +18,7 @@ from ws3.masks.png import read_mask, read_text
 from ws3.removal import is_there, link_below, remove_file, temporary_for
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.records import ClassifierFacts, SegmentationFacts, read_record
+from ws3.run.records import RECORDS, ClassifierFacts, SegmentationFacts, read_record
 from ws3.run.results import FINGERPRINT, is_foreign_mask
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
@@ -55,7 +55,8 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
 
 def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     """Check every network, store and mask of a run; see `check_store`."""
-    checked, damages = 0, list[Damage]()
+    # The first: what else is read says what there should be.
+    checked, damages = 0, list(_check_records(run, repair=repair))
     for results in _all_results(run):
         count, found = _check(results, repair=repair)
         checked += count
@@ -268,6 +269,24 @@ def _stale(results: _Results, image: str, path: Path, made: str | None) -> Itera
             yield Damage(image, path, reason, "make again")
 
 
+def _check_records(run: Run, *, repair: bool) -> Iterator[Damage]:
+    """Yield the receipts and other records that hold something else than ws3 writes there."""
+    for pattern, kind in RECORDS.items():
+        for path in sorted(run.folder.glob(pattern)):
+            try:
+                read_record(path, kind)
+            except Ws3Error as error:
+                remedy: Remedy = "remove file"
+                if link_below(run.folder, path.parent) is not None:
+                    remedy = "look"
+                elif path.is_dir() and not path.is_symlink():
+                    remedy = "set aside"
+                damage = Damage("record", path, str(error), remedy)
+                yield damage
+                if repair:
+                    remove([damage])
+
+
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     receipts = sorted(run.receipt("train_segmentation", "any").parent.glob("*.json"))
     models: list[tuple[Path, Path, type[ClassifierFacts] | type[SegmentationFacts]]] = [
@@ -277,7 +296,10 @@ def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
     made = [model for model in models if model[1].exists()]
     damages = []
     for path, receipt, kind in made:
-        facts = read_record(receipt, kind)
+        try:
+            facts = read_record(receipt, kind)
+        except Ws3Error:
+            continue  # named among the records
         is_file = path.is_file() or not path.is_dir()
         if not is_file or file_sha256(path) != facts.sha256:
             reason = f"{path}: it is missing or not the file that was made"
@@ -315,11 +337,17 @@ def _missing(results: _Results) -> Iterator[Damage]:
         path = run.result(stage, recipe, image)
         if not is_there(path):
             yield Damage(image, path, f"{path}: it is missing")
-    known = recipe in run.config.recipes and run.receipt("train_classifier").exists()
-    if stage == "saliency" and known:
+    if stage == "saliency" and recipe in run.config.recipes and _has_classifier(run):
         for image, row in results.rows.items():
             if image in results.listed:
                 yield from _missing_chunks(run, recipe, row)
+
+
+def _has_classifier(run: Run) -> bool:
+    try:
+        return bool(run.classifier)
+    except Ws3Error:
+        return False
 
 
 def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:

@@ -15,7 +15,7 @@ from ws3.errors import Ws3Error
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD
 from ws3.segmentation.networks import build
 from ws3.segmentation.prediction import PredictionSettings
-from ws3.tensors import read_tensors, write_tensors
+from ws3.tensors import in_a_word, misfits, read_tensors, unusable_tensor, write_tensors
 
 MODEL_FORMAT = 1
 """Version of the file's layout."""
@@ -91,13 +91,14 @@ def load_model(path: Path) -> SegmentationModel:
     # The drawn weights are overwritten: leave the caller's random numbers as they were.
     with torch.random.fork_rng(devices=[]):
         network = build(content["architecture"], len(classes) + 1, None)
-    try:
-        network.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
+    state = content["state_dict"]
+    wrong = unusable_tensor(state) or next(iter(misfits(network, state)), "")
+    if wrong:
         raise Ws3Error(
             f"{path} holds weights that don't fit its {content['architecture']} with "
-            f"{len(classes)} classes; {advice}"
-        ) from error
+            f"{len(classes)} classes ({wrong}); {advice}"
+        )
+    network.load_state_dict(state, strict=False)
     return SegmentationModel(
         network.eval(),
         content["architecture"],
@@ -108,10 +109,11 @@ def load_model(path: Path) -> SegmentationModel:
 
 def _problem(content: dict[str, object]) -> str:
     """Say why a file's content is no model; '' if it is one."""
-    if content.get("format") != MODEL_FORMAT:
-        return f"its format is {content.get('format')!r}, not {MODEL_FORMAT}"
-    if content.get("architecture") not in NETWORKS:
-        return f"its architecture {content.get('architecture')!r} is unknown"
+    version, architecture = content.get("format"), content.get("architecture")
+    if not isinstance(version, int) or version != MODEL_FORMAT:
+        return f"its format is {in_a_word(version)}, not {MODEL_FORMAT}"
+    if not isinstance(architecture, str) or architecture not in NETWORKS:
+        return f"its architecture {in_a_word(architecture)} is unknown"
     classes = content.get("classes")
     if not (
         isinstance(classes, list)
@@ -119,7 +121,9 @@ def _problem(content: dict[str, object]) -> str:
         and all(isinstance(name, str) for name in classes)
     ):
         return "it has no list of 1 to 254 class names"
-    if content.get("mean") != list(IMAGENET_MEAN) or content.get("std") != list(IMAGENET_STD):
+    usual = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    # As texts: whether a tensor equals a number is no yes or no.
+    if any(str(content.get(key)) != str(list(values)) for key, values in usual.items()):
         return "it wants images normalised in another way"
     try:
         PredictionSettings.model_validate(content.get("prediction", {}))

@@ -46,7 +46,7 @@ def build(architecture: str, classes_with_background: int, weights: str | None) 
     """
     if architecture not in NETWORKS:
         raise Ws3Error(
-            f"segmentation.architecture: {architecture!r} is unknown; "
+            f"segmentation.architecture: {shown(architecture)} is unknown; "
             f"{NETWORKS.choice(architecture)}"
         )
     if not 2 <= classes_with_background <= 255:
@@ -179,11 +179,11 @@ def _mismatch(state: Mapping[str, Any], expected: Mapping[str, Tensor]) -> str:
         if key not in expected:
             return f"unknown {shown(key)}"
         if value.shape != expected[key].shape:
-            return f"{key!r} is {tuple(value.shape)}, not {tuple(expected[key].shape)}"
+            return f"{shown(key)} is {tuple(value.shape)}, not {tuple(expected[key].shape)}"
     for key in expected:
         # Files from before PyTorch 0.4.1 have no such counters, and nothing here reads them.
         if key not in state and not key.startswith(_HEADS) and "num_batches_tracked" not in key:
-            return f"{key!r} is missing"
+            return f"{shown(key)} is missing"
     return ""
 
 

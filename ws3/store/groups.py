@@ -19,6 +19,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import atomic_folder, file_sha256, write_bytes
+from ws3.messages import shown
+from ws3.outside import TEXT_BYTES, NotRegularError, read_regular
 from ws3.removal import clear, temporary_for
 from ws3.stage_table import FORMAT
 
@@ -98,8 +100,8 @@ class Store:
         for key, value in attributes.items():
             if found.get(key) != value:
                 raise Ws3Error(
-                    f"{self.path}: this is the store of {key} {found.get(key)!r}, not of "
-                    f"{value!r}; move it where it belongs"
+                    f"{self.path}: this is the store of {key} {shown(found.get(key))}, not of "
+                    f"{shown(value)}; move it where it belongs"
                 )
 
     def check_format(self) -> dict[str, Any]:
@@ -117,14 +119,14 @@ class Store:
             f"{metadata}: this file is damaged; remove it and run snakemake again."
         )
         try:
-            data = metadata.read_bytes()
+            data = read_regular(metadata, TEXT_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise StaleResultError(f"{self.path}: there is no store here.") from None
-        except IsADirectoryError:
+        except NotRegularError:
             raise damaged from None
         try:
             attributes = dict(json.loads(data).get("attributes", {}))
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             raise damaged from None
         version = attributes.get("ws3_format")
         if isinstance(version, int) and version != FORMAT:
@@ -288,7 +290,7 @@ class StoredGroup:
         written = self.attributes["arrays"].get(name, {})
         try:
             metadata = file_sha256(path / METADATA)
-        except (NotADirectoryError, IsADirectoryError):
+        except (NotADirectoryError, NotRegularError):
             metadata = ""
         if metadata != written.get("metadata"):
             raise StaleResultError(f"{path}: the stored array's metadata is damaged.")
@@ -316,20 +318,20 @@ def open_group(path: Path, **identity: str | None) -> StoredGroup:
     if path.is_symlink():
         raise StaleResultError(f"{path}: a symbolic link is in place of a result.")
     try:
-        attributes = _unsealed((path / METADATA).read_bytes())
+        attributes = _unsealed(read_regular(path / METADATA, TEXT_BYTES))
     except NotADirectoryError:
         raise StaleResultError(f"{path}: a file is in place of a result.") from None
     except FileNotFoundError:
         raise StaleResultError(f"{path}: there is no stored result.") from None
-    except IsADirectoryError:
+    except NotRegularError:
         attributes = None
     if attributes is None:
         raise StaleResultError(f"{path}: the stored result is damaged (its attributes).")
     for key, expected in identity.items():
         if attributes.get(key) != expected:
             raise StaleResultError(
-                f"{path}: the stored result is that of {key} {attributes.get(key)!r}, not of "
-                f"{expected!r}."
+                f"{path}: the stored result is that of {key} {shown(attributes.get(key))}, not "
+                f"of {shown(expected)}."
             )
     return StoredGroup(path, attributes)
 
@@ -348,6 +350,6 @@ def _unsealed(data: bytes) -> dict[str, Any] | None:
         attributes = json.loads(data)["attributes"]
         checksum = attributes["checksum"]
         text = data.decode().replace(_CHECKSUM.format(checksum), _CHECKSUM.format(""))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return attributes if hashlib.sha256(text.encode()).hexdigest() == checksum else None

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ws3.aggregation.chunks import COVER_CHUNK
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.messages import shown
 from ws3.removal import clear, foreign_files, remove_file, set_aside
 from ws3.store.groups import Store, entry_names, is_own
 from ws3.store.maps import MapStore
@@ -61,7 +62,7 @@ def open_store(path: Path) -> MapStore | SaliencyStore:
         return SaliencyStore(path)
     if kind == "maps":
         return MapStore(path)
-    raise Ws3Error(f"{path}: this store is of an unknown kind ({kind!r}).")
+    raise Ws3Error(f"{path}: this store is of an unknown kind ({shown(kind)}).")
 
 
 def damages_of(store: MapStore | SaliencyStore, image: str) -> Iterator[Damage]:

@@ -15,6 +15,7 @@ from ws3.exports.formats import FORMATS
 from ws3.exports.item import Item
 from ws3.files import atomic_folder
 from ws3.jobs.progress import ProgressReport
+from ws3.messages import shown
 from ws3.run.batches import stage_splits
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults, rows_with_masks
@@ -62,7 +63,7 @@ def export(
     else:
         run.recipe(recipe)
     if format_name not in FORMATS:
-        raise Ws3Error(f"--format: {format_name!r} is unknown; {FORMATS.choice(format_name)}")
+        raise Ws3Error(f"--format: {shown(format_name)} is unknown; {FORMATS.choice(format_name)}")
     _check_options(format_name, options)
     write = FORMATS[format_name].write
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
