@@ -46,16 +46,6 @@ TRAINAUG_LISTS = (
     "ImageSets/trainaug.txt",
     "ImageSets/train_aug.txt",
 )
-
-_LISTS = (
-    "ImageSets/Segmentation/trainaug.txt",
-    "ImageSets/Segmentation/train_aug.txt",
-    "ImageSets/SegmentationAug/trainaug.txt",
-    "ImageSets/SegmentationAug/train_aug.txt",
-    "ImageSets/trainaug.txt",
-    "ImageSets/train_aug.txt",
-)
-
 _LISTS = ("ImageSets/Segmentation/{}.txt", "ImageSets/Main/{}.txt")
 _MASK_FOLDERS = {"trainaug": "SegmentationClassAug"}
 

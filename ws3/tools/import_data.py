@@ -276,5 +276,6 @@ def _config(output: Path, base: Path, imported: Imported) -> str:
 
 
 def _run_name(output: Path) -> str:
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "_" for c in output.name)
+    name = output.name.removesuffix("_ws3")
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "_" for c in name)
     return kept.strip("_.-") or "imported"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from import_trees import (
     CLASSES,
@@ -28,6 +29,7 @@ from import_trees import (
 from PIL import Image
 from pycocotools import mask as rle
 
+from ws3.datasets.importing.found import Found
 from ws3.datasets.importing.look import look
 from ws3.errors import Ws3Error
 from ws3.labels import voc_palette
@@ -541,3 +543,52 @@ def test_a_dataset_whose_labels_were_lost_is_refused(tmp_path: Path) -> None:
     coco_file(tmp_path / "annotations" / "instances_train.json", polygons, annotations=[])
     with pytest.raises(Ws3Error, match="none of its 6 pictures has a label"):
         look(tmp_path)
+
+
+def test_open_images_rows_of_confidence_0_are_absent(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    lines = ["ImageID,Source,LabelName,Confidence"]
+    for name, labels in LABELS.items():
+        for label in CLASSES:
+            code, stem = f"/m/{CLASSES.index(label)}", name.rpartition(".")[0]
+            lines.append(f"{stem},verification,{code},{int(label in labels)}")
+    (tmp_path / "train-annotations-human-imagelabels.csv").write_text("\n".join(lines))
+    names = "\n".join(f"/m/{number},{name}" for number, name in enumerate(CLASSES))
+    (tmp_path / "class-descriptions.csv").write_text(names)
+    found = look(tmp_path)
+    assert labels_of(found) == expected()
+    assert set(found.classes) == set(CLASSES)
+    assert any("of confidence 0: the label is absent" in note for note in found.notes)
+
+
+def test_lists_with_numbers_are_named_by_synsets(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images")
+    (tmp_path / "synsets.txt").write_text("\n".join(CLASSES))
+    lines = [
+        " ".join([name, *(str(CLASSES.index(label)) for label in labels)])
+        for name, labels in LABELS.items()
+    ]
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    found = look(tmp_path)
+    assert labels_of(found) == expected()
+    assert found.classes == CLASSES
+    assert {picture.split for picture in found.pictures} == {"train"}
+
+
+def test_crowds_of_ms_coco_stay_crowds(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    categories = [{"id": i, "name": n} for i, n in enumerate(CLASSES, start=1)]
+    categories.append({"id": 90, "name": "toothbrush"})
+    coco_file(
+        tmp_path / "x.json",
+        lambda n, x: {"segmentation": runs(n, x), "iscrowd": 1},
+        categories=categories,
+    )
+    assert set(np.unique(drawn_raw(look(tmp_path), "a01.jpg"))) == {0, 255}
+
+
+def drawn_raw(found: Found, name: str) -> npt.NDArray[np.uint8]:
+    """Return a picture's mask in the values of `found.classes`."""
+    (picture,) = (one for one in found.pictures if one.path.name == name)
+    assert picture.draw is not None
+    return picture.draw(HEIGHT, WIDTH)

@@ -171,7 +171,9 @@ class _Source:
         except (KeyError, TypeError, AttributeError) as error:
             raise malformed(self.path, error) from error
         # Datumaro and CVAT write every brushed mask as a crowd.
-        self.crowds_are_objects = runs > 0 and runs == crowd_runs
+        # Those of MS COCO itself are crowds.
+        is_ms_coco = self.categories.get(90) == "toothbrush"
+        self.crowds_are_objects = runs > 0 and runs == crowd_runs and not is_ms_coco
 
     def _category(self, identity: Any) -> CocoId:
         if isinstance(identity, bool) or not isinstance(identity, int | str):

@@ -23,6 +23,8 @@ READERS: Mapping[str, Callable[[Tree], Found | None]] = {
     "datumaro": deferred(f"{_PLACE}.datumaro:read"),
     "labelme": deferred(f"{_PLACE}.labelme:read"),
     "label-studio": deferred(f"{_PLACE}.label_studio:read"),
+    "open-images": deferred(f"{_PLACE}.open_images:read"),
+    "imagenet-txt": deferred(f"{_PLACE}.imagenet_txt:read"),
     "table": deferred(f"{_PLACE}.tables:read"),
     "class-folders": deferred(f"{_PLACE}.class_folders:read"),
     "masks": deferred(f"{_PLACE}.mask_trees:read"),
