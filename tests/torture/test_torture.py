@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 
 import pytest
 from torture import Summary, added, check_version, torture
+from torture_disturbances import damage
 from torture_inventory import computed, intact, leftovers, results
-from torture_workflow import CONFIG
+from torture_workflow import CONFIG, Workflow
 
 
 @pytest.mark.slow
@@ -81,3 +84,29 @@ def test_slices_add_up_and_every_fault_counts():
     assert one.faults == 0
     for name in ("recomputed", "lost", "unfinished", "different", "leftovers", "foreign"):
         assert Summary(**{name: 1}).faults == 1
+
+
+@pytest.mark.parametrize("kind", ["record of the wrong shape", "something in place of a record"])
+def test_records_are_harmed_one_at_a_time(tmp_path, kind):
+    workflow, rng, good = Workflow(tmp_path), random.Random(0), b'{"images": {}, "stage": "maps"}'
+    names = ["receipts/maps/cam/a.json", "thresholds/cam.json", "index.json"]
+    changed, seen = set(), 0
+    for _ in range(60):
+        for name in names:
+            path = workflow.run / name
+            if path.is_dir():
+                path.rmdir()
+            elif path.is_symlink():
+                path.unlink()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(good)
+        if damage(kind, workflow, rng):
+            paths = [workflow.run / name for name in names]
+            harmed = [path for path in paths if not path.is_file() or path.read_bytes() != good]
+            assert len(harmed) == 1
+            assert os.path.lexists(harmed[0])
+            changed.add(harmed[0])
+            seen += 1
+    assert seen > 10
+    assert len(changed) == (3 if kind.startswith("record") else 1)
+    assert not damage(kind, Workflow(tmp_path / "empty"), rng)

@@ -31,6 +31,7 @@ from torture_disturbances import (
     FULL_DISK,
     KILLS,
     REMOVALS,
+    TOUCH,
     damage,
     fill_disk,
     jobs_of,
@@ -86,8 +87,9 @@ class Summary:
     def text(self) -> str:
         """Return the figures, a line each."""
         kills = sum(self.disturbances.get(kind, 0) for kind in KILLS)
-        lines = [f"{sum(self.disturbances.values())} disturbances, seeds {self.seeds}:"]
-        lines += [f"  {count:4} {kind}" for kind, count in sorted(self.disturbances.items())]
+        count = sum(self.disturbances.values())
+        lines = [f"{count} disturbances, seeds {self.seeds}:"]
+        lines += [f"  {times:4} {kind}" for kind, times in sorted(self.disturbances.items())]
         lines += [
             f"kills survived: {kills}, with {self.in_flight} jobs in flight",
             f"reruns to the end: {self.reruns}, not ended well: {self.unfinished}",
@@ -97,7 +99,7 @@ class Summary:
             f"files that differ from an undisturbed run: {self.different}",
             f"left behind by killed writers: {self.leftovers}",
             f"foreign files changed: {self.foreign}",
-            f"minutes: {self.seconds / 60:.1f}",
+            f"minutes: {self.seconds / 60:.1f}, {self.seconds / max(1, count):.1f} s a disturbance",
         ]
         return "\n".join(lines)
 
@@ -155,12 +157,12 @@ class Torture:
         """Disturb the run some times, run it again to the end, and compare."""
         rng, summary = self.rng, self.summary
         before = computed(self.workflow.run)
-        self.unlock = self.verify = False
+        self.unlock = self.verify = self.touched = False
         self.allowed: Counter[Key] = Counter()
         self._harm(rng.choice((*REMOVALS, "removed results", "removed results")))
         done = 1
         while done < disturbances:
-            kinds = [*KILLS, *KILLS, *REMOVALS, *DAMAGES, CHANGE]
+            kinds = [*KILLS, *KILLS, *REMOVALS, *DAMAGES, CHANGE, TOUCH]
             if full_disk:
                 kinds += [FULL_DISK, FULL_DISK]
             kind = rng.choice(kinds)
@@ -181,7 +183,7 @@ class Torture:
         """Harm files or change an image while nothing runs."""
         self._wait_for_orphans()
         before = self.intact()
-        if kind == CHANGE:
+        if kind in (CHANGE, TOUCH):
             if len(self.references) == 1:
                 return 0
             if self.state == "as drawn":
@@ -192,12 +194,16 @@ class Torture:
                 self.state = "as drawn"
         elif not damage(kind, self.workflow, self.rng):
             return 0
+        if kind == TOUCH:
+            self._unlock()
+            self.workflow.finish("--touch")
+            self.touched = True
         self.verify |= kind in DAMAGES
         self.finished = False
         # What is gone may be computed once more; what stayed may not.
         self.allowed.update(before - self.intact())
         self.summary.count(kind)
-        say(f"{kind}{f' ({self.state})' if kind == CHANGE else ''}")
+        say(f"{kind}{f' ({self.state})' if kind in (CHANGE, TOUCH) else ''}")
         return 1
 
     def _interrupt(self, kind: str) -> int:
@@ -268,7 +274,7 @@ class Torture:
             done = self.workflow.verify()
             if done.returncode != 0:
                 self._fault("unfinished", [f"ws3 verify: {done.stdout}{done.stderr}"])
-        if self.workflow.finish() != 0:
+        if self.workflow.finish(*(["--forceall"] if self.touched else [])) != 0:
             self._fault("unfinished", [f"the rerun failed: {self.workflow.log}"])
             self.workflow.finish()
         self.summary.reruns += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -25,10 +26,16 @@ DAMAGES = (
     *("truncated chunk", "flipped byte in a map", "flipped byte in the sums", "half-written PNG"),
     *("removed chunk", "flipped byte in a network", "flipped byte in a store's metadata"),
     *("swapped groups", "swapped chunks", "link in place of a group"),
+    *("record of the wrong shape", "something in place of a record"),
 )
 """What `ws3 verify --repair` is for."""
 REMOVALS = ("removed receipt", "removed results")
 CHANGE = "changed input image"
+TOUCH = "changed input image, then snakemake --touch"
+RECORDS = (
+    *("receipts/*/*/*.json", "receipts/train_*.json", "receipts/train_segmentation/*.json"),
+    *("thresholds/*.json", "evaluation/*.json", "segmentation/*/model.json", "index.json"),
+)
 
 
 def jobs_of(snakemake: psutil.Process) -> list[psutil.Process]:
@@ -110,6 +117,10 @@ def damage(kind: str, workflow: Workflow, rng: random.Random) -> bool:
             return _swap(run, "saliency/*.zarr/*/*/zarr.json", rng)
         case "link in place of a group":
             return _link(run, workflow.elsewhere, rng)
+        case "record of the wrong shape":
+            return _misshape(run, rng.choice(RECORDS), rng)
+        case "something in place of a record":
+            return _displace(run, RECORDS[0], rng)
         case "removed receipt":
             return _remove(run, "receipts/*/*/*.json", rng)
         case _:
@@ -176,6 +187,47 @@ def _link(run: Path, elsewhere: Path, rng: random.Random) -> bool:
     group = rng.choice(groups)
     shutil.rmtree(group)
     group.symlink_to(elsewhere)
+    return True
+
+
+def _misshape(run: Path, pattern: str, rng: random.Random) -> bool:
+    """Take a key from a record, add one, give one another type, or make it no object at all."""
+    files = _files(run, pattern)
+    if not files:
+        return False
+    path = rng.choice(files)
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    kind = rng.choice(("removed", "added", "type", "list"))
+    if kind == "list" or not isinstance(data, dict) or not data:
+        data = [data]
+    elif kind == "added":
+        data["mine"] = 1
+    else:
+        key = rng.choice(sorted(data))
+        data[key] = {"odd": [data[key]]}
+        if kind == "removed":
+            del data[key]
+    path.write_text(json.dumps(data))
+    return True
+
+
+def _displace(run: Path, pattern: str, rng: random.Random) -> bool:
+    """Put a folder or a link to nowhere in place of a record.
+
+    No pipe: Snakemake itself would wait for it, before any repair.
+    """
+    files = _files(run, pattern)
+    if not files:
+        return False
+    path = rng.choice(files)
+    path.unlink()
+    if rng.random() < 0.5:
+        path.mkdir()
+    else:
+        path.symlink_to(path.with_name("nowhere"))
     return True
 
 

@@ -18,7 +18,13 @@ from ws3.masks.png import read_mask, read_text
 from ws3.removal import is_there, link_below, remove_file, temporary_for
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.records import RECORDS, ClassifierFacts, SegmentationFacts, read_record
+from ws3.run.records import (
+    RECORDS,
+    ClassifierFacts,
+    SegmentationFacts,
+    read_record,
+    write_record,
+)
 from ws3.run.results import FINGERPRINT, is_foreign_mask
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
@@ -311,6 +317,9 @@ def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
             reason = f"{path}: it was made from other inputs than the run now has"
             damages.append(Damage("network", path, reason, "make again"))
         else:
+            described = path.with_suffix(".json")
+            if repair and not is_there(described):
+                write_record(described, facts)  # else another training would make the same network
             continue
         if repair:
             remove(damages[-1:])
