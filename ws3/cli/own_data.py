@@ -21,7 +21,7 @@ _CLASSES_SHOWN = 10
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("import", rich_help_panel="Data of your own")(import_data)
+    app.command("import", rich_help_panel="Before a run")(import_data)
 
 
 def import_data(
@@ -46,10 +46,10 @@ def import_data(
 ) -> None:
     """Take over a dataset as other tools write it: labels, splits and masks.
 
-    Read are folders per class, tables (any column names, one column per class, lists in cells),
-    COCO, Pascal VOC, YOLO, LabelMe, Label Studio, CVAT, Datumaro and trees of masks. The pictures
-    stay where they are; written are labels.csv, classes.txt, lists of splits, masks, and a
-    configuration to start from.
+    It reads folders per class, tables of any form, COCO, Pascal VOC, YOLO,
+    LabelMe, Label Studio, CVAT, Datumaro, Open Images and trees of masks, and
+    says what it takes PATH for. The pictures stay where they are; written are
+    labels.csv, classes.txt, lists of splits, masks, and a configuration.
     """
     from ws3.datasets.importing.look import READERS, look
     from ws3.tools.import_data import check_output, write_import
