@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _IGNORED_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "unknown")
 _EXPECTED = "a class and its colour per line, as name:r,g,b:: (labelmap.txt) or name,r,g,b (CSV)"
+_COLOR_FIRST = re.compile(r"\d+\s+\d+\s+\d+\s+\S.*")  # as CamVid has it
 _VOID = (224, 224, 192)  # what VOC's palette shows for 255
 
 
@@ -44,7 +46,7 @@ def mask_colors(
     values = {name: value for value, name in enumerate(classes, start=1)}
     found: dict[Color, int] = {}
     for name, color in named.items():
-        value = values.get(name, _other_value(name))
+        value = values.get(name, other_value(name))
         if value is None:
             raise Ws3Error(
                 f"{source}: {shown(name)} isn't in the class list; the background's colour is "
@@ -67,7 +69,7 @@ def classes_of_colors(dataset: DatasetConfig, root: Path) -> list[str] | None:
         Ws3Error: If the table is missing or malformed.
     """
     named = color_names(dataset, root)
-    return None if named is None else [name for name in named if _other_value(name) is None]
+    return None if named is None else [name for name in named if other_value(name) is None]
 
 
 def color_names(dataset: DatasetConfig, root: Path) -> dict[str, Color] | None:
@@ -80,10 +82,22 @@ def color_names(dataset: DatasetConfig, root: Path) -> dict[str, Color] | None:
         return None
     if not isinstance(dataset.colors, str):
         return dict(dataset.colors)
-    path = root / dataset.colors
+    return read_colors(root / dataset.colors)
+
+
+def read_colors(path: Path) -> dict[str, Color]:
+    """Return the colour of each name in a file: labelmap.txt, a CSV, or `red green blue name`.
+
+    Raises:
+        Ws3Error: If it is missing or malformed.
+    """
     lines = [line for line in read_lines(path, _EXPECTED) if not line.startswith("#")]
-    is_labelmap = any(":" in line for line in lines)
-    entries = [_labelmap_entry(line) for line in lines] if is_labelmap else _csv_entries(lines)
+    if lines and all(map(_COLOR_FIRST.fullmatch, lines)):
+        entries = [_color_first_entry(line) for line in lines]
+    elif any(":" in line for line in lines):
+        entries = [_labelmap_entry(line) for line in lines]
+    else:
+        entries = _csv_entries(lines)
     palette = voc_palette()
     found: dict[str, Color] = {}
     for number, (name, cells) in enumerate(entries):
@@ -135,11 +149,22 @@ def _source(dataset: DatasetConfig, root: Path) -> str:
     return str(root / str(dataset.colors)) if is_file else "dataset.colors"  # type: ignore[attr-defined]
 
 
-def _other_value(name: str) -> int | None:
+def other_value(name: str) -> int | None:
+    """Return the value of a name that is no class: 0 of background, 255 of void and its like.
+
+    Example:
+        >>> other_value("background"), other_value("Void"), other_value("cat")
+        (0, 255, None)
+    """
     plain = name.strip("_").lower()
     if is_background(name):
         return 0
     return IGNORED if plain in _IGNORED_NAMES else None
+
+
+def _color_first_entry(line: str) -> tuple[str, list[str]]:
+    *cells, name = line.split(maxsplit=3)
+    return name.strip(), cells
 
 
 def _labelmap_entry(line: str) -> tuple[str, list[str]]:

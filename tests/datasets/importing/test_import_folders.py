@@ -134,3 +134,29 @@ def test_a_numbering_from_0_without_background_is_refused(tmp_path: Path) -> Non
     (root / "classes.txt").write_text("\n".join(CLASSES))
     with pytest.raises(Ws3Error, match=r"0 may be 'Red Fox' or the background"):
         look(root)
+
+
+COLORS = {"Red Fox": (10, 20, 30), "traffic light": (200, 0, 0), "Tree": (0, 128, 64)}
+TABLES = {
+    "class_dict.csv": "name,r,g,b\n{0},10,20,30\n{1},200,0,0\n{2},0,128,64\nVoid,1,1,1\n",
+    "label_colors.txt": "10 20 30\t{0}\n200 0 0\t\t{1}\n0 128 64\t{2}\n1 1 1\tVoid\n",
+    "labelmap.txt": "background:0,0,0::\n{0}:10,20,30::\n{1}:200,0,0::\n{2}:0,128,64::\n",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_colored_masks_are_read_by_a_table(tmp_path: Path, table: str) -> None:
+    (tmp_path / table).write_text(TABLES[table].format(*CLASSES))
+    for name in LABELS:
+        stem = name.rpartition(".")[0]
+        write_pictures(tmp_path / "train", [name])
+        pixels = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+        for value, label in enumerate(CLASSES, start=1):
+            pixels[true_mask(name) == value] = COLORS[label]
+        (tmp_path / "train_labels").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "train_labels" / f"{stem}_L.png")
+    found = look(tmp_path)
+    assert found.classes == CLASSES
+    assert labels_of(found) == expected()
+    for name in LABELS:
+        assert (drawn(found, name) == true_mask(name)).all()

@@ -374,9 +374,22 @@ def fiftyone(root: Path) -> None:
     (root / "labels.json").write_text(json.dumps({"classes": CLASSES, "labels": labels}))
 
 
+def via(root: Path) -> None:
+    write_pictures(root)
+    content = {}
+    for name, labels in LABELS.items():
+        regions = []
+        for label in labels:
+            xs, ys = zip(*corners(name, label), strict=True)
+            shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+            regions.append({"shape_attributes": shape, "region_attributes": {"class": label}})
+        content[f"{name}123"] = {"filename": name, "size": 123, "regions": regions}
+    (root / "via_region_data.json").write_text(json.dumps(content))
+
+
 OUTLINED: list[Build] = [
     *(coco, coco_brushed, coco_without_sizes, panoptic, voc, yolo_outlined, labelme),
-    *(labelme_masks, label_studio, cvat, cvat_masks, datumaro, label_me_xml),
+    *(labelme_masks, label_studio, cvat, cvat_masks, datumaro, label_me_xml, via),
 ]
 LABELLED: list[Build] = [
     *(voc_class_lists, voc_xml_beside_data, yolo, darknet, label_studio_min),
@@ -494,6 +507,7 @@ def test_splits_with_other_categories_are_matched_by_name(tmp_path: Path) -> Non
         (cvat, "annotations.xml", 'points="', 'points="a,b;', "not as CVAT writes it"),
         (datumaro, "annotations/train.json", '"label_id": 0', '"label_id": 30', "30 isn't among"),
         (fiftyone, "labels.json", "[0]", "[12]", "12 isn't among"),
+        (via, "via_region_data.json", '"all_points_x": [', '"all_points_x": [1, ', "not as VIA"),
     ],
 )
 def test_damage_is_one_sentence_that_names_the_file(
@@ -592,3 +606,15 @@ def drawn_raw(found: Found, name: str) -> npt.NDArray[np.uint8]:
     (picture,) = (one for one in found.pictures if one.path.name == name)
     assert picture.draw is not None
     return picture.draw(HEIGHT, WIDTH)
+
+
+def test_regions_without_a_class_are_counted(tmp_path: Path) -> None:
+    via(tmp_path)
+    path = tmp_path / "via_region_data.json"
+    path.write_text(path.read_text().replace('"class"', '"colour"', 1))
+    found = look(tmp_path)
+    assert labels_of(found)["a01.jpg"] == ()
+    assert "1 region without a class: left out" in found.notes
+    path.write_text(path.read_text().replace('"class"', '"size"'))
+    with pytest.raises(Ws3Error, match="the attributes 'colour, size'; call the one that is"):
+        look(tmp_path)

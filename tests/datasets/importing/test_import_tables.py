@@ -62,6 +62,10 @@ TABLES = {
     "lists of JSON": lists(json.dumps),
     "lists of numpy": lists(lambda labels: str(np.array(labels, dtype=str))),
     "choices": lists(lambda labels: json.dumps({"choices": labels})),
+    "a hospital's": "Image Index,Finding Labels,Follow-up #,Patient Age\n"
+    + "".join(
+        f"{n},{'|'.join(x) or 'No Finding'},{i},5\n" for i, (n, x) in enumerate(LABELS.items())
+    ),
     "nan": rows(";").replace('b05.png,""', "b05.png,nan"),
     "one-hot": one_hot(),
     "one-hot in words": one_hot("True", "False"),

@@ -22,6 +22,7 @@ READERS: Mapping[str, Callable[[Tree], Found | None]] = {
     "fiftyone": deferred(f"{_PLACE}.fiftyone:read"),
     "datumaro": deferred(f"{_PLACE}.datumaro:read"),
     "labelme": deferred(f"{_PLACE}.labelme:read"),
+    "via": deferred(f"{_PLACE}.via:read"),
     "label-studio": deferred(f"{_PLACE}.label_studio:read"),
     "open-images": deferred(f"{_PLACE}.open_images:read"),
     "imagenet-txt": deferred(f"{_PLACE}.imagenet_txt:read"),

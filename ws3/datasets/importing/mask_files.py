@@ -4,48 +4,71 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
+from ws3.datasets.colors import read_colors
 from ws3.datasets.importing.found import Draw, Picture
 from ws3.datasets.importing.tree import MASK_FOLDER, OTHER_MASK_FOLDER, Tree
-from ws3.datasets.masks import read_label_mask, values_of
+from ws3.datasets.masks import Colors, read_label_mask, values_of
 from ws3.datasets.names import is_background, without_suffix
 from ws3.errors import Ws3Error
 from ws3.labels import IGNORED
 
 _OTHER_FILE = re.compile(r".*_(color|instanceids|instancetrainids|labeltrainids)", re.IGNORECASE)
-_MARK = re.compile(r"[_-](masks?|labels?|gtfine_labelids|leftimg8bit|seg|gt)$", re.IGNORECASE)
+_MARK = re.compile(r"[_-](masks?|labels?|gtfine_labelids|seg|gt|l)$", re.IGNORECASE)
+_PICTURES_MARK = re.compile(r"_leftimg8bit$", re.IGNORECASE)
 _LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".gif")
+_COLOR_TABLES = ("class_dict.csv", "labelmap.txt", "label_colors.txt", "colors.csv", "colors.txt")
+_THREE_NUMBERS = re.compile(r"\d+\s*[,\s]\s*\d+\s*[,\s]\s*\d+")
 _LISTS = ("classes.txt", "class_names.txt", "label_colors.txt", "labels.txt", "names.txt")
 
 
-def mask_files(tree: Tree) -> dict[str, list[str]]:
-    """Return the mask files of class values by the stem of the picture that they are of."""
-    found: dict[str, list[str]] = {}
+def mask_files(tree: Tree) -> MaskFiles:
+    """Return the mask files of class values, by the pictures that they are of."""
+    files = MaskFiles()
     for name in tree.files:
         path = PurePosixPath(name)
         if path.suffix.lower() not in _LOSSLESS or _OTHER_FILE.fullmatch(path.stem):
             continue
         folders = path.parts[:-1]
-        if not any(map(MASK_FOLDER.fullmatch, folders)) or any(
-            map(OTHER_MASK_FOLDER.fullmatch, folders)
-        ):
+        of_classes = any(map(MASK_FOLDER.fullmatch, folders))
+        if not of_classes or any(map(OTHER_MASK_FOLDER.fullmatch, folders)):
             continue
-        found.setdefault(bare_stem(path.name), []).append(name)
-    return found
+        files.exact.setdefault(path.stem, []).append(name)
+        bare = _MARK.sub("", path.stem)
+        if bare != path.stem:
+            files.marked.setdefault(bare, []).append(name)
+    return files
 
 
-def bare_stem(name: str) -> str:
-    """Return a file's name without ending and without what marks a mask.
+@dataclass
+class MaskFiles:
+    """Mask files by stem, as it is and without what marks a mask, such as _mask."""
 
-    Example:
-        >>> bare_stem("a01_gtFine_labelIds.png"), bare_stem("a01_leftImg8bit.jpg")
-        ('a01', 'a01')
-    """
-    return _MARK.sub("", without_suffix(PurePosixPath(name).name))
+    exact: dict[str, list[str]] = field(default_factory=dict)
+    marked: dict[str, list[str]] = field(default_factory=dict)
+
+    def of(self, picture: str) -> list[str]:
+        """Return the files that can be a picture's mask; more than one if it isn't told which."""
+        stem = _PICTURES_MARK.sub("", without_suffix(PurePosixPath(picture).name))
+        return self.exact.get(stem) or self.marked.get(stem, [])
+
+
+def color_table(tree: Tree) -> tuple[str, dict[str, tuple[int, int, int]]] | None:
+    """Return a file that gives each class a colour, and the colours; None if there is none."""
+    from ws3.datasets.importing.reading import read_text
+
+    for name in tree.files:
+        path = PurePosixPath(name)
+        is_one = path.name.lower() in _COLOR_TABLES and len(path.parts) <= 2
+        # A list of names alone is another thing.
+        if is_one and _THREE_NUMBERS.search(read_text(tree, name)):
+            return name, read_colors(tree.path(name))
+    return None
 
 
 def class_list(tree: Tree) -> tuple[str, tuple[str, ...]] | None:
@@ -62,17 +85,20 @@ def class_list(tree: Tree) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
-def drawing(path: Path, values: Mapping[int, int], classes: int) -> Draw:
+def drawing(
+    path: Path, values: Mapping[int, int], classes: int, colors: Colors | None = None
+) -> Draw:
     """Return what draws a mask file, its values translated to class values.
 
     Args:
         path: The mask.
         values: Class value of each value of the file other than 0 and 255; others are refused.
         classes: Number of classes.
+        colors: The value of each colour, for masks of colours.
     """
 
     def draw(height: int, width: int) -> npt.NDArray[np.uint8]:
-        mask = read_label_mask(path)
+        mask = read_label_mask(path, "" if colors is None else "colors", colors)
         if mask.shape != (height, width):
             raise Ws3Error(
                 f"{path}: {mask.shape[1]} x {mask.shape[0]} pixels, but the picture has "
@@ -110,7 +136,7 @@ def with_masks(
     for number, picture in enumerate(pictures):
         candidates = [
             tree.path(name)
-            for name in files.get(bare_stem(picture.path.name), ())
+            for name in files.of(picture.path.name)
             if str(tree.path(name)) not in own
         ]
         if len(candidates) == 1 and picture.draw is None:

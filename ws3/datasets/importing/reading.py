@@ -15,7 +15,10 @@ from ws3.errors import Ws3Error
 from ws3.messages import reason, shortened
 from ws3.outside import ANNOTATION_BYTES, TEXT_BYTES, read_regular
 
-NO_LABEL = {"", "nan", "none", "null", "no_label", "_unlabeled", "unlabeled", "unlabelled"}
+NO_LABEL = {
+    *("", "nan", "none", "null", "no_label", "_unlabeled", "unlabeled", "unlabelled"),
+    *("no label", "no finding", "no findings"),
+}
 """Texts, in small letters, that tools write where there is no label."""
 
 

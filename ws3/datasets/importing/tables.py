@@ -20,7 +20,18 @@ from ws3.messages import reason, shortened, shown
 
 _IMAGE = (
     *("image", "images", "filename", "file_name", "file", "image_name", "image_path", "imageid"),
-    *("image_id", "img", "img_path", "path", "filepath", "file_path", "picture", "photo", "name"),
+    *(
+        "image index",
+        "image_id",
+        "img",
+        "img_path",
+        "path",
+        "filepath",
+        "file_path",
+        "picture",
+        "photo",
+        "name",
+    ),
     *("fname", "id", "uri", "url"),
 )
 _LABELS = (
@@ -28,6 +39,7 @@ _LABELS = (
     *("category", "choice", "choices", "labelname", "label_name", "species", "target", "targets"),
     *("attribute_ids", "gt", "y"),
 )
+_LABELS_IN = re.compile(r"\b(labels?|tags?|class(es)?|categor(y|ies)|findings?)\b", re.IGNORECASE)
 _SPLIT = ("split", "set", "subset", "usage", "partition")
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no", "", "-1", "-1.0"}
 _SEPARATORS = (";", "|", ",", "\n")
@@ -180,6 +192,9 @@ def _labels_of(
     """Return the labels of each row, how they were read, notes, and the classes in order."""
     others = [n for n in range(len(table.header)) if n not in set(taken) and table.header[n]]
     column = _named(table, _LABELS)
+    if column is None:
+        alike = [n for n in others if _LABELS_IN.search(table.header[n].replace("_", " "))]
+        column = alike[0] if len(alike) == 1 and not _is_binary(table, alike[0]) else None
     binary = [n for n in others if n != column and _is_binary(table, n)]
     text = column is not None and not (len(binary) > 1 and _is_binary(table, column))
     if column is not None and text:

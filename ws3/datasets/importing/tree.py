@@ -18,7 +18,8 @@ MAX_FILES = 5_000_000
 # Masks are class values; those of single objects, and coloured ones beside them, are others.
 MASK_FOLDER = re.compile(
     r"(.*_)?masks?|segmentationclass(aug)?|annotations?|labels?|gt|gtfine|semantic|"
-    r"segmentations?|ground[_ -]?truth|\w*annot",
+    r"segmentations?|ground[_ -]?truth|\w*annot|"
+    r"(train|training|val|valid|validation|test)[_-](labels?|annotations?)",
     re.IGNORECASE,
 )
 OTHER_MASK_FOLDER = re.compile(
