@@ -59,7 +59,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, untrained_classifier: Pat
     index(run)
     shutil.copy(untrained_classifier, run.classifier_file)
     facts = classifier_facts(file_sha256(run.classifier_file))
-    write_record(run.receipt("train_classifier"), facts)
+    for path in (run.receipt("train_classifier"), run.classifier_file.with_suffix(".json")):
+        write_record(path, facts)
     for stage in ("saliency", "maps"):
         run_stage(run, stage)
     threshold(run, CROPS)

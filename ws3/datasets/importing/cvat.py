@@ -35,7 +35,7 @@ def read(tree: Tree) -> Found | None:
     for name, root in roots.items():
         for label in root.iterfind("meta//label/name"):
             classes[(label.text or "").strip()] = None
-        split = split_of(name) if len(roots) > 1 else None
+        split = split_of(name)
         for image in root.iterfind("image"):
             told = split_of(f"{image.get('subset', '')}/x") or split
             objects = list(_objects(tree, name, image))

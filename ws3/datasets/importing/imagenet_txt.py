@@ -41,5 +41,6 @@ def read(tree: Tree) -> Found | None:
                     f"{len(classes)} classes, numbered from 0"
                 )
             labels = [classes[one] for one in sorted(numbers)]
-            gathered.add(" ".join(words), labels, split_of(name), beside=name)
+            # A name with blanks stands in quotes.
+            gathered.add(" ".join(words).replace('"', ""), labels, split_of(name), beside=name)
     return gathered.found("lists with numbers", f"{sources[0]} names the classes", classes)
