@@ -7,8 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from import_trees import CLASSES, LABELS, SIZE, drawn, expected, labels_of, true_mask
-from import_trees import write_pictures
+from import_trees import (
+    CLASSES,
+    LABELS,
+    SIZE,
+    drawn,
+    expected,
+    labels_of,
+    true_mask,
+    write_pictures,
+)
 
 from ws3.datasets.importing.look import look
 
