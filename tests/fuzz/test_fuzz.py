@@ -52,6 +52,7 @@ def test_every_border_has_its_share() -> None:
         (0, "", ""),
         (2, "ws3: config.yaml: a sentence\n", ""),
         (2, "Usage: ws3 [OPTIONS]\nError: no such option\n", ""),
+        (1, "Using workflow specific profile p\nconfig: run: a text is expected\n", ""),
         (1, "r: a is damaged\nr: 3 results read, 1 damaged\n", ""),
         (2, "", "0 sentences"),
         (2, "ws3: one\nws3: two\n", "2 sentences"),
