@@ -374,7 +374,7 @@ def test_regions_that_are_boxes_are_counted_and_left_out(
 ) -> None:
     absent = instance(2, 18)
     del absent["segmentation"]
-    boxes = [instance(1, 18) | {"segmentation": region} for region in ([], None)]
+    boxes = [instance(1, 18) | {"segmentation": None}, instance(1, 18) | {"segmentation": []}]
     file = written(coco_tree, content(instance(1, 1), absent, *boxes))
     # No mask of an image that has boxes alone: it would say that nothing is there.
     assert draw_coco_masks(file, tmp_path / "m") == 1

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from verified_run import snapshot, ws3
+from snapshots import snapshot
+from verified_run import ws3
 
 SIZES = ("--train-images", 2, "--val-images", 1, "--size", 64)
 OURS = {"version": 1, "size": 64, "classes": ["auklet", "bufflehead"], "seed": 0}
