@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from ws3.attribution.engine import Attributor, image_maps
 from ws3.classifier.checkpoints import load_classifier
-from ws3.datasets.images import read_label_mask
+from ws3.datasets.masks import read_label_mask
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
 from ws3.run.records import Threshold, read_record

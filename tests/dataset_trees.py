@@ -11,16 +11,23 @@ from typing import Any
 import pytest
 from dataset_files import write_image, write_mask
 
+from ws3.datasets.voc import CLASSES
+
 
 @pytest.fixture
 def folder_tree(tmp_path: Path) -> Callable[..., Path]:
-    """Write images/, masks/ and labels.csv for ids and their labels; return the root."""
+    """Write images/, masks/ and labels.csv for ids and their labels; return the root.
+
+    A mask holds the values that its image's labels have if there is no class list.
+    """
 
     def write(labels: Mapping[str, str], suffix: str = ".jpg") -> Path:
         root = tmp_path / "folder"
-        for seed, image in enumerate(labels):
+        classes = sorted({name for cell in labels.values() for name in cell.split(";") if name})
+        for seed, (image, cell) in enumerate(labels.items()):
             write_image(root / "images" / f"{image}{suffix}", seed)
-            write_mask(root / "masks" / f"{image}.png", 1, 255)
+            values = [classes.index(name) + 1 for name in cell.split(";") if name]
+            write_mask(root / "masks" / f"{image}.png", *values, 255)
         with (root / "labels.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["image", "labels"])
@@ -44,7 +51,8 @@ def voc_tree(tmp_path: Path) -> Callable[..., Path]:
             (lists / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
             for seed, (image, objects) in enumerate(images.items()):
                 write_image(root / "JPEGImages" / f"{image}.jpg", seed)
-                write_mask(root / masks / f"{image}.png", 1, 20, 255)
+                values = [CLASSES.index(name) + 1 for name in objects if name in CLASSES]
+                write_mask(root / masks / f"{image}.png", *values, 255)
                 text = "".join(
                     f"<object><name>{name}</name><difficult>{number % 2}</difficult>"
                     "<part><name>head</name></part></object>"

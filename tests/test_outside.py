@@ -18,6 +18,7 @@ from ws3.config.load import read_yaml
 from ws3.datasets import images, voc
 from ws3.datasets.coco import draw_coco_masks, list_coco
 from ws3.datasets.listing_files import read_text
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.files import sha256
 from ws3.outside import TEXT_BYTES, read_regular
@@ -34,7 +35,7 @@ def coco_listing(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "photograph": images.read_bytes,
-    "mask": images.read_label_mask,
+    "mask": read_label_mask,
     "table or list": lambda path: read_text(path, "a table"),
     "VOC annotation": voc._objects,
     "COCO annotations": coco_listing,

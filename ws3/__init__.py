@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ws3.api import (
+        load_segmentation,
         methods,
         open_run,
+        predict_mask,
         pseudo_mask,
         read_image,
         recipes,
@@ -33,8 +35,10 @@ __all__ = [
     "Ws3Error",
     "__version__",
     "load_classifier",
+    "load_segmentation",
     "methods",
     "open_run",
+    "predict_mask",
     "pseudo_mask",
     "read_image",
     "recipes",

@@ -1,4 +1,4 @@
-"""The functions that `import ws3` offers: one image's maps and mask, and the results of a run.
+"""The functions that `import ws3` offers: one image's maps and masks, and the results of a run.
 
 Each imports what it needs when it is called, so that a run can be read, and recipes be listed,
 without torch.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ws3.config.recipes import Recipe
     from ws3.run.reader import RunReader
     from ws3.sampling.windows import Window
+    from ws3.segmentation.model import SegmentationModel
 
 
 def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
@@ -194,6 +195,63 @@ def open_run(folder: str | PathLike[str]) -> RunReader:
     from ws3.run.reader import RunReader
 
     return RunReader(Path(folder))
+
+
+def load_segmentation(path: str | PathLike[str]) -> SegmentationModel:
+    """Read a trained segmentation network, for `predict_mask`; nothing but its file is needed.
+
+    Args:
+        path: A run's `segmentation/<recipe>/model.pt`.
+
+    Returns:
+        The network, its `classes`, and how its masks are made (`prediction`).
+
+    Raises:
+        Ws3Error: If the file is missing, damaged, or no segmentation network of ws3.
+    """
+    from ws3.segmentation.model import load_model
+
+    return load_model(Path(path))
+
+
+def predict_mask(
+    model: SegmentationModel, image: NDArray[np.uint8], *, device: torch.device | str = "cpu"
+) -> NDArray[np.uint8]:
+    """Return the mask that a segmentation network predicts for a photograph.
+
+    On a CPU it has the pixels that `ws3 predict` and the run's own stage write.
+
+    Args:
+        model: From `load_segmentation`; its network is moved to the device.
+        image: uint8 RGB (H, W, 3).
+        device: `cpu`, `cuda`, `auto` (a GPU if there is one), or a device of torch's.
+
+    Returns:
+        uint8 (H, W): 0 is background, class i of `model.classes` is i + 1.
+
+    Raises:
+        Ws3Error: If the network's output is not finite, or the image is too large for the CRF.
+
+    Example:
+        >>> import numpy as np
+        >>> from ws3.segmentation.model import SegmentationModel
+        >>> from ws3.segmentation.networks import build
+        >>> from ws3.segmentation.prediction import PredictionSettings
+        >>> name = "lraspp_mobilenet_v2"
+        >>> model = SegmentationModel(build(name, 3, None), name, ("a", "b"), PredictionSettings())
+        >>> predict_mask(model, np.zeros((48, 64, 3), np.uint8)).shape
+        (48, 64)
+    """
+    import numpy as np
+
+    from ws3.segmentation.prediction import predict_refined
+    from ws3.torch_setup import device as chosen
+    from ws3.torch_setup import one_thread
+
+    with one_thread():
+        place = str(chosen(device))
+        probabilities = predict_refined(model.network, image, model.prediction, place)
+    return np.asarray(probabilities.argmax(axis=0), np.uint8)
 
 
 def recipes() -> dict[str, Preset]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from predicted import give_network, work
 from torch import nn
 
 import ws3
 from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.chunks import SampleChunk
+from ws3.datasets.index import Index, write_index
 from ws3.jobs.runner import open_stage, run_images
 from ws3.masks.crf import PRESETS
 from ws3.masks.png import read_mask
@@ -52,6 +55,24 @@ def test_importing_ws3_imports_no_torch_and_listing_recipes_neither() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[]", "[]"]
+
+
+def test_a_run_finds_an_image_by_its_name(small_run: Any) -> None:
+    run = small_run(recipes={"cam": {"preset": "cam"}}, segmentation__recipes=[])
+    rows = [
+        replace(run.index.rows[0], image="IMG_2-70d30a", name="sub/IMG (2).jpg"),
+        replace(run.index.rows[1], image="b", name="other/b.jpg"),
+        replace(run.index.rows[2], image="b-0a1b2c", name="sub/b.jpg"),
+    ]
+    write_index(run.index_file, Index(run.index.classes, tuple(rows)))
+    opened = ws3.open_run(run.folder)
+    assert opened.names == {row.image: row.name for row in rows}
+    first = rows[0].labels
+    for name in ("IMG_2-70d30a", "sub/IMG (2).jpg", "sub/IMG (2)", "IMG (2).jpg"):
+        assert opened.labels(name) == first
+    assert opened.labels("b") == rows[1].labels  # an id goes before a name
+    with pytest.raises(ws3.Ws3Error, match=r"there is no image 'b\.jpg'"):
+        opened.labels("b.jpg")
 
 
 def test_every_name_is_there_and_no_other() -> None:
@@ -339,3 +360,20 @@ def test_class_values_that_do_not_fit_the_maps_are_one_sentence(values: list[int
         ws3.pseudo_mask(image, maps, values, crf=None)
     with pytest.raises(ws3.Ws3Error, match=r"class values must be distinct, not \[1, 1\]"):
         ws3.pseudo_mask(image, np.concatenate([maps, maps]), [1, 1], crf=None)
+
+
+def test_predict_mask_gives_the_pixels_of_the_stage_whatever_the_threads(small_run) -> None:
+    run = small_run(segmentation__recipes=["cam"], segmentation__test_scales=[0.75, 1.0])
+    give_network(run, "cam")
+    work(run, "predictions", "cam")
+    row = run.rows(["val"])[0]
+    model = ws3.load_segmentation(run.model_file("cam"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        mask = ws3.predict_mask(model, ws3.read_image(row.path))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(mask, ws3.open_run(run.folder)["cam"].prediction(row.image))
+    assert model.classes == tuple(run.index.classes)

@@ -180,10 +180,32 @@ def other_value(root):
     return path
 
 
-def unlabelled(root):
-    table = root / "labels.csv"
-    table.write_text(table.read_text().replace("b,dog", "b,"))
-    return "b: "
+def wrong_masks(root):
+    for name in LABELS:
+        mask = np.full((HEIGHT, WIDTH), 2 if LABELS[name] == "cat" else 1, np.uint8)
+        Image.fromarray(mask).save(root / "masks" / f"{name}.png")
+    return "a.png: "
+
+
+def black_and_white(root):
+    for name in LABELS:
+        Image.fromarray(np.full((HEIGHT, WIDTH), 255, np.uint8)).save(
+            root / "masks" / f"{name}.png"
+        )
+    return "a.png: "
+
+
+def other_names(root):
+    (root / "masks").rename(root / "drawn")
+    (root / "masks").mkdir()
+    (root / "drawn" / "a.png").rename(root / "masks" / "mask-a.png")
+    return root / "masks"
+
+
+def no_pictures(root):
+    for name in LABELS:
+        (root / "images" / f"{name}.jpg").unlink()
+    return "images/a"
 
 
 def unlisted(root):
@@ -216,7 +238,13 @@ def no_such_id(root):
         (no_image, "no such file"),
         (other_size, "41 x 30 pixels, but the image has 40 x 30"),
         (other_value, "holds the value 7"),
-        (unlabelled, "has no labels"),
+        (wrong_masks, "like all 4 masks it contradicts the labels"),
+        (black_and_white, "it holds 0 and 255 only"),
+        (
+            other_names,
+            "looked for a.png, a_mask.png and the like among the mask files here, such as",
+        ),
+        (no_pictures, "none of the 4 images is there"),
         (unlisted, "label 'dog' isn't in the class list"),
         (empty, "no classes"),
         (no_header, "it should be 'image,labels'"),
@@ -232,6 +260,37 @@ def test_a_bad_dataset_is_refused_by_name(tmp_path, root, spoil, reason):
     line = next(line for line in said.splitlines() if named in line)
     assert reason in line
     assert not (tmp_path / "results/tiny/index.csv").exists()
+
+
+def test_looking_writes_nothing_and_says_what_an_index_would(tmp_path, root):
+    config = written_config(tmp_path, root)
+    status, out, err = ws3("index", "--config", config, "--check")
+    assert (status, err) == (0, "")
+    assert out == (
+        "4 pictures: 3 train, 1 val. 2 classes, with the pictures that show them: cat 2, dog 3. "
+        "4 masks of ground truth found. 3 of 4 masks hold just the classes of the labels.\n"
+        "Warning: 1 of 4 masks hold not every class that their pictures are labelled with, such as "
+        "that of c: it holds 1 (cat), the labels are cat, dog.\n"
+    )
+    truncated(root)
+    assert ws3("index", "--config", config, "--check", "--sample", 0)[0] == 0
+    said = refused("index", "--config", config, "--check")
+    assert said.startswith("1 problem in the dataset")
+    assert not (tmp_path / "results").exists()
+    assert "--sample goes with --check" in sentence("index", "--config", config, "--sample", 3)
+
+
+def test_facts_follow_the_index_into_status(tmp_path, root):
+    table = root / "labels.csv"
+    table.write_text(table.read_text().replace("b,dog", "b,"))
+    (root / "masks" / "b.png").unlink()
+    status, out, err = ws3("index", "--config", written_config(tmp_path, root))
+    assert status == 0, err
+    told = ws3("status", tmp_path / "results" / "tiny")[1]
+    for said in (out, told):
+        assert "1 picture without labels, which show none of the classes." in said
+        assert "3 masks of ground truth found, none for 1 pictures." in said
+        assert "Warning: 1 of 3 masks hold not every class" in said
 
 
 def test_a_cmyk_photograph_is_converted(tmp_path, root):
@@ -792,16 +851,22 @@ def test_ground_truth_that_is_ignored_alone_tunes_no_threshold(run):
         for mask, data in kept.items():
             mask.write_bytes(data)
     assert "masks.background: the 3 ground-truth masks of the train split" in said
-    assert "hold 255 (ignored) alone" in said
+    assert "255 (ignored) alone" in said
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("aggregate", "maps"), ("predict", "predictions"), ("train-segmenter", "train-segmentation")],
+    [("aggregate", "maps"), ("train-segmenter", "train-segmentation")],
 )
 def test_a_command_of_an_older_version_names_the_new_one(old, new):
     said = sentence(old, "results/demo", "--recipe", "cam")
     assert said == f"the command {old} is called {new} now"
+
+
+@pytest.mark.parametrize("arguments", [["results/demo"], ["--recipe", "cam", "results/demo"]])
+def test_predict_in_the_old_way_names_the_stage(arguments):
+    said = sentence("predict", *arguments)
+    assert said.endswith("called predictions now: ws3 predictions RUN --recipe NAME")
 
 
 def test_a_run_of_an_older_version_is_refused_before_its_configuration_is_read(tmp_path):

@@ -26,8 +26,11 @@ CONFIG = {
 
 
 @pytest.fixture
-def start(tmp_path) -> Callable[[str, str], subprocess.Popen[str]]:
-    """Return a function that starts Snakemake on a profile, up to a rule."""
+def start(tmp_path) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts Snakemake on a profile, up to a rule.
+
+    It asks for the state of jobs `between` seconds after the last answer.
+    """
     jobs, programs = tmp_path / "jobs", tmp_path / "programs"
     jobs.mkdir()
     fake_scheduler.install(programs)
@@ -35,10 +38,10 @@ def start(tmp_path) -> Callable[[str, str], subprocess.Popen[str]]:
     known["PATH"] = f"{programs}{os.pathsep}{known['PATH']}"
     known["FAKE_SCHEDULER"] = str(jobs)
 
-    def begin(profile: str, rule: str) -> subprocess.Popen[str]:
+    def begin(profile: str, rule: str, between: int = 1) -> subprocess.Popen[str]:
         line = command(
             *(tmp_path, "--workflow-profile", f"profiles/{profile}", "--until", rule),
-            *("--seconds-between-status-checks", "1", "--latency-wait", "10"),
+            *("--seconds-between-status-checks", str(between), "--latency-wait", "10"),
             config=CONFIG,
         )
         return subprocess.Popen(
@@ -109,7 +112,8 @@ def test_a_job_that_lsf_suspends_or_loses_sight_of_is_neither_done_nor_failed(
 @pytest.mark.parametrize("profile", ["lsf", "sge"])
 def test_ctrl_c_cancels_the_jobs(tmp_path, start, profile):
     (tmp_path / "hold").touch()
-    process = start(profile, "index")
+    # Snakemake cancels nothing while it asks for states (findings/).
+    process = start(profile, "index", between=15)
     wait_for_jobs(tmp_path, process)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)

@@ -18,7 +18,8 @@ from snake import REPOSITORY, command, environment
 
 from ws3.run.folder import Run
 
-pytestmark = pytest.mark.slow
+# One cluster at a time: it takes both cores.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 PLUGIN = Path(__file__).parent / "plugin"
 CONFIG = {
@@ -130,7 +131,7 @@ def submission(local, cluster, tmp_path):
             shutil.copytree(path, target / name)
         elif path.exists():
             shutil.copy2(path, target / name)
-    for name in ("index", "classifier"):
+    for name in ("index", "train_classifier"):
         shutil.copy2(source / f"receipts/{name}.json", target / f"receipts/{name}.json")
     shutil.copytree(local / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
     return Submission(tmp_path, cluster)

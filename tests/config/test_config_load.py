@@ -386,7 +386,7 @@ samples = st.one_of(
 )
 crfs = st.sampled_from(["deeplab", "psa", "irn", "none"]) | st.builds(
     lambda sxy, count: {"gaussian_sxy": sxy, "iterations": count},
-    st.floats(0.1, 100),
+    st.floats(0.5, 100),
     st.integers(1, 20),
 )
 methods = st.sampled_from(list(OWN_METHODS))

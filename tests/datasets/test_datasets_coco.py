@@ -14,13 +14,14 @@ from dataset_files import listing_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle
+from pydantic import ValidationError
 
 from ws3.cli.inspect import coco_masks
 from ws3.config.dataset import Coco
-from ws3.datasets import coco, coco_regions, list_dataset
+from ws3.datasets import coco_files, coco_regions, list_dataset
 from ws3.datasets.coco import draw_coco_masks
-from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 
 # pycocotools itself, with numpy 2
@@ -93,12 +94,25 @@ def test_listing_and_index(coco_tree: Tree, tmp_path: Path, indent: int | None) 
     listing = list_dataset(config(root, "val2014"), tmp_path)
     assert listing.classes == ("person", "dog", "toothbrush")
     assert [(r.image, r.split, r.labels, r.mask) for r in listing.rows] == [
-        ("COCO_x_000000000001", "train", ("dog",), ""),
+        ("COCO_x_000000000001", "train", ("person", "dog"), ""),
         ("COCO_x_000000000002", "train", ("person", "toothbrush"), ""),
         ("COCO_x_000000000009", "val", ("person",), ""),
     ]
     assert listing.rows[0].path == str(root / "train2014" / "COCO_x_000000000001.jpg")
     assert [(r.width, r.height) for r in check_files(listing).rows] == [(20, 12)] * 3
+
+
+def test_files_may_lie_where_keys_say(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content(instance(1, 18)))
+    (root / "images").mkdir()
+    (root / "train2014").rename(root / "images" / "train2014")
+    (root / "annotations" / "instances_train2014.json").rename(root / "labels-train2014.json")
+    keys = {"annotations": "labels-{split}.json", "images": "images/{split}"}
+    listing = listing_of(config(root).model_copy(update=keys))
+    assert [row.labels for row in listing.rows] == [("dog",)]
+    assert all(not row.problem for row in check_files(listing).rows)
+    with pytest.raises(ValidationError, match=r"can be \{split\}"):
+        Coco.model_validate({"kind": "coco", "root": "x", "images": "{0}"})
 
 
 def test_drawn_masks_are_used(coco_tree: Tree) -> None:
@@ -161,7 +175,7 @@ def test_stream_gives_what_json_gives(
     for name in LISTS:
         items = value.get(name)
         expected = items if isinstance(items, list) else []
-        assert list(coco._items(path, name)) == expected
+        assert list(coco_files.items_of(path, name)) == expected
 
 
 @pytest.mark.parametrize(
@@ -369,12 +383,55 @@ def test_deep_nesting_is_one_sentence(coco_tree: Tree) -> None:
     assert len(str(error.value)) < 600
 
 
+def test_crowd_regions_give_labels_and_are_counted(coco_tree: Tree) -> None:
+    everything = np.ones((12, 20), np.uint8)
+    root = coco_tree(
+        "train2014",
+        content(instance(1, 18), crowd(1, 18, everything), crowd(2, 1, everything)),
+    )
+    listing = listing_of(config(root))
+    assert [row.labels for row in listing.rows] == [("dog",), ("person",)]
+    assert listing.facts == (
+        "1 images without annotations are left out; dataset.negatives: true has them take part",
+        "1 images have a label from crowd regions alone, which ws3 coco-masks draws as ignored",
+    )
+
+
+def test_images_without_annotations_take_part_on_request(coco_tree: Tree) -> None:
+    root = coco_tree("train2014", content(instance(2, 18)))
+    asked = Coco(kind="coco", root=str(root), train="train2014", val=None, negatives=True)
+    listing = listing_of(asked)
+    assert [(row.image[-1], row.labels) for row in listing.rows] == [
+        ("1", ()),
+        ("2", ("dog",)),
+        ("3", ()),
+    ]
+    assert listing.facts == ()
+    assert all(row.problem == "" for row in check_files(listing).rows)
+
+
+def test_one_name_in_two_subfolders_is_two_images(coco_tree: Tree) -> None:
+    both = content(instance(1, 18), instance(2, 1), images=2)
+    both["images"][0]["file_name"], both["images"][1]["file_name"] = "x/1.jpg", "y/1 (2).jpg"
+    both["images"].append(picture(3) | {"file_name": "z/1.jpg"})
+    both["annotations"].append(instance(3, 1))
+    root = coco_tree("train2014", both)
+    file, folder = root / "annotations" / "instances_train2014.json", root / "masks" / "train2014"
+    assert draw_coco_masks(file, folder) == 3
+    rows = check_files(listing_of(config(root))).rows
+    assert [row.name for row in rows] == ["x/1.jpg", "y/1 (2).jpg", "z/1.jpg"]
+    assert len({row.image for row in rows}) == 3
+    assert [Path(row.mask).stem for row in rows] == [row.image for row in rows]
+    assert [row.mask_values for row in rows] == [(0, 2), (0, 1), (0, 1)]
+
+
 def test_regions_that_are_boxes_are_counted_and_left_out(
     coco_tree: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     absent = instance(2, 18)
     del absent["segmentation"]
-    boxes = [instance(1, 18) | {"segmentation": None}, instance(1, 18) | {"segmentation": []}]
+    nothing: list[Any] = [[], None]
+    boxes = [instance(1, 18) | {"segmentation": region} for region in nothing]
     file = written(coco_tree, content(instance(1, 1), absent, *boxes))
     # No mask of an image that has boxes alone: it would say that nothing is there.
     assert draw_coco_masks(file, tmp_path / "m") == 1

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from dataset_files import listing_of, write_image
+from dataset_files import HEIGHT, WIDTH, listing_of, write_image, write_mask
+from PIL import Image
 
 from ws3.config.dataset import Folder
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.folder import SUFFIXES
-from ws3.datasets.index import check_files
+from ws3.datasets.colors import mask_colors
+from ws3.datasets.index import check_files, row_named, rows_fingerprint
+from ws3.datasets.names import SUFFIXES, image_ids
 from ws3.errors import Ws3Error
+from ws3.run.samples import load_image
 
 Tree = Callable[..., Path]
 LABELS = {"a": "dog", "b": "cat;dog", "c": "cat"}
 
 
-def folder(root: Path, **keys: str) -> Folder:
+def folder(root: Path, **keys: Any) -> Folder:
     return Folder(kind="folder", root=str(root), **keys)
 
 
@@ -175,7 +181,10 @@ def test_malformed_tables(folder_tree: Tree, content: bytes, words: str) -> None
         ("", "no classes"),
         ("cat\ndog\ncat\n", "'cat' is listed twice"),
         ("cat;dog\n", "can't be a class name"),
-        ("Background\ncat\n", "leave out 'Background'"),
+        ("cat\nBackground\n", "leave out 'Background'"),
+        ("cat\n_background_\n", "leave out '_background_'"),
+        ("caf\u00e9\ncafe\u0301\n", "can't be told apart"),
+        ("tree\u00a0frog\ntree frog\n", "can't be told apart"),
         ("".join(f"c{k}\n" for k in range(255)), "255 classes"),
     ],
 )
@@ -225,3 +234,194 @@ def test_photographs_in_voc_layout() -> None:
     assert len(listing.classes) == 20
     index = check_files(listing)
     assert all(r.width and r.height and r.mask_sha256 and not r.problem for r in index.rows)
+
+
+NAMES = ("IMG (2).jpg", "été.png", "图片.jpg", "a.b.v2.jpg", "train/cat/1.jpg", "val/dog/1.jpg")
+
+
+@pytest.fixture
+def named_tree(tmp_path: Path) -> Path:
+    """Pictures with blanks, accents, dots and folders, and a mask of each by its id."""
+    root = tmp_path / "named"
+    ids = image_ids(NAMES)
+    for seed, name in enumerate(NAMES):
+        write_image(root / "images" / name, seed)
+        write_mask(root / "masks" / f"{ids[name]}.png", 1)
+    rows = "".join(f"{name},cat\n" for name in NAMES)
+    (root / "labels.csv").write_text(f"image,labels\n{rows}")
+    return root
+
+
+def test_names_stand_beside_ids(named_tree: Path) -> None:
+    (named_tree / "val.txt").write_text("val/dog/1.jpg\n./images/图片.jpg\n")
+    rows = listing_of(folder(named_tree, masks="masks", val="val.txt")).rows
+    assert {row.name: row.image for row in rows} == image_ids(NAMES)
+    assert all(Path(row.path).is_file() and Path(row.mask).is_file() for row in rows)
+    assert [row.name for row in rows if row.split == "val"] == ["val/dog/1.jpg", "图片.jpg"]
+    assert len({row.image for row in rows}) == len(NAMES)
+    index = check_files(listing_of(folder(named_tree)))
+    assert row_named(index.rows, "IMG (2).jpg") is row_named(index.rows, "IMG (2)")
+    titles = {row.name: row.title for row in index.rows}
+    assert titles["a.b.v2.jpg"] == "a.b.v2"
+    assert titles["IMG (2).jpg"] == "IMG (2).jpg [IMG_2-70d30a]"
+
+
+def test_a_name_is_taken_as_it_stands_where_a_file_bears_it(folder_tree: Tree) -> None:
+    root = folder_tree({" a": "cat", "b\\c": "dog"})
+    (root / "val.txt").write_text("b\\c\n")
+    rows = check_files(listing_of(folder(root, masks="masks", val="val.txt"))).rows
+    assert [(row.name, row.split) for row in rows] == [(" a.jpg", "train"), ("b\\c.jpg", "val")]
+    (root / "val.txt").write_text("a.jpg\n")
+    assert [row.name for row in listing_of(folder(root, val="val.txt")).rows][1] == " a.jpg"
+
+
+def test_a_name_is_in_the_message_about_its_picture(named_tree: Path) -> None:
+    (named_tree / "images" / "IMG (2).jpg").write_bytes(b"no picture")
+    with pytest.raises(Ws3Error, match=r"IMG \(2\)\.jpg \[IMG_2-70d30a\]: .*truncated"):
+        check_files(listing_of(folder(named_tree)))
+
+
+def test_a_picture_that_moves_to_another_folder_is_noticed(named_tree: Path) -> None:
+    before = listing_of(folder(named_tree)).rows
+    moved = replace(before[4], path=before[4].path.replace("train", "test"), name="test/cat/1.jpg")
+    assert rows_fingerprint([before[4]]) != rows_fingerprint([moved])
+
+
+def test_a_link_that_leads_back_is_followed_once(named_tree: Path) -> None:
+    (named_tree / "images" / "loop").symlink_to(named_tree / "images")
+    (named_tree / "images" / "up").symlink_to(named_tree)
+    assert len(listing_of(folder(named_tree)).rows) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "{}.png",
+        "{}_mask.png",
+        "{}-mask.PNG",
+        "{}_label.tif",
+        "{}-label.bmp",
+        "{}.jpg.png",
+        "{}.TIFF",
+    ],
+)
+def test_masks_are_found_by_what_tools_call_them(folder_tree: Tree, mask: str) -> None:
+    root = folder_tree({"a": "cat", "b": "cat"})
+    for name in "ab":
+        (root / "masks" / f"{name}.png").unlink()
+        path = root / "masks" / mask.format(name)
+        Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(path)
+    rows = check_files(listing_of(folder(root, masks="masks"))).rows
+    assert [Path(row.mask).name for row in rows] == [mask.format("a"), mask.format("b")]
+    assert [row.mask_values for row in rows] == [(1,), (1,)]
+
+
+def test_masks_beside_their_pictures(folder_tree: Tree) -> None:
+    root = folder_tree({"a": "cat", "b": "cat"}, ".png")
+    write_mask(root / "images" / "a_mask.png", 1)
+    rows = listing_of(folder(root, masks="images")).rows
+    assert [Path(row.mask).name for row in rows] == ["a_mask.png", ""]
+
+
+def test_a_mask_without_folders_is_not_shared(named_tree: Path) -> None:
+    for path in (named_tree / "masks").iterdir():
+        path.unlink()
+    write_mask(named_tree / "masks" / "1.png", 1)
+    write_mask(named_tree / "masks" / "IMG (2)_mask.png", 1)
+    write_mask(named_tree / "masks" / "val" / "dog" / "1.png", 1)
+    rows = listing_of(folder(named_tree, masks="masks")).rows
+    found = {row.name: row.mask.removeprefix(f"{named_tree}/masks/") for row in rows}
+    assert {name: mask for name, mask in found.items() if mask} == {
+        "IMG (2).jpg": "IMG (2)_mask.png",
+        "val/dog/1.jpg": "val/dog/1.png",
+    }
+
+
+def test_a_folder_in_which_no_mask_is_found_is_refused(folder_tree: Tree) -> None:
+    root = folder_tree({"a": "cat", "b": "cat"})
+    for name in "ab":
+        (root / "masks" / f"{name}.png").rename(root / "masks" / f"zebra-{name}.png")
+    with pytest.raises(
+        Ws3Error, match=r"masks: not one mask is found: looked for a\.png, .*such as zebra-a\.png"
+    ):
+        listing_of(folder(root, masks="masks"))
+
+
+COLORED = {"labelmap.txt": "# label:color\nbackground:0,0,0::\ndog:9,0,0::\ncat:0,9,0::\n"}
+COLORED["classes.csv"] = "name,r,g,b\nbackground,0,0,0\ndog,9,0,0\ncat,0,9,0\n"
+COLORED["tabs.csv"] = COLORED["classes.csv"].replace(",", ";")
+
+
+@pytest.mark.parametrize("table", [*COLORED, "configuration"])
+def test_coloured_masks_are_read_with_a_table(folder_tree: Tree, table: str) -> None:
+    root = folder_tree({"a": "dog", "b": "cat"})
+    for name, color in (("a", (9, 0, 0)), ("b", (0, 9, 0))):
+        mask = Image.new("RGB", (WIDTH, HEIGHT))
+        mask.putpixel((0, 0), color)
+        mask.save(root / "masks" / f"{name}.png")
+    colors: Any = {"background": (0, 0, 0), "dog": (9, 0, 0), "cat": (0, 9, 0)}
+    if table in COLORED:
+        (root / table).write_text(COLORED[table])
+        colors = table
+    config = folder(root, masks="masks", colors=colors)
+    listing = listing_of(config)
+    assert listing.classes == ("dog", "cat")
+    found = check_files(listing, colors=mask_colors(config, root, listing.classes)).rows
+    assert [row.mask_values for row in found] == [(0, 1), (0, 2)]
+    assert found[0].coding.startswith("colors-")
+    other = listing_of(folder(root, masks="masks", colors={"dog": (9, 0, 0), "cat": (0, 9, 0)}))
+    assert rows_fingerprint(other.rows) != rows_fingerprint(listing.rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dog:9,0,0::\n", "the class 'cat' has no colour"),
+        ("dog:9,0,0::\ncat:9,0,0::\n", r"the colour \(9, 0, 0\) is there twice"),
+        ("dog:9,0,0::\ncat:300,0,0::\n", "'cat' has no colour of three numbers"),
+        ("dog:9,0,0::\nyeti:1,0,0::\ncat:2,2,2::\n", "'yeti' isn't in the class list"),
+        ("", "no colours"),
+    ],
+)
+def test_malformed_tables_of_colours(folder_tree: Tree, text: str, words: str) -> None:
+    root = folder_tree(LABELS)
+    (root / "labelmap.txt").write_text(text)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(Ws3Error, match=rf"labelmap\.txt: .*{words}"):
+        listing_of(folder(root, masks="masks", colors="labelmap.txt", classes="classes.txt"))
+
+
+def test_zero_can_be_ignored_in_masks(folder_tree: Tree) -> None:
+    root = folder_tree(LABELS)
+    rows = check_files(listing_of(folder(root, masks="masks", reduce_zero_label=True))).rows
+    assert rows[0].mask_values == (2, 255)
+    plain = check_files(listing_of(folder(root, masks="masks"))).rows
+    assert rows[0].mask_sha256 != plain[0].mask_sha256
+
+
+@pytest.mark.parametrize("name", ["background", "_background_", "__background__", "BG"])
+def test_a_background_at_the_head_of_the_classes_is_dropped(folder_tree: Tree, name: str) -> None:
+    root = folder_tree(LABELS)
+    (root / "classes.txt").write_text(f"{name}\ncat\ndog\n")
+    listing = listing_of(folder(root, classes="classes.txt"))
+    assert listing.classes == ("cat", "dog")
+    assert listing.facts == (
+        f"'{name}' at the head of classes.txt is the background, and no class",
+    )
+
+
+def test_rotation_by_exif_is_named_and_applied_on_request(folder_tree: Tree) -> None:
+    root = folder_tree({"a": "cat", "b": "cat"})
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    path = root / "images" / "a.jpg"
+    Image.open(path).save(path, exif=sideways)
+    write_mask(root / "masks" / "a.png", 1, size=(HEIGHT, WIDTH))
+    with pytest.raises(Ws3Error, match=r"EXIF tag turns it, .*set dataset\.exif: upright"):
+        check_files(listing_of(folder(root, masks="masks")))
+    rows = check_files(listing_of(folder(root, masks="masks", exif="upright"))).rows
+    assert (rows[0].width, rows[0].height, rows[0].coding) == (HEIGHT, WIDTH, "upright+binary")
+    assert load_image(rows[0]).shape == (WIDTH, HEIGHT, 3)
+    write_mask(root / "masks" / "a.png", 1)
+    with pytest.raises(Ws3Error, match=r"set dataset\.exif: stored"):
+        check_files(listing_of(folder(root, masks="masks", exif="upright")))

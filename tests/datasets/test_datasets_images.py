@@ -16,6 +16,7 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from ws3.datasets import images
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.exports.item import Item, write_photograph
 from ws3.labels import voc_palette
@@ -77,6 +78,19 @@ def test_cmyk_jpeg() -> None:
     assert np.abs(found.astype(int) - [0, 255, 255]).max() <= 3
 
 
+def test_orientation_is_applied_where_the_coding_says_so() -> None:
+    sideways = Image.Exif()
+    sideways[0x0112] = 6  # turned by a quarter
+    expected = pixels(16, 24, 3)
+    data = encode(Image.fromarray(expected), exif=sideways)
+    assert images.is_turned(data, "a.png")
+    assert not images.is_turned(encode(Image.fromarray(expected)), "a.png")
+    found = images.decode_rgb(data, "a.png", "upright+binary")
+    np.testing.assert_array_equal(found, np.rot90(expected, -1))
+    np.testing.assert_array_equal(images.decode_rgb(data, "a.png", "binary"), expected)
+    assert images.digest(data, "upright") != images.digest(data) == images.sha256(data)
+
+
 def test_orientation_is_not_applied() -> None:
     exif = Image.Exif()
     exif[274] = 6
@@ -129,7 +143,7 @@ def test_postscript_is_refused_and_starts_no_program(
     with pytest.raises(Ws3Error, match=r"b\.jpg: truncated or not an image \(none of JPEG, PNG, "):
         images.decode_rgb(data, tmp_path / "b.jpg")
     with pytest.raises(Ws3Error, match=r"b\.jpg: truncated or not an image"):
-        images.read_label_mask(tmp_path / "b.jpg")
+        read_label_mask(tmp_path / "b.jpg")
     item = Item("b", "train", (), tmp_path / "b.jpg", np.zeros((8, 8), np.uint8))
     with pytest.raises(Ws3Error, match=r"b\.jpg: truncated or not an image"):
         write_photograph(item, tmp_path / "out")
@@ -166,52 +180,6 @@ def test_read_bytes_and_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert images.read_bytes(tmp_path / "a") == b"abc"
     assert images.sha256(b"abc") == hashlib.sha256(b"abc").hexdigest()
-
-
-@pytest.mark.parametrize("palette", [True, False])
-def test_mask_values_are_as_stored(tmp_path: Path, palette: bool) -> None:
-    values = pixels(9, 8)
-    picture = Image.fromarray(values)
-    if palette:
-        picture.putpalette(voc_palette())
-    picture.save(tmp_path / "m.png")
-    found = images.read_label_mask(tmp_path / "m.png")
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, values)
-
-
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_mask_with_a_small_palette(tmp_path: Path, bits: int) -> None:
-    values = pixels(9, 8) % 2**bits
-    picture = Image.fromarray(values)
-    picture.putpalette(voc_palette()[: 3 * 2**bits])
-    picture.save(tmp_path / "m.png", bits=bits)
-    np.testing.assert_array_equal(images.read_label_mask(tmp_path / "m.png"), values)
-
-
-@pytest.mark.parametrize(
-    ("picture", "kind", "words"),
-    [
-        (Image.new("RGB", (4, 4)), "PNG", "holds colours"),
-        (Image.new("RGBA", (4, 4)), "PNG", "holds colours"),
-        (Image.fromarray(np.ones((4, 4), np.uint16)), "PNG", "16-bit"),
-        (Image.new("1", (4, 4)), "PNG", "1-bit gray"),
-        (Image.new("L", (4, 4)), "JPEG", "JPEG file"),
-    ],
-)
-def test_other_masks_are_refused_by_name(
-    tmp_path: Path, picture: Image.Image, kind: str, words: str
-) -> None:
-    (tmp_path / "m.png").write_bytes(encode(picture, kind))
-    with pytest.raises(Ws3Error, match=rf"m\.png: the mask .*{words}"):
-        images.read_label_mask(tmp_path / "m.png")
-
-
-def test_truncated_mask(tmp_path: Path) -> None:
-    data = encode(Image.fromarray(pixels(30, 30)))
-    (tmp_path / "m.png").write_bytes(data[: len(data) // 2])
-    with pytest.raises(Ws3Error, match=r"m\.png: truncated"):
-        images.read_label_mask(tmp_path / "m.png")
 
 
 def test_palette_is_that_of_voc() -> None:

@@ -36,7 +36,7 @@ from ws3.labels import voc_palette
 Tree = Callable[..., Path]
 
 CLASSES = ("cat", "dog", "tree frog")
-LISTED = ("image", "split", "labels", "path", "mask", "stat_key")
+LISTED = ("image", "split", "labels", "path", "mask", "stat_key", "name", "coding")
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 names = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=6)
@@ -54,6 +54,9 @@ rows = st.builds(
     mask_sha256=text,
     problem=text,
     parts=text,
+    name=text,
+    mask_values=st.lists(st.integers(0, 255), max_size=3).map(tuple),
+    coding=text,
 )
 
 
@@ -65,8 +68,26 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, found: list[ImageR
     assert read_index(path) == index
 
 
+def test_an_index_of_an_older_ws3_is_read_and_filled_in(row: Callable[..., ImageRow]) -> None:
+    listing = Listing(CLASSES, (row("a"), row("b", mask="")))
+    done = check_files(listing)
+    path = Path(done.rows[0].path).with_name("index.csv")
+    write_index(path, done)
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line.rsplit(',', 3)[0]}\n" for line in lines))
+    older = read_index(path)
+    assert [(r.name, r.mask_values) for r in older.rows] == [("a.png", ()), ("b.png", ())]
+    assert rows_fingerprint(older.rows) == rows_fingerprint(listing.rows)
+    marked = Index(CLASSES, tuple(dataclasses.replace(r, sha256="old") for r in older.rows))
+    found = check_files(listing, marked).rows
+    assert found[0] == done.rows[0]  # its mask is looked into again
+    assert found[1].sha256 == "old"
+
+
 def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
-    index = Index(CLASSES, (ImageRow("a", "train", ("cat",), "\udcff.jpg", "", "1-1"),))
+    index = Index(
+        CLASSES, (ImageRow("a", "train", ("cat",), "\udcff.jpg", "", "1-1", name="\udcff.jpg"),)
+    )
     write_index(tmp_path / "index.csv", index)
     assert read_index(tmp_path / "index.csv") == index
     assert len(rows_fingerprint(index.rows)) == 16
@@ -74,12 +95,14 @@ def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
 
 def test_the_file_is_plain_csv(tmp_path: Path) -> None:
     row = ImageRow(
-        "a", "val", ("cat", "dog"), "p/a.jpg", "", "3-4", 5, 6, "ab", "", "", "p/a_parts.png"
+        *("a", "val", ("cat", "dog"), "p/a.jpg", "", "3-4", 5, 6, "ab", "", "", "p/a_parts.png"),
+        *("a.jpg", (0, 1), "upright"),
     )
     write_index(tmp_path / "index.csv", Index(CLASSES, (row,)))
     assert (tmp_path / "index.csv").read_text() == (
-        "image,split,labels,path,mask,stat_key,width,height,sha256,mask_sha256,problem,parts\n"
-        "a,val,cat;dog,p/a.jpg,,3-4,5,6,ab,,,p/a_parts.png\n"
+        "image,split,labels,path,mask,stat_key,width,height,sha256,mask_sha256,problem,parts,"
+        "name,mask_values,coding\n"
+        "a,val,cat;dog,p/a.jpg,,3-4,5,6,ab,,,p/a_parts.png,a.jpg,0;1,upright\n"
     )
     assert (tmp_path / "classes.txt").read_text() == "cat\ndog\ntree frog\n"
     assert {path.name for path in tmp_path.iterdir()} == {"index.csv", "classes.txt"}
@@ -91,9 +114,9 @@ def test_the_file_is_plain_csv(tmp_path: Path) -> None:
         (b"", "columns should be"),
         (b"image,labels\n", "columns should be"),
         (b"HEAD\na,train,cat,p\n", "malformed"),
-        (b"HEAD\na,train,cat,p,,s,1,2,h,,,,more\n", "malformed"),
-        (b"HEAD\na,train,cat,p,,s,wide,2,h,,,\n", "malformed"),
-        (b"HEAD\na,test,cat,p,,s,1,2,h,,,\n", "'test' is neither train nor val"),
+        (b"HEAD\na,train,cat,p,,s,1,2,h,,,,,,,more\n", "malformed"),
+        (b"HEAD\na,train,cat,p,,s,wide,2,h,,,,,,\n", "malformed"),
+        (b"HEAD\na,test,cat,p,,s,1,2,h,,,,,,\n", "'test' is neither train nor val"),
     ],
 )
 def test_malformed_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
@@ -150,10 +173,10 @@ def test_importing_the_index_stays_light() -> None:
 def test_digest_sees_what_a_listing_knows(row: ImageRow, field: str, value: str) -> None:
     change: dict[str, Any] = {field: (value,) if field == "labels" else value}
     changed = dataclasses.replace(row, **change)
-    before = {key: getattr(row, key) for key in LISTED}
-    before |= {key: before[key].rpartition("/")[2] for key in ("path", "mask")}
-    after = {key: getattr(changed, key) for key in LISTED}
-    after |= {key: after[key].rpartition("/")[2] for key in ("path", "mask")}
+    before, after = ({key: getattr(r, key) for key in LISTED} for r in (row, changed))
+    for known in (before, after):
+        known |= {key: known[key].rpartition("/")[2] for key in ("path", "mask")}
+        known["path"] = known.pop("name") or known["path"]
     assert (rows_fingerprint([row]) == rows_fingerprint([changed])) == (before == after)
 
 
@@ -177,7 +200,7 @@ def row(tmp_path: Path) -> Callable[..., ImageRow]:
         if not path.exists():
             write_image(path)
         if not mask.exists():
-            write_mask(mask, 0, 3, 255)
+            write_mask(mask, 0, 1, 255)
         listed = ImageRow(
             image, split, ("cat",), str(path), str(mask), row_stat_key(str(path), str(mask))
         )
@@ -221,7 +244,6 @@ def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: 
         row("nomask"),
         row("lost", mask=str(tmp_path / "absent.png")),
         row("unknown", labels=("cat", "unicorn")),
-        row("bare", labels=()),
         row("told", problem="its annotation is missing"),
         row("twice"),
         row("twice"),
@@ -242,20 +264,19 @@ def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: 
         "nomask: .*nomask_mask.png: truncated or not an image",
         "lost: .*absent.png: no such file",
         "unknown: label 'unicorn' isn't in the class list",
-        "bare: has no labels",
         "told: its annotation is missing",
         "twice: 2 times in train",
         "both: in both train and val",
         "'in/valid': can't be an id",
     ):
         assert sum(re.search(words, line) is not None for line in lines) == 1, words
-    assert lines[0].startswith("13 problems")
-    assert len(lines) == 14
+    assert lines[0].startswith("12 problems")
+    assert len(lines) == 13
     assert not any(line.strip().startswith("fine") for line in lines)
 
 
 def test_the_report_stops_at_fifty(row: Callable[..., ImageRow]) -> None:
-    template = row("a", labels=())
+    template = row("a", labels=("yeti",))
     rows = tuple(dataclasses.replace(template, image=f"i{k}") for k in range(53))
     with pytest.raises(Ws3Error) as error:
         check_files(Listing(CLASSES, rows))
@@ -323,6 +344,8 @@ def test_changed_rows_are_opened_again(
         "path": str(tmp_path / "other.png"),
         "mask": str(tmp_path / "other_mask.png"),
         "stat_key": "1-1",
+        "name": "sub/a.png",
+        "coding": "upright",
     }
     new = dataclasses.replace(old, **{field: changes[field]})
     rows = (row("train"), new)

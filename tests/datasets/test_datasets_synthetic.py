@@ -15,8 +15,8 @@ from PIL import Image
 
 from ws3.config.dataset import Folder, Synthetic
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import check_files
+from ws3.datasets.masks import read_label_mask
 from ws3.datasets.synthetic.dataset import draw_synthetic
 from ws3.datasets.synthetic.drawing import draw
 from ws3.datasets.synthetic.scene import CLASSES, Creature, Scene, describe

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset_files import listing_of
+from dataset_files import listing_of, write_image, write_mask
 
 from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
@@ -77,25 +77,57 @@ def test_absent_lists_and_folders_are_named(voc_tree: Tree) -> None:
     with pytest.raises(Ws3Error, match=r"val\.txt: No such file"):
         listing_of(voc(root))
     (root / "ImageSets" / "Segmentation" / "trainaug.txt").write_text("2007_000032\n")
-    with pytest.raises(Ws3Error, match="SegmentationClassAug: no such folder"):
-        listing_of(voc(root, "trainaug", None))
     with pytest.raises(Ws3Error, match=r"no folder JPEGImages.*VOCdevkit/VOC2012"):
         listing_of(voc(root.parent))
+
+
+def test_masks_are_optional_and_their_absence_is_told(voc_tree: Tree) -> None:
+    root = voc_tree(SPLITS)
+    (root / "SegmentationClass" / "2007_000039.png").unlink()
+    masks = {row.image: row.mask for row in listing_of(voc(root)).rows}
+    assert masks["2007_000039"] == ""
+    assert masks["2007_000032"] == str(root / "SegmentationClass" / "2007_000032.png")
+    (root / "SegmentationClass").rename(root / "elsewhere")
+    listing = listing_of(voc(root))
+    assert not any(row.mask for row in listing.rows)
+    sentence = "there is no folder SegmentationClass, so no mask for the train split"
+    assert sentence in listing.warnings
+    other = voc(root).model_copy(update={"masks": "elsewhere"})
+    assert any(row.mask for row in listing_of(other).rows)
+
+
+def test_a_tree_with_classes_and_folders_of_ones_own(voc_tree: Tree) -> None:
+    root = voc_tree({"mine": {"a.v2": ["Red Fox"], "b": ["Tree", "Red Fox"]}})
+    (root / "ImageSets" / "Segmentation").rename(root / "ImageSets" / "Main")
+    (root / "JPEGImages").rename(root / "pictures")
+    (root / "Annotations").rename(root / "labels")
+    write_mask(root / "SegmentationClass" / "a.v2.png", 2)
+    write_mask(root / "SegmentationClass" / "b.png", 1, 2)
+    text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nTree:1,2,3::\nRed Fox:::\n"
+    (root / "labelmap.txt").write_text(text)
+    config = voc(root, "mine", None).model_copy(
+        update={"classes": "labelmap.txt", "images": "pictures", "annotations": "labels"}
+    )
+    listing = listing_of(config)
+    assert listing.classes == ("Tree", "Red Fox")
+    assert [(r.image, r.labels) for r in listing.rows] == [
+        ("a.v2", ("Red Fox",)),
+        ("b", ("Tree", "Red Fox")),
+    ]
+    assert all(not row.problem for row in check_files(listing).rows)
 
 
 def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
     root = voc_tree(SPLITS)
     (root / "Annotations" / "2007_000032.xml").unlink()
-    (root / "SegmentationClass" / "2007_000039.png").unlink()
     (root / "JPEGImages" / "2007_000033.jpg").unlink()
     listing = listing_of(voc(root))
-    assert listing.rows[1].stat_key.endswith(";missing")
     assert listing.rows[2].stat_key.startswith("missing;")
     with pytest.raises(Ws3Error) as error:
         check_files(listing)
     lines = str(error.value).splitlines()
-    assert lines[0].startswith("3 problems")
-    for line, name in zip(lines[1:], ("000032.xml", "000039.png", "000033.jpg"), strict=True):
+    assert lines[0].startswith("2 problems")
+    for line, name in zip(lines[1:], ("000032.xml", "000033.jpg"), strict=True):
         assert f"{name}: no such file" in line
 
 
@@ -110,7 +142,6 @@ def test_missing_files_are_reported_together(voc_tree: Tree) -> None:
             "DOCTYPE",
         ),
         ("<annotation><object><name>yeti</name></object></annotation>", "label 'yeti'"),
-        ("<annotation><name>dog</name></annotation>", "has no labels"),
     ],
 )
 def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> None:
@@ -120,7 +151,10 @@ def test_bad_annotations_are_reported(voc_tree: Tree, xml: str, words: str) -> N
         check_files(listing_of(voc(root)))
 
 
-@pytest.mark.parametrize("encoding", ["x-made-up", "utf-7", "utf-16", "rot13", "idna"])
+UNUSABLE = ["x-made-up", "utf-7", "utf-16", "rot13", "idna"]
+
+
+@pytest.mark.parametrize("encoding", UNUSABLE)
 def test_an_annotation_in_an_unusable_encoding_is_one_line(voc_tree: Tree, encoding: str) -> None:
     root = voc_tree(SPLITS)
     text = f'<?xml version="1.0" encoding="{encoding}"?><annotation></annotation>'
@@ -177,3 +211,27 @@ def test_overlapping_splits_are_refused(voc_tree: Tree) -> None:
     root = voc_tree({"trainval": SPLITS["train"], "val": {"2007_000032": ["person"]}})
     with pytest.raises(Ws3Error, match="2007_000032: in both train and val"):
         check_files(listing_of(voc(root, "trainval")))
+
+
+def test_ids_with_dots_and_pictures_of_any_ending(voc_tree: Tree) -> None:
+    root = voc_tree({"train": {"a_jpg.rf.0a1b": ["dog"], "a_jpg": ["cat"], "b c": ["dog"]}})
+    (root / "JPEGImages" / "b c.jpg").unlink()
+    write_image(root / "JPEGImages" / "b c.PNG")
+    rows = check_files(listing_of(voc(root, "train", None))).rows
+    assert [row.name for row in rows] == ["a_jpg.rf.0a1b.jpg", "a_jpg.jpg", "b c.PNG"]
+    assert [row.image for row in rows][:2] == ["a_jpg.rf.0a1b", "a_jpg"]
+    assert [row.labels for row in rows] == [("dog",), ("cat",), ("dog",)]
+    assert rows[2].title == f"b c.PNG [{rows[2].image}]"
+
+
+@pytest.mark.parametrize("line", ["a.v2", "a.v2.jpg", "a.v2 1", "/JPEGImages/a.v2.jpg /X/a.v2.png"])
+def test_lines_of_lists(voc_tree: Tree, line: str) -> None:
+    root = voc_tree({"train": {"a.v2": ["dog"]}})
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text(f"{line}\n")
+    assert [row.image for row in listing_of(voc(root, "train", None)).rows] == ["a.v2"]
+
+
+def test_an_annotation_without_objects_is_a_negative(voc_tree: Tree) -> None:
+    root = voc_tree({"train": {"full": ["dog"], "empty": []}})
+    rows = check_files(listing_of(voc(root, "train", None))).rows
+    assert [(row.labels, row.problem) for row in rows] == [(("dog",), ""), ((), "")]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from predicted import give_network, work
 
-from ws3.jobs.runner import open_stage, run_batches
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.stages.threshold import threshold
 
 
@@ -14,14 +13,19 @@ def run(small_run):
     """Return a run that has its masks; some of their pixels are ignored."""
     run = small_run(
         recipes={"cam": {"preset": "cam_multiscale", "samples": {"scales": [1.0]}}},
-        segmentation__recipes=[],
+        segmentation__recipes=["cam"],
         masks={"background": {"kind": "constant", "score": 0.5}, "crf": "none"},
     )
-    for stage in ("saliency", "maps", "threshold", "masks"):
-        if stage == "threshold":
-            threshold(run, "cam")
-            continue
-        batches = stage_batches(run.config, run.index, stage)
-        names = batches.names(stage_splits(run.config, stage))
-        run_batches(run, open_stage(run, stage, "cam"), [batches[name] for name in names])
+    for stage in ("saliency", "maps"):
+        work(run, stage, "cam")
+    threshold(run, "cam")
+    work(run, "masks", "cam")
+    return run
+
+
+@pytest.fixture
+def predicted_run(run):
+    """Return the run with the predictions of a network."""
+    give_network(run, "cam")
+    work(run, "predictions", "cam")
     return run

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from dataset_files import listing_of
+from defusedxml import ElementTree
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
@@ -16,14 +18,17 @@ from ws3.cli.app import app
 from ws3.config.dataset import Coco
 from ws3.config.load import resolve
 from ws3.datasets.coco import draw_coco_masks
-from ws3.datasets.images import read_label_mask
+from ws3.datasets.index import ImageRow
+from ws3.datasets.masks import read_label_mask
+from ws3.datasets.names import image_ids
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.exports import mmseg
 from ws3.exports.coco import write_coco
 from ws3.exports.item import Item, write_photograph
+from ws3.exports.voc import write_voc
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
-from ws3.tools.export import export
+from ws3.tools.export import export, export_names
 
 
 def expected(run):
@@ -96,22 +101,56 @@ def item(tmp_path, mask, split="train", suffix="png"):
     return Item("photo", split, (2, 1), path, mask)
 
 
-def test_ignored_pixels_come_back_from_coco(tmp_path):
+def with_ignored():
     mask = np.zeros((6, 8), np.uint8)
     mask[1:3, 1:4], mask[3:5, 2:7], mask[0] = 1, 2, 255
-    items = [item(tmp_path, mask), item(tmp_path, mask, "val")]
-    write_coco(tmp_path / "out", items, ["cat", "dog"])
-    found = sorted(path.name for path in (tmp_path / "out" / "annotations").iterdir())
+    return mask
+
+
+def coco_of(folder, split="train"):
+    return json.loads((folder / "annotations" / f"instances_{split}.json").read_text())
+
+
+def test_ignored_pixels_are_no_object_in_coco_and_lie_beside(tmp_path):
+    mask, out = with_ignored(), tmp_path / "out"
+    unlabelled = replace(item(tmp_path, np.where(mask == 255, mask, 0)), image="none")
+    items = [item(tmp_path, mask), replace(unlabelled, class_values=())]
+    write_coco(out, [*items, replace(items[0], split="val")], ["cat", "dog"])
+    coco = coco_of(out)
+    assert [(one["category_id"], one["iscrowd"]) for one in coco["annotations"]] == [(1, 0), (2, 0)]
+    assert sum(one["area"] for one in coco["annotations"]) == ((mask == 1) | (mask == 2)).sum()
+    for entry in coco["images"]:
+        with Image.open(out / entry["ignored"]) as image:
+            assert image.mode == "L"
+            assert np.array_equal(np.array(image), np.where(mask == 255, 255, 0))
+    assert [entry["ignored"] for entry in coco_of(out, "val")["images"]] == [
+        "ignored/val/photo.png"
+    ]
+
+
+def test_ignored_pixels_as_a_crowd_come_back_from_coco(tmp_path):
+    mask, out = with_ignored(), tmp_path / "out"
+    unlabelled = replace(item(tmp_path, np.where(mask == 255, mask, 0)), class_values=())
+    items = [item(tmp_path, mask), replace(unlabelled, image="none"), item(tmp_path, mask, "val")]
+    write_coco(out, items, ["cat", "dog"], ignored="crowd")
+    found = sorted(path.name for path in (out / "annotations").iterdir())
     assert found == ["instances_train.json", "instances_val.json"]
-    path = tmp_path / "out" / "annotations" / "instances_train.json"
-    crowds = [entry for entry in json.loads(path.read_text())["annotations"] if entry["iscrowd"]]
-    assert [(entry["category_id"], entry["area"]) for entry in crowds] == [(2, 8)]
-    draw_coco_masks(path, tmp_path / "out" / "masks" / "train")
-    assert np.array_equal(read_label_mask(tmp_path / "out/masks/train/photo.png"), mask)
-    config = Coco(kind="coco", root=str(tmp_path / "out"), train="train", val="val")
+    crowds = [entry for entry in coco_of(out)["annotations"] if entry["iscrowd"]]
+    assert [(entry["image_id"], entry["category_id"], entry["area"]) for entry in crowds] == [
+        (1, 2, 8)
+    ]
+    # No class can be given to the crowd of an image without labels.
+    assert [entry.get("ignored") for entry in coco_of(out)["images"]] == [
+        None,
+        "ignored/train/none.png",
+    ]
+    path = out / "annotations" / "instances_train.json"
+    draw_coco_masks(path, out / "masks" / "train")
+    assert np.array_equal(read_label_mask(out / "masks/train/photo.png"), mask)
+    config = Coco(kind="coco", root=str(out), train="train", val="val")
     listing = listing_of(config)
     assert listing.classes == ("cat", "dog")
-    assert [(row.image, row.split, row.labels) for row in listing.rows] == [
+    assert [(row.image, row.split, row.labels) for row in listing.rows if row.labels] == [
         ("photo", "train", ("cat", "dog")),
         ("photo", "val", ("cat", "dog")),
     ]
@@ -200,6 +239,85 @@ def test_the_command(run, tmp_path):
     assert (tmp_path / "out" / "annotations" / "instances_val.json").exists()
 
 
+def test_options_of_another_format_are_refused(run, tmp_path):
+    arguments = ["export", str(run.folder), "--recipe", "cam", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, "--format", "coco", "--devkit"])
+    assert str(done.exception) == "--devkit does not go with --format coco; it goes with: voc"
+    done = CliRunner().invoke(app, [*arguments, "--format", "mmseg", "--image-folder"])
+    assert str(done.exception).endswith("--format mmseg; it goes with: coco")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pseudo_masks_of_all_splits(run, tmp_path):
+    assert export(run, "cam", "voc", tmp_path / "out", what="pseudo-masks") == {
+        "train": 5,
+        "val": 3,
+    }
+    for row in run.index.rows:
+        mask = RecipeResults(run, "cam").mask(row)
+        path = tmp_path / "out" / "SegmentationClass" / f"{row.image}.png"
+        assert np.array_equal(read_label_mask(path), mask)
+    differ = [row for row in run.rows(["val"]) if (expected(run)[row.image] != mask).any()]
+    assert differ, "the ground truth must not pass for pseudo-masks"
+
+
+def test_predictions(predicted_run, tmp_path):
+    run, out = predicted_run, tmp_path / "out"
+    assert export(run, "cam", "mmseg", out, what="predictions", mask_mode="L") == {"val": 3}
+    for row in run.rows(["val"]):
+        with Image.open(out / "SegmentationClass" / f"{row.image}.png") as image:
+            assert image.mode == "L"
+            assert np.array_equal(np.array(image), RecipeResults(run, "cam").prediction(row))
+    with pytest.raises(Ws3Error, match="no segmentation network of this run is called 'ground_tru"):
+        export(run, "ground_truth", "voc", tmp_path / "other", what="predictions")
+
+
+def test_voc_annotations_hold_the_labels_with_boxes_of_their_regions(tmp_path):
+    mask = with_ignored()
+    mask[mask == 2] = 0
+    write_voc(tmp_path / "out", [item(tmp_path, mask)], ["cat", "R&D <dog>"])
+    root = ElementTree.fromstring((tmp_path / "out/Annotations/photo.xml").read_bytes())
+    assert [root.findtext(name) for name in ("filename", "size/width", "size/height")] == [
+        "photo.jpg",
+        "8",
+        "6",
+    ]
+    found = [
+        (
+            one.findtext("name"),
+            one.findtext("difficult"),
+            [int(side.text or "") for side in one.findall("bndbox/*")],
+        )
+        for one in root.iter("object")
+    ]
+    # The dog has no pixel: it is somewhere in the image.
+    assert found == [("R&D <dog>", "1", [1, 1, 8, 6]), ("cat", "0", [2, 2, 4, 3])]
+
+
+def test_voc_lists_and_labelmap(tmp_path, caplog):
+    plain = item(tmp_path, np.zeros((3, 4), np.uint8))
+    items = [plain, replace(plain, image="other", split="val", class_values=(1,))]
+    write_voc(tmp_path / "out", items, ["cat", "a/b"])
+    sets = tmp_path / "out" / "ImageSets"
+    for kind in ("Segmentation", "Main"):
+        lists = {name: (sets / kind / f"{name}.txt").read_text() for name in ("train", "trainval")}
+        assert lists == {"train": "photo\n", "trainval": "photo\nother\n"}
+    assert (sets / "Main" / "cat_trainval.txt").read_text() == "photo  1\nother  1\n"
+    labelmap = tmp_path / "out" / "labelmap.txt"
+    assert labelmap.read_text().splitlines()[1:] == [
+        "background:0,0,0::",
+        "cat:128,0,0::",
+        "a/b:0,128,0::",
+    ]
+    write_voc(tmp_path / "more", [item(tmp_path, with_ignored())], ["ignored", "dog"])
+    assert (
+        (tmp_path / "more/labelmap.txt").read_text().endswith("dog:0,128,0::\nvoid:224,224,192::\n")
+    )
+    write_voc(tmp_path / "odd", [plain], ["a:b", "dog"])
+    assert not (tmp_path / "odd" / "labelmap.txt").exists()
+    assert "labelmap.txt is left out: it can't hold the class 'a:b'" in caplog.text
+
+
 def test_what_is_wrong_is_said(run, tmp_path):
     with pytest.raises(Ws3Error, match=r"--format: 'yolo' is unknown; choose from: voc, coco, mm"):
         export(run, "cam", "yolo", tmp_path / "out")
@@ -214,3 +332,18 @@ def test_what_is_wrong_is_said(run, tmp_path):
     with pytest.raises(StaleResultError, match=rf"ws3 masks .* --image {row.image}"):
         export(run, "cam", "voc", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "results"]
+
+
+def test_files_are_called_as_the_pictures_where_that_is_fit():
+    names = ("été.jpg", "a.b.jpg", "IMG (2).jpg", "x/1.jpg", "y/1.jpg", "图片(1).png", "-rf.jpg")
+    rows = [
+        ImageRow(image, "train", (), name, "", "", name=name)
+        for name, image in image_ids(names).items()
+    ]
+    found = {row.name: export_names(rows)[row.image] for row in rows}
+    assert found == {row.name: row.image for row in rows} | {
+        "été.jpg": "été",
+        "a.b.jpg": "a.b",
+        "图片(1).png": "图片(1)",
+    }
+    assert len(set(found.values())) == len(names)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from ws3.metrics.boundary import BoundaryIou
-from ws3.metrics.confusion import Confusion
+from ws3.metrics.confusion import (
+    Confusion,
+    ConfusionMetric,
+    FalsePositiveShare,
+    MeanIou,
+    Precision,
+    Recall,
+)
 from ws3.metrics.pixel_ap import PixelAveragePrecision
 from ws3.metrics.regions import REGIONS, PartRecall, RegionProfile
 from ws3.metrics.sweep import ThresholdSweep
@@ -114,3 +121,24 @@ def test_nothing_known_ranks_nothing():
     assert math.isnan(sweep.confusion(0.5).miou())
     with pytest.raises(ValueError, match="no threshold is best"):
         sweep.best()
+
+
+@pytest.mark.parametrize("metric", [MeanIou(), Precision(), Recall(), FalsePositiveShare()])
+def test_ground_truth_without_objects_gives_no_mean(metric: ConfusionMetric) -> None:
+    nothing = np.zeros((4, 5), np.uint8)
+    nothing[0] = 255
+    counts = Confusion(classes=2)
+    counts.update(nothing, np.zeros((4, 5), np.uint8))
+    assert counts.miou() == 1.0  # of the background alone, which says nothing
+    assert not counts.has_objects
+    assert math.isnan(metric.mean(counts))
+    sweep = ThresholdSweep(classes=2)
+    sweep.update(nothing, np.zeros((0, 4, 5), np.float32), [])
+    assert not sweep.has_objects
+    one = nothing.copy()
+    one[2, 2] = 2
+    counts.update(one, nothing)
+    sweep.update(one, np.zeros((0, 4, 5), np.float32), [])
+    assert counts.has_objects
+    assert sweep.has_objects
+    assert not math.isnan(metric.mean(counts))

@@ -13,7 +13,7 @@ import pytest
 from pages import documented
 from sklearn.metrics import f1_score
 
-from ws3.datasets.images import read_label_mask
+from ws3.datasets.masks import read_label_mask
 from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
 from ws3.run.batches import stage_batches, stage_splits

@@ -122,3 +122,13 @@ def test_what_nobody_measured_is_empty():
     assert compare([[], []]) == []
     assert as_markdown([]) == ""
     assert len(as_csv([]).splitlines()) == 1
+
+
+def test_a_recipe_with_one_of_the_two_recalls_is_not_drawn(runs, tmp_path):
+    one = {"masks": {**metrics(0.3, 0.2), "dr_recall": None}}
+    for run in runs:
+        write_record(run.evaluation_file("noisy"), evaluation_of("noisy", {"val": one}))
+    compare_runs(runs, tmp_path / "out")
+    drawn = (tmp_path / "out" / "recalls.svg").read_text()
+    assert "crops_10" in drawn
+    assert "noisy" not in drawn

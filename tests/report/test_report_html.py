@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -284,3 +285,41 @@ def test_pictures_have_words_and_heads_have_scopes(usual):
     heads = [values for tag, values in page.attributes if tag == "th"]
     assert heads
     assert all(values.get("scope") in ("col", "row", "rowgroup") for values in heads)
+
+
+def test_facts_and_warnings_of_the_dataset_stand_at_the_head(make_report, tmp_path):
+    report = make_report(tmp_path)
+    dataset = replace(
+        report.dataset,
+        facts=("12 pictures: 9 train, 3 val", f"no {HOSTILE}"),
+        warnings=("1 of 9 masks hold no class at all",),
+    )
+    empty = {"cam": (4, 9)}
+    page = page_of(tmp_path, replace(report, dataset=dataset, empty_masks=empty))
+    words = " ".join("".join(page.words).split())
+    head = words[: words.index("All shares in percent")]
+    assert f"12 pictures: 9 train, 3 val. No {HOSTILE}." in head
+    assert "1 of 9 masks hold no class at all" in head
+    assert "all background: cam 4 of 9." in head
+    assert "There is no mIoU" not in words
+
+
+def test_an_undefined_miou_is_explained(make_report, make_evaluation, tmp_path):
+    report = make_report(tmp_path)
+    evaluations = [
+        evaluation.model_copy(
+            update={
+                "splits": {
+                    split: {
+                        stage: found.model_copy(update={"figures": {**found.figures, "miou": None}})
+                        for stage, found in stages.items()
+                    }
+                    for split, stages in evaluation.splits.items()
+                }
+            }
+        )
+        for evaluation in report.evaluations
+    ]
+    page = page_of(tmp_path, replace(report, evaluations=evaluations))
+    words = " ".join("".join(page.words).split())
+    assert "There is no mIoU on val: the ground truth holds no object pixel" in words

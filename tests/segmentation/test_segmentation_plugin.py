@@ -22,7 +22,7 @@ PAGE = "extending/segmentation-network.md"
 
 @pytest.mark.slow
 def test_the_documented_network_trains_and_predicts(small_run, tmp_path, monkeypatch):
-    installed = install(PAGE, ("my_networks.py", "pyproject.toml"), tmp_path)
+    installed = install(PAGE, ("my_segmentation.py", "pyproject.toml"), tmp_path)
     run = small_run()
     data = run.config.model_dump(mode="json")
     data["segmentation"] |= yaml.safe_load(documented(PAGE, "segmentation.yaml"))

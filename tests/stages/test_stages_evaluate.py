@@ -11,7 +11,8 @@ import pytest
 from made_records import classifier_facts
 
 from ws3.config.load import resolve
-from ws3.datasets.images import read_label_mask
+from ws3.config.masks import TunedBackground
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches
@@ -20,6 +21,7 @@ from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation, read_record, write_record
 from ws3.run.results import RecipeResults
+from ws3.run.tuning import tuning_rows
 from ws3.stages.evaluate import evaluate, summarise_run
 from ws3.stages.index import index, write_config
 from ws3.stages.threshold import threshold
@@ -149,6 +151,23 @@ def test_a_power_background_has_no_threshold(run, tmp_path):
     summarise_run(other)
     with other.summary_file.open(newline="") as file:
         assert {row["threshold"] for row in csv.DictReader(file)} == {""}
+
+
+def test_a_threshold_is_tuned_on_the_images_of_a_list_alone(run, tmp_path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "made"))
+    data = run.config.model_dump(mode="json")
+    names = [row.image for row in run.mapped_rows(["train"])]
+    root = folder / "data"
+    (root / "tuned.txt").write_text(f"elsewhere\nJPEGImages/{names[1]}.png\n")
+    background = {"kind": "tuned", "split": "train", "list": "tuned.txt"}
+    data["masks"]["background"] = background
+    data["dataset"]["root"] = str(root)
+    other = Run(folder, resolve(data))
+    rows = tuning_rows(other, TunedBackground.model_validate(background))
+    assert [row.image for row in rows] == [names[1]]
+    (root / "tuned.txt").write_text("nobody\n")
+    with pytest.raises(Ws3Error, match="names no image of the train split"):
+        threshold(other, "cam")
 
 
 def test_the_columns_that_readers_know_keep_their_order(run):

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from ws3.config.load import resolve
-from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import Index, write_index
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches

@@ -12,10 +12,14 @@ import time
 import numpy as np
 import pytest
 
+from ws3.errors import Ws3Error
+from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.fingerprints import Fingerprints
+from ws3.run.status import receipts_of, run_status
 from ws3.stages.threshold import threshold
+from ws3.stages.train_segmentation import train_segmentation
 from ws3.store.maps import MapStore
 
 RECIPE = "cam"
@@ -123,7 +127,7 @@ def test_a_failure_is_told_and_the_others_finish(mapped):
     assert sorted(command.returncode for command in both) == [0, 2]
     failed = said[0 if both[0].returncode else 1]
     assert "ws3: masks cam: 1 image failed, the others are done" in failed
-    assert f"image {bad} has no maps; make them with: ws3 maps" in failed
+    assert f"the maps of image {bad} are missing; make them with: ws3 maps" in failed
     assert len(made(run)) == 7
     names = {f"{name}.json" for name in batches_of(run)}
     assert receipts(run).keys() == names - {f"{bad_batch}.json"}
@@ -151,3 +155,31 @@ def test_a_signal_stops_after_the_images_in_flight(mapped):
         assert process.returncode == 0
     assert len(made(run)) == 8
     assert {name: made(run)[name] for name in first} == first
+
+
+def test_masks_without_any_class_are_counted_and_nothing_is_trained_on_them(mapped, caplog):
+    run = mapped()
+    store = MapStore(run.results("maps", RECIPE))
+    blank = [row for row in run.index.rows if row.split == "train"]
+    for row in blank:
+        made_from = Fingerprints(run, RECIPE).of("maps", row)
+        nothing = np.zeros((len(row.labels), 64, 64), np.float16)
+        store.write(row.image, nothing, {"fingerprint": made_from})
+    batches = stage_batches(run.config, run.index, "masks")
+    for attempt in ("computed", "already done"):  # what is found done is counted alike
+        for receipt in run.receipt("masks", RECIPE, "any").parent.glob("*.json"):
+            receipt.unlink()
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            work = open_stage(run, "masks", RECIPE)
+            run_batches(run, work, [batches[name] for name in batches_of(run)])
+        assert attempt in caplog.text
+        assert (
+            "2 of 2 results show none of their images' classes, such as train_0000" in caplog.text
+        )
+        found = [receipt.empty for receipt in receipts_of(run, "masks", RECIPE)]
+        assert sorted(sum(found, ())) == sorted(row.image for row in blank)
+    entry = next(entry for entry in run_status(run) if entry.stage == "masks")
+    assert (entry.empty, entry.done) == (5, 8)
+    with pytest.raises(Ws3Error, match=r"masks/cam: all 5 pseudo-masks of the train split are"):
+        train_segmentation(run, RECIPE)

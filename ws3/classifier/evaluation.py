@@ -20,7 +20,7 @@ class AveragePrecision:
     """Average precision over images.
 
     Attributes:
-        mean: Over the classes that occur, in [0, 1]; None without images.
+        mean: Over the classes that occur, in [0, 1]; None if none does.
         per_class: Per class name; None for a class that does not occur.
     """
 
@@ -36,7 +36,7 @@ def average_precision(
 
     Args:
         classifier: The classifier; its network is moved to the device and back.
-        rows: Images with labels; those with a problem are left out.
+        rows: Images, with labels or as negatives; those with a problem are left out.
         device: Where to compute.
 
     Raises:
@@ -54,11 +54,11 @@ def average_precision(
         scored = binary_average_precision(logits[:, index].sigmoid(), labels)
         per_class[name] = float(scored) if labels.any() else None
     defined = [value for value in per_class.values() if value is not None]
-    return AveragePrecision(float(np.mean(defined)), per_class)
+    return AveragePrecision(float(np.mean(defined)) if defined else None, per_class)
 
 
 def _whole(row: ImageRow, classifier: Classifier) -> torch.Tensor:
-    image = decode_rgb(read_bytes(row.path), row.path)
+    image = decode_rgb(read_bytes(row.path), row.path, row.coding)
     pixels = to_unit(resize_short_side(image, classifier.input_size))
     return torch.from_numpy(channels_first(normalise(pixels, classifier.mean, classifier.std)))[
         None

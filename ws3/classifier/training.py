@@ -204,7 +204,7 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         augmentation: v2.Transform | None,
         processes: int = 1,
     ) -> None:
-        self.paths = [row.path for row in rows]
+        self.files = [(row.path, row.coding) for row in rows]
         self.short_side = short_side
         self.augmentation = augmentation
         self.labels = torch.tensor(
@@ -219,18 +219,19 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         # Several processes have no more memory than one.
         if 3 * pixels <= _CACHE_BYTES // processes:
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                self.cache = list(pool.map(self._read, self.paths))
+                self.cache = list(pool.map(self._read, self.files))
 
-    def _read(self, path: str) -> npt.NDArray[np.uint8]:
-        image = decode_rgb(read_bytes(path), path)
+    def _read(self, file: tuple[str, str]) -> npt.NDArray[np.uint8]:
+        path, coding = file
+        image = decode_rgb(read_bytes(path), path, coding)
         return resize_short_side(image, self.short_side)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.files)
 
     def __getitem__(self, item: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, seed = item if isinstance(item, tuple) else (item, 0)
-        image = self.cache[index] if self.cache else self._read(self.paths[index])
+        image = self.cache[index] if self.cache else self._read(self.files[index])
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         if self.augmentation is not None:
             with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ws3.cli import inspect, stages
+from ws3.cli import handing, inspect, own_data, setting_up, stages
 from ws3.errors import Ws3Error
 
 app = typer.Typer(
@@ -17,8 +17,11 @@ app = typer.Typer(
 )
 stages.register(app)
 inspect.register(app)
+own_data.register(app)
+handing.register(app)
+setting_up.register(app)
 
-RENAMED = {"aggregate": "maps", "predict": "predictions", "train-segmenter": "train-segmentation"}
+RENAMED = {"aggregate": "maps", "train-segmenter": "train-segmentation"}
 """Commands of ws3 0.1, and what they are called now."""
 
 

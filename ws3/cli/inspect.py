@@ -1,20 +1,20 @@
-"""The commands beside the stages: they look at a run, or hand its masks on."""
+"""The commands beside the stages that look at a run, or draw data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperCommand, TyperOption
 
-from ws3.cli.stages import OpenRun, RecipeName, open_run
+from ws3.cli.stages import OpenRun, open_run, show_facts
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
 from ws3.run.phases import PHASES
+from ws3.run.records import IndexFacts, read_record
 from ws3.run.status import run_status
 from ws3.run.timing import run_times
 
@@ -24,28 +24,14 @@ if TYPE_CHECKING:
     from ws3.config.methods import MethodEntry
     from ws3.config.presets import Preset
 
-_PANEL = "Looking at things, handing them on"
+PANEL = "Looking at things, handing them on"
+"""Heading of these commands in the help."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, show, compare, verify, export, recipes, demo_data, coco_masks):
-        kind = _ExportCommand if command is export else None
-        app.command(cls=kind, rich_help_panel=_PANEL)(command)
-
-
-class _ExportCommand(TyperCommand):
-    """Describes the formats, also those of installed packages, where help is asked for."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        from ws3.exports.formats import FORMATS
-
-        formats = [f"{name}: {FORMATS[name].summary}" for name in FORMATS]
-        for parameter in self.params:
-            if isinstance(parameter, TyperOption) and parameter.name == "format_name":
-                parameter.help = f"{'; '.join(formats)}."
-        super().format_help(ctx, formatter)
+    for command in (status, show, compare, verify, recipes, demo_data, coco_masks):
+        app.command(rich_help_panel=PANEL)(command)
 
 
 def status(
@@ -65,8 +51,16 @@ def status(
         images = (entry.done, entry.expected, entry.skipped, len(entry.failed), entry.missing)
         spent = (f"{entry.seconds:.0f}", f"{entry.bytes / 1e6:.0f}")
         table.add_row(entry.stage, entry.recipe, *map(str, images), *spent)
+    show_facts(read_record(run.index_facts, IndexFacts))
     console = Console(soft_wrap=True)
     console.print(table)
+    for entry in entries:
+        if entry.empty:
+            line = (
+                f"{entry.stage} {entry.recipe}: {entry.empty} of {entry.done} show none of their "
+                "images' classes"
+            )
+            console.print(line, style="yellow", markup=False, highlight=False)
     for entry in entries:
         for image, reason in entry.failed.items():
             line = f"{entry.stage} {entry.recipe}, {image}: {reason}"
@@ -109,7 +103,7 @@ def _show_times(run: Run) -> None:
 
 def show(
     run: OpenRun,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image's id.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image's id, or its name.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="PNG or SVG; default: <IMAGE>.png.")
     ] = None,
@@ -117,7 +111,7 @@ def show(
     """Draw one image through all recipes: its maps, its masks, the ground truth."""
     from ws3.tools.show import show
 
-    typer.echo(show(run, image, output or Path(f"{image}.png")))
+    typer.echo(show(run, image, output or Path(f"{run.row(image).image}.png")))
 
 
 def compare(
@@ -166,20 +160,6 @@ def verify(
     typer.echo(f"{path}: {checked} results read, {len(damages)} damaged{done if repair else ''}")
     if left or (damages and not repair):
         raise typer.Exit(1)
-
-
-def export(
-    run: OpenRun,
-    recipe: RecipeName,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that isn't there.")],
-    format_name: Annotated[str, typer.Option("--format", "-f", metavar="NAME")] = "voc",
-) -> None:
-    """Write a recipe's pseudo-masks, and the val split's ground truth, for other programs."""
-    from ws3.tools.export import export
-
-    counts = export(run, recipe, format_name, out)
-    images = ", ".join(f"{count} {split} images" for split, count in counts.items())
-    typer.echo(f"{out}: {images or 'no images'}")
 
 
 def recipes(

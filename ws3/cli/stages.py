@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ws3.datasets.index import row_named
 from ws3.errors import Ws3Error
 from ws3.messages import shown
 from ws3.run.folder import Run
+from ws3.run.records import IndexFacts, read_record
 from ws3.stage_table import JOBS, STAGES, StageSpec
+
+if TYPE_CHECKING:
+    from ws3.datasets.facts import DatasetFacts
 
 _PANEL = "Stages, in the order of the data"
 
@@ -32,7 +37,9 @@ BatchNames = Annotated[
 ]
 Images = Annotated[
     list[str] | None,
-    typer.Option("--image", help="Only this image; may be repeated. Not with --batch."),
+    typer.Option(
+        "--image", help="Only this image, by id or name; may be repeated. Not with --batch."
+    ),
 ]
 
 
@@ -59,13 +66,15 @@ def _per_image(spec: StageSpec) -> Callable[..., None]:
             raise Ws3Error("--image does not go with --batch")
         splits = stage_splits(run.config, spec.name)
         if image:
-            rows = {row.image: row for row in run.mapped_rows(splits)}
-            for name in image:
-                if name not in rows:
+            rows = run.mapped_rows(splits)
+            found = {name: row_named(rows, name) for name in image}
+            for name, row in found.items():
+                if row is None:
                     raise Ws3Error(
                         f"{run.index_file}: there is no image {shown(name)} for this stage"
                     )
-            run_images(run, open_stage(run, spec.name, recipe), [rows[name] for name in image])
+            chosen_rows = [row for row in found.values() if row is not None]
+            run_images(run, open_stage(run, spec.name, recipe), chosen_rows)
         else:
             batches = stage_batches(run.config, run.index, spec.name)
             chosen = [batches[name] for name in batch or batches.names(splits)]
@@ -82,13 +91,30 @@ def index(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Begin the run of this configuration.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look, and say what there is; write nothing.")
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", min=0, help="With --check: open this many images, evenly spread."),
+    ] = None,
 ) -> None:
     """Check every image once and write index.csv; with --config, begin a run."""
     from ws3.config.load import load
+    from ws3.stages.index import check as check_dataset
     from ws3.stages.index import index, write_config
 
     if (run is None) == (config is None):
         raise Ws3Error("give either a run's folder or --config FILE")
+    if sample is not None and not check:
+        raise Ws3Error("--sample goes with --check only: an index needs every image")
+    if check:
+        looked = Run.of(load(config)) if config is not None else Run.open(run or Path())
+        found, refusal = check_dataset(looked.config.dataset, looked.folder, sample)
+        show_facts(found)
+        if refusal is not None:
+            raise refusal
+        return
     if config is not None:
         opened = Run.of(load(config))
         write_config(opened)
@@ -98,6 +124,16 @@ def index(
     typer.echo(
         f"{len(opened.index.rows)} images, {len(opened.index.classes)} classes: {opened.index_file}"
     )
+    show_facts(read_record(opened.index_facts, IndexFacts))
+
+
+def show_facts(found: DatasetFacts | IndexFacts) -> None:
+    """Print what a dataset holds as a paragraph, and what may be wrong with it line by line."""
+    if found.facts:  # an older ws3 wrote none
+        typer.echo(" ".join(f"{fact[:1].upper()}{fact[1:]}." for fact in found.facts))
+    for warning in found.warnings:
+        line = f"Warning: {warning}."
+        typer.secho(line, fg=typer.colors.YELLOW)
 
 
 def train_classifier(run: OpenRun) -> None:

@@ -7,12 +7,14 @@ one. Nothing that lists or draws is imported before it is needed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import (
+    AfterValidator,
     Field,
     GetCoreSchemaHandler,
     ValidatorFunctionWrapHandler,
@@ -27,6 +29,14 @@ from ws3.registry import Registry, deferred
 
 if TYPE_CHECKING:
     from ws3.datasets.index import Listing
+
+
+Exif = Literal["stored", "upright"]
+Channel = Annotated[Int, Field(ge=0, le=255)]
+_EXIF: Exif = Field(
+    "stored",
+    description="Pixels as stored, or photographs and masks turned as their EXIF tags say.",
+)
 
 
 class DatasetConfig(Section):
@@ -63,16 +73,37 @@ class Synthetic(DatasetConfig):
 
 
 class Voc(DatasetConfig):
-    """Pascal VOC in its own layout (VOCdevkit/VOC2012)."""
+    """Pascal VOC (VOCdevkit/VOC2012), or a tree of its form with classes of one's own."""
 
     kind: Literal["voc"]
     root: str = Field(description="The folder that holds JPEGImages, Annotations and ImageSets.")
-    train: Literal["train", "val", "trainval", "trainaug"] = Field(
-        "trainaug", description="Image list of the train split."
+    train: str = Field(
+        "trainaug",
+        description="Image list of the train split, in ImageSets/Segmentation or ImageSets/Main.",
     )
-    val: Literal["train", "val", "trainval"] | None = Field(
-        "val", description="Image list of the val split; null: there is none."
+    val: str | None = Field("val", description="Image list of the val split; null: there is none.")
+    classes: str | None = Field(
+        None,
+        description="File with one class per line, or labelmap.txt, in mask order; null: Pascal's "
+        "20.",
     )
+    images: str = Field("JPEGImages", description="Folder of the photographs.")
+    annotations: str = Field("Annotations", description="Folder of the XML files.")
+    masks: str | None = Field(
+        None,
+        description="Folder of the masks; null: SegmentationClass, for trainaug "
+        "SegmentationClassAug.",
+    )
+    exif: Exif = _EXIF
+
+
+def _with_split_alone(text: str) -> str:
+    if re.search(r"[{}]", text.replace("{split}", "")):
+        raise ValueError("the only thing in braces can be {split}")
+    return text
+
+
+_PerSplit = Annotated[str, AfterValidator(_with_split_alone)]
 
 
 class Coco(DatasetConfig):
@@ -80,8 +111,19 @@ class Coco(DatasetConfig):
 
     kind: Literal["coco"]
     root: str = Field(description="The folder that holds annotations/ and the image folders.")
-    train: str = Field("train2014", description="annotations/instances_<train>.json.")
-    val: str | None = Field("val2014", description="annotations/instances_<val>.json.")
+    train: str = Field("train2014", description="Name of the train split.")
+    val: str | None = Field("val2014", description="Name of the val split; null: there is none.")
+    annotations: _PerSplit = Field(
+        "annotations/instances_{split}.json",
+        description="Annotation file, with {split} for the split's name.",
+    )
+    images: _PerSplit = Field(
+        "{split}", description="Folder of the photographs, with {split} for the split's name."
+    )
+    negatives: bool = Field(
+        False, description="Whether images without annotations take part, as showing no class."
+    )
+    exif: Exif = _EXIF
 
 
 class Folder(DatasetConfig):
@@ -92,6 +134,14 @@ class Folder(DatasetConfig):
     images: str = Field("images", description="Folder of the photographs.")
     labels: str = Field("labels.csv", description="Columns image,labels; labels joined by ';'.")
     masks: str | None = Field(None, description="Folder of <image>.png masks, for evaluation.")
+    colors: str | dict[str, tuple[Channel, Channel, Channel]] | None = Field(
+        None,
+        description="Colour of each class in masks that are coloured: a file such as "
+        "labelmap.txt, or name: [red, green, blue]; null: masks hold class values.",
+    )
+    reduce_zero_label: bool = Field(
+        False, description="Whether 0 in masks is ignored, and not background."
+    )
     classes: str | None = Field(
         None, description="File with one class per line, in mask order; null: sorted from labels."
     )
@@ -99,6 +149,7 @@ class Folder(DatasetConfig):
         None, description="File of training ids; null: all images that `val` doesn't name."
     )
     val: str | None = Field(None, description="File of validation ids.")
+    exif: Exif = _EXIF
 
 
 @dataclass(frozen=True)

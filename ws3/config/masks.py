@@ -66,6 +66,11 @@ class TunedBackground(Section):
     images: Annotated[Int, Field(ge=1)] | None = Field(
         None, description="Use only this many images of the split, from the first; null: all."
     )
+    list: str | None = Field(
+        None,
+        description="Use only the images of the split that this file names, one per line; its path "
+        "is relative to the dataset's folder.",
+    )
 
 
 Background = Annotated[

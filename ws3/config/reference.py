@@ -119,7 +119,10 @@ class _Page:
             return _value(node["const"])
         kind = node.get("type", "anything")
         if kind == "array" and "prefixItems" in node:
-            low, high = (self._type(one) for one in node["prefixItems"])
+            items = [self._type(one) for one in node["prefixItems"]]
+            if len(items) != 2:
+                return f"{len(items)} times {items[0]}"
+            low, high = items
             return f"range [{low}, {high}]" if low != high else f"range of {low}"
         if kind == "array":
             return f"list of {self._type(node.get('items', {}))}{_bounds(node)}"

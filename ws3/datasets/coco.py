@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from ws3.config.dataset import Coco
+from ws3.datasets.coco_files import (
+    CocoId,
+    categories_of,
+    items_of,
+    malformed,
+    naming,
+    pictures_of,
+)
 from ws3.datasets.coco_regions import checked_area, checked_crowd, checked_size, encode_region
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, row_stat_key
+from ws3.datasets.names import image_ids
 from ws3.errors import Ws3Error
 from ws3.files import write_new
 from ws3.labels import IGNORED, voc_palette
-from ws3.messages import reason, shown
-from ws3.outside import JSON_BYTES, open_regular
 
 _log = logging.getLogger(__name__)
-_Id = int | str
 
 
 def list_coco(config: Coco, root: Path) -> Listing:
     """List COCO without opening any image.
 
-    The labels of an image are the categories of its instances, crowd regions (`iscrowd`) left
-    out; images without any are left out too, as is the custom for weak supervision. Classes are
-    all categories in the order of their ids. Masks are `masks/<split>/<image>.png` where there are
-    any: `draw_coco_masks` draws them.
+    The labels of an image are the categories of its instances; a crowd region (`iscrowd`) says
+    that its category is there, too. Images without any are left out, as is the custom for weak
+    supervision, unless `negatives` has them take part. Classes are all categories in the order of
+    their ids. Masks are `masks/<split>/<image>.png` where there are any: `draw_coco_masks` draws
+    them.
 
     Returns:
         The rows, train first, in the order of the annotation files.
@@ -40,32 +46,50 @@ def list_coco(config: Coco, root: Path) -> Listing:
     """
     classes: tuple[str, ...] | None = None
     rows: list[ImageRow] = []
+    left_out = crowds = 0
+    coding = "" if config.exif == "stored" else config.exif
     for split, name in (("train", config.train), ("val", config.val)):
         if name is None:
             continue
-        images = root / name
+        images = root / config.images.format(split=name)
         if not images.is_dir():
             raise Ws3Error(f"{images}: no such folder; the images of {name} are expected here")
-        path = root / "annotations" / f"instances_{name}.json"
-        found, files, labels = _read(path)
+        path = root / config.annotations.format(split=name)
+        found, files, labels, crowd_only = _read(path)
+        crowds += crowd_only
         if classes is not None and found != classes:
             raise Ws3Error(
-                f"{path}: its categories aren't those of instances_{config.train}.json; train and "
-                "val must have the same"
+                f"{path}: its categories aren't those of the train split; both must have the same"
             )
         classes = found
         masks = root / "masks" / name
         drawn = names_in(masks, "masks as PNGs") if masks.is_dir() else set()
+        ids = image_ids(files.values())
         for image_id, file in files.items():
-            if image_id not in labels:
+            if image_id not in labels and not config.negatives:
+                left_out += 1
                 continue
-            image = PurePath(file).stem
+            image = ids[file]
             image_path = f"{images}/{file}"
             mask = f"{masks}/{image}.png" if f"{image}.png" in drawn else ""
             stat_key = row_stat_key(image_path, mask)
-            names = tuple(classes[index] for index in sorted(labels[image_id]))
-            rows.append(ImageRow(image, split, names, image_path, mask, stat_key))
-    return Listing(classes or (), tuple(rows))
+            names = tuple(classes[index] for index in sorted(labels.get(image_id, ())))
+            row = ImageRow(
+                image, split, names, image_path, mask, stat_key, name=file, coding=coding
+            )
+            rows.append(row)
+    facts = []
+    if left_out:
+        facts.append(
+            f"{left_out} images without annotations are left out; dataset.negatives: true has them "
+            "take part"
+        )
+    if crowds:
+        facts.append(
+            f"{crowds} images have a label from crowd regions alone, which ws3 coco-masks draws as "
+            "ignored"
+        )
+    return Listing(classes or (), tuple(rows), tuple(facts))
 
 
 def watched(config: Coco) -> list[str]:
@@ -74,7 +98,11 @@ def watched(config: Coco) -> list[str]:
         path
         for split in (config.train, config.val)
         if split is not None
-        for path in (f"annotations/instances_{split}.json", split, f"masks/{split}")
+        for path in (
+            config.annotations.format(split=split),
+            config.images.format(split=split),
+            f"masks/{split}",
+        )
     ]
 
 
@@ -109,24 +137,24 @@ def draw_coco_masks(
 
     path = Path(annotation_file)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
-    drawn: dict[_Id, list[tuple[bool, float, int, Any]]] = {}
+    drawn: dict[CocoId, list[tuple[bool, float, int, Any]]] = {}
     strangers = boxes = 0
     try:
-        categories = _categories(path)
+        categories = categories_of(path)
         check_classes(list(categories.values()), str(path))
         values = {category: value for value, category in enumerate(categories, start=1)}
-        pictures = {item["id"]: item for item in _pictures(path)}
-        sizes: dict[_Id, tuple[int, int]] = {}
-        for number, item in enumerate(_items(path, "annotations"), start=1):
+        pictures = {item["id"]: item for item in pictures_of(path)}
+        sizes: dict[CocoId, tuple[int, int]] = {}
+        for number, item in enumerate(items_of(path, "annotations"), start=1):
             image_id = item["image_id"]
             if image_id not in pictures:
                 strangers += 1
                 continue
             if image_id not in sizes:
-                with _naming(path, "image", image_id):
+                with naming(path, "image", image_id):
                     picture = pictures[image_id]
                     sizes[image_id] = checked_size(picture["height"], picture["width"])
-            with _naming(path, "annotation", item.get("id", f"number {number}")):
+            with naming(path, "annotation", item.get("id", f"number {number}")):
                 crowd, area = checked_crowd(item.get("iscrowd")), checked_area(item.get("area"))
                 region = item.get("segmentation")
                 if region is None or region == []:
@@ -137,7 +165,7 @@ def draw_coco_masks(
             area = float(rle.area(encoded)) if area is None else area
             drawn.setdefault(image_id, []).append((crowd, area, value, encoded))
     except (KeyError, TypeError, AttributeError) as error:
-        raise _malformed(path, error) from error
+        raise malformed(path, error) from error
     _tell_strangers(path, strangers)
     if boxes and not drawn:
         raise Ws3Error(
@@ -146,6 +174,7 @@ def draw_coco_masks(
         )
     if boxes:
         _log.warning("%s: %d regions are boxes without outline; no pixels drawn", path, boxes)
+    ids = image_ids(picture["file_name"] for picture in pictures.values())
     for count, (image_id, regions) in enumerate(drawn.items(), start=1):
         mask = np.zeros(sizes[image_id], np.uint8)
         for _, _, value, encoded in sorted(regions, key=lambda entry: (not entry[0], -entry[1])):
@@ -154,75 +183,41 @@ def draw_coco_masks(
         image.putpalette(voc_palette())
         data = io.BytesIO()
         image.save(data, "PNG")
-        name = PurePath(pictures[image_id]["file_name"]).stem
+        name = ids[pictures[image_id]["file_name"]]
         write_new(Path(out_dir) / f"{name}.png", data.getvalue())
         if progress is not None:
             progress(count, len(drawn))
     return len(drawn)
 
 
-def _read(path: Path) -> tuple[tuple[str, ...], dict[_Id, str], dict[_Id, set[int]]]:
-    """Return the classes, the file of each image id, and the class indices of each image id."""
-    found: dict[_Id, set[_Id]] = {}
+def _read(path: Path) -> tuple[tuple[str, ...], dict[CocoId, str], dict[CocoId, set[int]], int]:
+    """Return the classes, the file and the class indices of each image id, and a count.
+
+    The count is that of the images which have a label from crowd regions alone.
+    """
+    found: dict[CocoId, set[CocoId]] = {}
+    crowds: dict[CocoId, set[CocoId]] = {}
     strangers = 0
     try:
-        categories = _categories(path)
-        files = {item["id"]: item["file_name"] for item in _pictures(path)}
-        for number, item in enumerate(_items(path, "annotations"), start=1):
+        categories = categories_of(path)
+        files = {item["id"]: item["file_name"] for item in pictures_of(path)}
+        for number, item in enumerate(items_of(path, "annotations"), start=1):
             image_id, category = item["image_id"], item["category_id"]
             if image_id not in files:
                 strangers += 1
                 continue
-            with _naming(path, "annotation", item.get("id", f"number {number}")):
-                if not checked_crowd(item.get("iscrowd")):
-                    found.setdefault(image_id, set()).add(category)
+            with naming(path, "annotation", item.get("id", f"number {number}")):
+                is_crowd = checked_crowd(item.get("iscrowd"))
+                (crowds if is_crowd else found).setdefault(image_id, set()).add(category)
+        crowd_only = sum(not some <= found.get(image, set()) for image, some in crowds.items())
+        for image, some in crowds.items():
+            found[image] = found.get(image, set()) | some
         index = {category: position for position, category in enumerate(categories)}
         labels = {image: {index[category] for category in ids} for image, ids in found.items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise _malformed(path, error) from error
+        raise malformed(path, error) from error
     _tell_strangers(path, strangers)
-    return check_classes(list(categories.values()), str(path)), files, labels
-
-
-def _categories(path: Path) -> dict[_Id, str]:
-    """Return the name of each category id, in the order of the ids."""
-    categories: dict[_Id, str] = {}
-    for item in _items(path, "categories"):
-        with _naming(path, "category", item["id"]):
-            _check_id(item["id"], categories)
-            if not isinstance(item["name"], str):
-                raise ValueError(f"its name is {shown(item['name'])}, not a text")
-        categories[item["id"]] = item["name"]
-    if not categories:
-        raise _malformed(path, ValueError("it has no categories"))
-    return dict(sorted(categories.items()))
-
-
-def _pictures(path: Path) -> Iterator[Any]:
-    """Yield the images, whose ids and files' names are in order."""
-    seen: set[_Id] = set()
-    for item in _items(path, "images"):
-        file = item["file_name"]
-        with _naming(path, "image", item["id"]):
-            _check_id(item["id"], seen)
-            if not isinstance(file, str) or not _is_path(file):
-                raise ValueError(f"its file_name is {shown(file)}, which no file can have")
-        seen.add(item["id"])
-        yield item
-
-
-def _check_id(identity: Any, seen: Container[Any]) -> None:
-    if isinstance(identity, bool) or not isinstance(identity, int | str):
-        raise ValueError("an id is a number or a text")
-    if identity in seen:
-        raise ValueError("this id is there twice")
-
-
-def _is_path(text: str) -> bool:
-    try:
-        return bool(text) and b"\0" not in text.encode()
-    except UnicodeEncodeError:  # half of a character
-        return False
+    return check_classes(list(categories.values()), str(path)), files, labels, crowd_only
 
 
 def _tell_strangers(path: Path, count: int) -> None:
@@ -230,64 +225,3 @@ def _tell_strangers(path: Path, count: int) -> None:
         _log.warning(
             "%s: %d annotations are left out, as their images aren't in the file", path, count
         )
-
-
-@contextmanager
-def _naming(path: Path, kind: str, identity: Any) -> Iterator[None]:
-    """Name the file and the entry in the sentence about a wrong value.
-
-    Raises:
-        Ws3Error: If the block raises a ValueError.
-    """
-    try:
-        yield
-    except ValueError as error:
-        raise Ws3Error(
-            f"{path}: {kind} {shown(identity)}: {error}; correct this entry or take it out"
-        ) from error
-
-
-def _items(path: Path, name: str) -> Iterator[Any]:
-    """Yield the items of one list of the JSON object in a file, as they are read.
-
-    The file is read as a stream, as it takes gigabytes once decoded; and once for each list, which
-    is quicker than handing all three out in one pass.
-    """
-    # Imported here: most dry runs take the labels from the index.
-    import ijson
-
-    try:
-        with open_regular(path, JSON_BYTES) as file:
-            source = _Shallow(file)
-            yield from ijson.items(source, f"{name}.item", use_float=True, buf_size=source.PIECE)
-    except OSError as error:
-        raise Ws3Error(
-            f"{path}: {reason(error)}; COCO's instance annotations are expected here"
-        ) from error
-    except (ijson.JSONError, ValueError, RecursionError) as error:
-        raise _malformed(path, error) from error
-
-
-class _Shallow:
-    """A JSON file that isn't nested deeply: ijson takes memory by the square of the depth."""
-
-    PIECE = 16_384
-    _DEEPEST = 1000
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._depth = file, 0
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes; of their brackets, those in texts come in pairs as a rule."""
-        data = self._file.read(size)
-        self._depth += sum(map(data.count, (b"[", b"{"))) - sum(map(data.count, (b"]", b"}")))
-        if self._depth > self._DEEPEST:
-            raise ValueError("it is nested too deeply")
-        return data
-
-
-def _malformed(path: Path, error: Exception) -> Ws3Error:
-    return Ws3Error(
-        f"{path}: not a COCO instances file ({type(error).__name__}: {reason(error)}); expected "
-        "are images, annotations and categories"
-    )

@@ -1,8 +1,7 @@
-"""Decoding of photographs and of label masks, with errors that say what to do.
+"""Decoding of photographs, with errors that say what to do.
 
-Pixels are used as stored: an EXIF orientation tag is *not* applied, neither to photographs nor to
-masks, so that a mask drawn on the stored pixels fits. A photograph that is upright only through
-its tag should be turned for good (for example by `jpegtran` or `exiftran`) before it is used.
+Pixels are used as stored unless a dataset asks for `exif: upright`: an EXIF orientation tag is
+*not* applied, neither to photographs nor to masks, so that a mask drawn on the stored pixels fits.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shortened
@@ -28,6 +28,8 @@ for PostScript, Pillow would start Ghostscript."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
 _PATH = 1000  # most characters of a path in a message; real ones are shorter
 _ADVICE = "replace it, or set on_bad_image: skip"
 
@@ -85,24 +87,67 @@ def open_image(data: bytes, path: str | Path) -> Image.Image:
     return image
 
 
-def _convert(image: Image.Image, mode: str, path: str | Path) -> Image.Image:
+def digest(data: bytes, coding: str = "") -> str:
+    """Return what tells a file's pixels: the SHA-256 of its bytes, and of how they are read.
+
+    Args:
+        data: The file's bytes.
+        coding: See `ws3.datasets.masks`; of a photograph, only whether it is upright.
+    """
+    return sha256(coding.encode() + b"\0" + data if coding else data)
+
+
+def photograph_coding(coding: str) -> str:
+    """Return the part of a row's coding that concerns the photograph.
+
+    Example:
+        >>> photograph_coding("upright+binary"), photograph_coding("binary")
+        ('upright', '')
+    """
+    return "upright" if "upright" in coding.split("+") else ""
+
+
+def is_turned(data: bytes, path: str | Path) -> bool:
+    """Return whether a photograph's EXIF tag has readers exchange its width and height."""
+    image = open_image(data, path)
+    if image.format == "PNG" and "exif" not in image.info:
+        return False  # Pillow would decode all of it to look for a tag behind the pixels
+    return image.getexif().get(_ORIENTATION) in _SIDEWAYS
+
+
+def decode_with(decode: Callable[[], Image.Image], path: str | Path) -> Image.Image:
+    """Return what a step of Pillow's decoding gives.
+
+    Raises:
+        Ws3Error: If the file is truncated or malformed.
+    """
     try:
-        if "transparency" in image.info and mode == "RGB":
-            image = image.convert("RGBA")
-        return image.convert(mode)
+        return decode()
     except _UNREADABLE as error:
         raise Ws3Error(f"{path}: truncated or not an image ({reason(error)}); {_ADVICE}") from error
 
 
-def decode_rgb(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
+def convert(image: Image.Image, mode: str, path: str | Path) -> Image.Image:
+    """Decode an image's pixels in a mode of Pillow's.
+
+    Raises:
+        Ws3Error: If the file is truncated or malformed.
+    """
+    if "transparency" in image.info and mode == "RGB":
+        image = decode_with(lambda: image.convert("RGBA"), path)
+    return decode_with(lambda: image.convert(mode), path)
+
+
+def decode_rgb(data: bytes, path: str | Path, coding: str = "") -> npt.NDArray[np.uint8]:
     """Decode a photograph.
 
     Gray, palette, CMYK and other 8-bit modes are converted; transparency is dropped. An EXIF
-    orientation tag is not applied (see the module's description).
+    orientation tag is applied only where the coding says so (see the module's description).
 
     Args:
         data: The file's bytes.
         path: The file, for error messages.
+        coding: The row's; see `ws3.datasets.masks`.
 
     Returns:
         uint8 (height, width, 3), RGB.
@@ -116,62 +161,6 @@ def decode_rgb(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
             f"{path}: pixels of mode {image.mode} (16-bit, 32-bit or float) have no defined "
             "brightness; convert it to 8 bits per channel, or set on_bad_image: skip"
         )
-    return np.array(_convert(image, "RGB", path))
-
-
-def decode_label_mask(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
-    """Decode a mask of class values: the palette indices or gray values as stored.
-
-    Args:
-        data: The bytes of a PNG, palette or 8-bit grayscale.
-        path: The file, for error messages.
-
-    Returns:
-        uint8 (height, width): 0 background, class i of the class list as i + 1, 255 ignored.
-
-    Raises:
-        Ws3Error: If the file is truncated, no PNG, or holds colours or 16-bit values.
-    """
-    image = open_image(data, path)
-    wanted = "masks are PNGs of class values, palette or 8-bit grayscale"
-    if image.format != "PNG":
-        raise Ws3Error(f"{path}: the mask is a {image.format} file, but {wanted}; convert it")
-    if image.mode in _DEEP_MODES:
-        raise Ws3Error(f"{path}: the mask has 16-bit values, but {wanted}; convert it")
-    if image.mode not in ("P", "L", "1"):
-        raise Ws3Error(
-            f"{path}: the mask holds colours (mode {image.mode}), but {wanted}; convert each "
-            "colour to its class value"
-        )
-    # Fewer gray bits are stretched to 0..255 when decoded: 1 may mean the class 1 or "white".
-    bits = data[24]
-    if image.mode != "P" and bits < 8:
-        raise Ws3Error(f"{path}: the mask has {bits}-bit gray values, but {wanted}; convert it")
-    return np.array(_convert(image, image.mode, path))
-
-
-def lost_ignored(data: bytes, mask: npt.NDArray[np.uint8]) -> int:
-    """Return the value that may stand for a lost 255, or 0.
-
-    Writers store palette PNGs of up to 16 colours with 2 or 4 bits per pixel, and cut 255 to the
-    largest value that fits: 3 or 15.
-
-    Args:
-        data: The bytes of the mask's PNG.
-        mask: What was decoded from it.
-    """
-    bits, is_palette = data[24], data[25] == 3
-    largest = 2**bits - 1
-    return largest if is_palette and bits in (2, 4) and bool((mask == largest).any()) else 0
-
-
-def read_label_mask(path: str | Path) -> npt.NDArray[np.uint8]:
-    """Read a mask file; see `decode_label_mask`.
-
-    Returns:
-        uint8 (height, width): 0 background, class i of the class list as i + 1, 255 ignored.
-
-    Raises:
-        Ws3Error: If the file is missing, truncated, no PNG, or holds colours or 16-bit values.
-    """
-    return decode_label_mask(read_bytes(path), path)
+    if photograph_coding(coding):
+        image = decode_with(lambda: ImageOps.exif_transpose(image), path)
+    return np.array(convert(image, "RGB", path))

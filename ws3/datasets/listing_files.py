@@ -75,6 +75,42 @@ def names_in(folder: Path, expected: str) -> set[str]:
         raise Ws3Error(f"{folder}: {reason(error)}; expected here: {expected}") from error
 
 
+def files_below(folder: Path, expected: str, without: Iterable[Path] = ()) -> list[str]:
+    """Return the names of all files below a folder, relative to it and with '/' between folders.
+
+    Hidden folders are left out.
+
+    Args:
+        folder: The folder.
+        expected: What should be in it, for the error message.
+        without: Folders below it that are left out.
+
+    Raises:
+        Ws3Error: If the folder, or one in it, is missing or unreadable.
+    """
+    left_out = {str(path) for path in without}
+    found: list[str] = []
+    waiting = [("", str(folder))]
+    links: set[str] = set()
+    try:
+        while waiting:
+            prefix, path = waiting.pop()
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not entry.is_dir():
+                        found.append(f"{prefix}{entry.name}")
+                    elif not entry.name.startswith(".") and entry.path not in left_out:
+                        if entry.is_symlink():  # a link may lead back to where it lies
+                            place = os.path.realpath(entry.path)
+                            if place in links or place == os.path.realpath(folder):
+                                continue
+                            links.add(place)
+                        waiting.append((f"{prefix}{entry.name}/", entry.path))
+    except (OSError, ValueError) as error:
+        raise Ws3Error(f"{folder}: {reason(error)}; expected here: {expected}") from error
+    return found
+
+
 def ordered(labels: Iterable[str], classes: tuple[str, ...]) -> tuple[str, ...]:
     """Return each label once, in class-list order; unknown ones come last, as they were found.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from ws3.config.dataset import Voc
-from ws3.datasets.index import ImageRow, Listing
-from ws3.datasets.listing_files import ordered, read_lines, row_stat_key
+from ws3.datasets.index import ImageRow, Listing, check_classes
+from ws3.datasets.listing_files import names_in, ordered, read_lines, row_stat_key
+from ws3.datasets.names import image_ids, is_background, is_picture, without_suffix
+from ws3.datasets.xml_files import parse_xml
 from ws3.errors import Ws3Error
-from ws3.messages import reason, shown
-from ws3.outside import ANNOTATION_BYTES, read_regular
+from ws3.outside import ANNOTATION_BYTES
 
 CLASSES = (
     "aeroplane",
@@ -45,42 +46,64 @@ TRAINAUG_LISTS = (
     "ImageSets/trainaug.txt",
     "ImageSets/train_aug.txt",
 )
-
-_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
-_EXPATS_OWN = ("utf-8", "utf-16", "iso-8859-1", "us-ascii")
-_NO_FILES = ("utf_7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
-# What tools declare is less than what they write, as every browser knows.
-_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949"}
+_LISTS = ("ImageSets/Segmentation/{}.txt", "ImageSets/Main/{}.txt")
+_MASK_FOLDERS = {"trainaug": "SegmentationClassAug"}
 
 
 def list_voc(config: Voc, root: Path) -> Listing:
     """List VOC without opening any image.
 
-    Labels are the classes of all objects in `Annotations/<id>.xml`, those marked "difficult" or
-    "truncated" included. Masks are those of `SegmentationClass`, for `trainaug` those of
-    `SegmentationClassAug`.
+    Labels are the classes of all objects in `Annotations/<name>.xml`, those marked "difficult" or
+    "truncated" included; an image without objects shows none of the classes. Masks are those of
+    `SegmentationClass`, for `trainaug` those of `SegmentationClassAug`; an image needs none.
 
     Returns:
-        The rows, train first, in the order of the list files. A missing image, mask or annotation
-        is left to `ws3.datasets.index.check_files`, which reports them all together.
+        The rows, train first, in the order of the list files. A missing image or annotation is left
+        to `ws3.datasets.index.check_files`, which reports them all together.
 
     Raises:
         Ws3Error: If a folder or a split list is missing.
     """
-    for folder in ("JPEGImages", "Annotations", "ImageSets"):
+    for folder in (config.images, config.annotations, "ImageSets"):
         if not (root / folder).is_dir():
             raise Ws3Error(
                 f"{root}: there is no folder {folder}; dataset.root should be the VOC folder that "
-                "holds JPEGImages, Annotations and ImageSets, such as VOCdevkit/VOC2012"
+                f"holds {config.images}, {config.annotations} and ImageSets, such as "
+                "VOCdevkit/VOC2012 (`ws3 import` reads trees of other forms)"
             )
-    rows: list[ImageRow] = []
+    classes = _classes(config, root)
+    listed: list[tuple[str, str]] = []
+    masks: dict[str, dict[str, str]] = {}
+    warnings = []
+    files = sorted(names_in(root / config.images, "the image files"), reverse=True)
+    pictures = {without_suffix(file): file for file in files if is_picture(file)}
     splits: tuple[tuple[str, str | None], ...] = (("train", config.train), ("val", config.val))
     for split, name in splits:
         if name is not None:
-            ids = _ids(root, name)
-            masks = _mask_folder(root, name)
-            rows += (_row(root, masks, image, split) for image in ids)
-    return Listing(CLASSES, tuple(rows))
+            listed += ((split, stem) for stem in _stems(root, name))
+            folder = config.masks or _MASK_FOLDERS.get(name, "SegmentationClass")
+            masks[split] = _masks(root / folder)
+            if not (root / folder).is_dir():
+                warnings.append(f"there is no folder {folder}, so no mask for the {split} split")
+    names = {stem: pictures.get(stem, f"{stem}.jpg") for _, stem in listed}
+    ids = image_ids(names.values())
+    coding = "" if config.exif == "stored" else config.exif
+    found = (
+        _row(root, config, classes, masks[split].get(stem, ""), stem, names[stem], split)
+        for split, stem in listed
+    )
+    rows = tuple(replace(row, image=ids[row.name], coding=coding) for row in found)
+    return Listing(classes, rows, (), tuple(warnings))
+
+
+def _classes(config: Voc, root: Path) -> tuple[str, ...]:
+    if config.classes is None:
+        return CLASSES
+    path = root / config.classes
+    lines = read_lines(path, "one class name per line")
+    # labelmap.txt has name:red,green,blue:parts:actions.
+    names = [line.partition(":")[0].strip() for line in lines if not line.startswith("#")]
+    return check_classes([name for name in names if not is_background(name)], str(path))
 
 
 def watched(config: Voc) -> list[str]:
@@ -90,24 +113,23 @@ def watched(config: Voc) -> list[str]:
     """
     splits = (config.train, config.val)
     return [
-        *(f"ImageSets/Segmentation/{split}.txt" for split in splits if split is not None),
+        *(place.format(split) for split in splits if split for place in _LISTS),
         *TRAINAUG_LISTS,
-        *("Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug"),
+        *(config.annotations, config.images, *([config.classes] if config.classes else [])),
+        *([config.masks] if config.masks else ["SegmentationClass", "SegmentationClassAug"]),
     ]
 
 
-def _mask_folder(root: Path, name: str) -> Path:
-    masks = root / ("SegmentationClassAug" if name == "trainaug" else "SegmentationClass")
-    if not masks.is_dir():
-        advice = "; get the augmented masks, or set dataset.train: train"
-        raise Ws3Error(
-            f"{masks}: no such folder; the masks of {name} are expected here"
-            f"{advice if name == 'trainaug' else ''}"
-        )
-    return masks
+def _masks(folder: Path) -> dict[str, str]:
+    """Return the masks of a folder by stem; none if it isn't there."""
+    names = names_in(folder, "masks as PNGs") if folder.is_dir() else ()
+    return {
+        name[: -len(".png")]: f"{folder}/{name}" for name in names if name.lower().endswith(".png")
+    }
 
 
-def _ids(root: Path, name: str) -> list[str]:
+def _stems(root: Path, name: str) -> list[str]:
+    """Return the names of a list's images without their endings."""
     if name == "trainaug":
         path = next((root / place for place in TRAINAUG_LISTS if (root / place).is_file()), None)
         if path is None:
@@ -116,61 +138,39 @@ def _ids(root: Path, name: str) -> list[str]:
                 "put it in one of these places, or set dataset.train: train"
             )
     else:
-        path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
+        places = [root / place.format(name) for place in _LISTS]
+        path = next((place for place in places if place.is_file()), places[0])
     lines = read_lines(path, f"the ids of {name}, one per line")
-    # Some augmented lists have "/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png" per line.
-    return [PurePath(line.split()[0]).stem for line in lines]
+    return [without_suffix(PurePath(_first_path(line)).name) for line in lines]
 
 
-def _row(root: Path, masks: Path, image: str, split: str) -> ImageRow:
-    path = f"{root}/JPEGImages/{image}.jpg"
-    mask = f"{masks}/{image}.png"
+def _first_path(line: str) -> str:
+    """Return the image's name or path in a line of a list.
+
+    Some augmented lists have "/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png" per line, and
+    lists of one class "<id> 1"; else all of a line is a name, which may have blanks.
+    """
+    first, *rest = line.split()
+    is_pair = len(rest) == 1 and (rest[0] in ("-1", "0", "1") or "/" in rest[0])
+    return first if is_pair else line
+
+
+def _row(
+    root: Path, config: Voc, classes: tuple[str, ...], mask: str, stem: str, file: str, split: str
+) -> ImageRow:
+    path = f"{root}/{config.images}/{file}"
     labels: tuple[str, ...] = ()
     problem = ""
     try:
-        labels = ordered(_objects(root / "Annotations" / f"{image}.xml"), CLASSES)
+        labels = ordered(_objects(root / config.annotations / f"{stem}.xml"), classes)
     except Ws3Error as error:
         problem = str(error)
-    return ImageRow(image, split, labels, path, mask, row_stat_key(path, mask), problem=problem)
+    stat_key = row_stat_key(path, mask)
+    return ImageRow(stem, split, labels, path, mask, stat_key, problem=problem, name=file)
 
 
 def _objects(path: Path) -> list[str]:
     """Return the text of every /annotation/object/name of an annotation file."""
-    # Imported here: most dry runs take the labels from the index.
-    from defusedxml import DTDForbidden, ElementTree
-
-    try:
-        data = _decoded(read_regular(path, ANNOTATION_BYTES))
-        annotation = ElementTree.fromstring(data, forbid_dtd=True)
-    except FileNotFoundError as error:
-        raise Ws3Error(f"{path}: no such file; the image's labels are expected here") from error
-    except OSError as error:
-        raise Ws3Error(f"{path}: {reason(error)}; the image's labels are expected here") from error
-    except DTDForbidden as error:
-        # Entities are what makes XML from strangers dangerous, and VOC has none.
-        raise Ws3Error(
-            f"{path}: has a DOCTYPE, which VOC annotations never have; remove it"
-        ) from error
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        # Unknown encodings are a LookupError, bytes of another one a ValueError.
-        raise Ws3Error(
-            f"{path}: no valid XML ({reason(error)}); replace it, or save it as UTF-8"
-        ) from error
+    annotation = parse_xml(path, ANNOTATION_BYTES, "the image's labels")
     names = annotation.findall("object/name") if annotation.tag == "annotation" else []
     return [(name.text or "").strip() for name in names]
-
-
-def _decoded(data: bytes) -> bytes | str:
-    """Return an XML file as text if it declares an encoding that expat doesn't know itself.
-
-    Raises:
-        LookupError: If the encoding is unknown, or none in which files are written.
-        ValueError: If the bytes are of another one.
-    """
-    declared = _DECLARED.match(data)
-    name = "utf-8" if declared is None else declared[1].decode("ascii").lower()
-    if name in _EXPATS_OWN:
-        return data
-    if name.replace("-", "_") in _NO_FILES:
-        raise LookupError(f"the encoding {shown(name)} is not read")
-    return data.decode(_WIDER.get(name, name))

@@ -7,15 +7,10 @@ docs/extending/export.md shows one. Nothing that writes is imported before it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ws3.registry import Registry, deferred
-
-if TYPE_CHECKING:
-    from ws3.exports.item import Item
 
 
 @dataclass(frozen=True)
@@ -28,20 +23,33 @@ class ExportFormat:
             (without background; class i has the value i + 1 in masks) to files in that folder.
             Each item should be written before the next is asked for. Raises `Ws3Error` if an image
             can't be read or a file can't be written.
+        options: Names of the keyword arguments that `write` takes beside these, those of
+            `ws3 export` with "_" for "-": `mask_mode`, `devkit`, `image_folder`, `ignored`.
     """
 
     summary: str
-    write: Callable[[Path, Iterable[Item], Sequence[str]], None]
+    write: Callable[..., None]
+    options: frozenset[str] = frozenset()
 
 
 FORMATS: Registry[ExportFormat] = Registry(
     "export format",
     "ws3.exports",
     {
-        "voc": ExportFormat("the layout of Pascal VOC", deferred("ws3.exports.voc:write_voc")),
-        "coco": ExportFormat("the layout of MS COCO", deferred("ws3.exports.coco:write_coco")),
+        "voc": ExportFormat(
+            "the layout of Pascal VOC",
+            deferred("ws3.exports.voc:write_voc"),
+            options=frozenset({"mask_mode", "devkit"}),
+        ),
+        "coco": ExportFormat(
+            "the layout of MS COCO",
+            deferred("ws3.exports.coco:write_coco"),
+            options=frozenset({"image_folder", "ignored"}),
+        ),
         "mmseg": ExportFormat(
-            "VOC with a configuration for MMSegmentation", deferred("ws3.exports.mmseg:write_mmseg")
+            "VOC with a configuration for MMSegmentation",
+            deferred("ws3.exports.mmseg:write_mmseg"),
+            options=frozenset({"mask_mode"}),
         ),
     },
     ExportFormat,

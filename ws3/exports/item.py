@@ -21,11 +21,12 @@ class Item:
     """One image with its mask.
 
     Attributes:
-        image: The image's id.
+        image: What its files are called: its name where that is fit for all formats, or its id.
         split: "train" or "val".
         class_values: Mask values of the classes that it is labelled with.
         photograph: The image file.
         mask: Class of each pixel, uint8 (H, W); 0 is background, 255 is ignored.
+        coding: How the photograph is read; see `ws3.datasets.masks`.
     """
 
     image: str
@@ -33,6 +34,7 @@ class Item:
     class_values: tuple[int, ...]
     photograph: Path
     mask: NDArray[np.uint8]
+    coding: str = ""
 
 
 def write_photograph(item: Item, folder: Path) -> Path:
@@ -50,7 +52,7 @@ def write_photograph(item: Item, folder: Path) -> Path:
         is_fit = image.format == "JPEG" and not turned
     if not is_fit:
         buffer = io.BytesIO()
-        pixels = decode_rgb(data, item.photograph)
+        pixels = decode_rgb(data, item.photograph, item.coding)
         Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
         data = buffer.getvalue()
     path = folder / f"{item.image}.jpg"

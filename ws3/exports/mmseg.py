@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from ws3.exports.item import Item
 from ws3.exports.voc import split_file, write_voc
@@ -52,18 +53,25 @@ test_dataloader = test_cfg = test_evaluator = None
 """
 
 
-def write_mmseg(folder: Path, items: Iterable[Item], classes: Sequence[str]) -> None:
+def write_mmseg(
+    folder: Path,
+    items: Iterable[Item],
+    classes: Sequence[str],
+    *,
+    mask_mode: Literal["P", "L"] = "P",
+) -> None:
     """Write the layout of VOC and a configuration that trains on it.
 
     Args:
         folder: Where to write.
         items: The images; each is written before the next is asked for.
         classes: Class names without background.
+        mask_mode: As for `write_voc`.
 
     Raises:
         Ws3Error: If an image can't be read, or a file can't be written.
     """
-    write_voc(folder, items, classes)
+    write_voc(folder, items, classes, mask_mode=mask_mode)
     has_val = split_file(folder, "val").exists()
     write_bytes(folder / CONFIG, config(classes, has_val=has_val).encode())
 

@@ -27,13 +27,15 @@ class ProgressReport:
         ...     progress.advance()
     """
 
-    def __init__(self, title: str, total: int = 0) -> None:
+    def __init__(self, title: str, total: int = 0, unit: str = "images") -> None:
         """Prepare a report.
 
         Args:
             title: What is done, such as stage and recipe.
             total: Number of images; 0 if only the loop knows it, which then calls `reach`.
+            unit: What is counted, if it isn't images.
         """
+        self._unit = unit
         self._title, self._total, self._done = title, total, 0
         self._began = self._spoke = time.monotonic()
         self._bar: Progress | None = None
@@ -83,7 +85,7 @@ class ProgressReport:
             self._spoke = now
             rate = done / (now - self._began)
             print(
-                f"{self._title}: {done}/{total} images, {rate:.2f} images/s, "
+                f"{self._title}: {done}/{total} {self._unit}, {rate:.2f} {self._unit}/s, "
                 f"about {(total - done) / rate:.0f} s left",
                 file=sys.stderr,
                 flush=True,

@@ -42,7 +42,11 @@ class ImageResult:
 
 
 class ImageStage(Protocol):
-    """One stage of one recipe."""
+    """One stage of one recipe.
+
+    It may have a set `empty` of the ids that it saw whose result shows none of the classes that
+    they are labelled with; they are counted in log, receipt and `ws3 status`.
+    """
 
     stage: str
     recipe: str
@@ -75,6 +79,7 @@ class BatchSummary:
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     computed: list[ImageResult] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
     @property
     def reused(self) -> int:
@@ -113,10 +118,23 @@ def run_batches(
                     check_stop()
                     _do_image(run, work, row, summary, timer)
                     progress.advance()
+                empty: set[str] = getattr(work, "empty", set())
+                summary.empty = [image for image in summary.fingerprints if image in empty]
                 if complete and not summary.failed:
                     write_record(receipt, _receipt(work, batch, summary, timer))
-            failed |= summary.failed
+            titles = {row.image: row.title for row in batch.rows}
+            failed |= {titles[image]: reason for image, reason in summary.failed.items()}
             _log.info("%s %s: %s", title, batch.name, _text(summary))
+            if summary.empty:
+                named = ", ".join(titles[image] for image in summary.empty[:3])
+                _log.warning(
+                    "%s %s: %d of %d results show none of their images' classes, such as %s",
+                    title,
+                    batch.name,
+                    len(summary.empty),
+                    len(summary.fingerprints),
+                    named,
+                )
     if failed:
         count = f"{len(failed)} image{'s' if len(failed) > 1 else ''}"
         lines = [f"{image}: {reason}" for image, reason in failed.items()]
@@ -182,6 +200,7 @@ def _receipt(work: ImageStage, batch: Batch, summary: BatchSummary, timer: Phase
         bytes=sum(made.bytes for made in summary.computed),
         seconds={phase: round(spent, 3) for phase, spent in timer.seconds.items()},
         versions={"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
+        empty=tuple(summary.empty),
     )
 
 

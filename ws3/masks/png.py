@@ -23,7 +23,9 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 _DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-def write_mask(path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str]) -> None:
+def write_mask(
+    path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str], *, palette: bool = True
+) -> None:
     """Write a mask as an 8-bit PNG with the VOC palette; the same mask gives the same bytes.
 
     The file appears whole or not at all.
@@ -32,6 +34,7 @@ def write_mask(path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str])
         path: The file to write.
         mask: uint8 (H, W).
         text: Entries to keep in the file, such as the fingerprint; see `read_text`.
+        palette: False: gray (mode L), for readers that would take colours of a palette PNG.
 
     Raises:
         ValueError: If the mask is not uint8 (H, W), or empty.
@@ -40,12 +43,14 @@ def write_mask(path: Path, mask: npt.NDArray[np.uint8], text: Mapping[str, str])
     if mask.dtype != np.uint8 or mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"a mask must be uint8 (height, width), not {mask.dtype} {mask.shape}")
     image = Image.fromarray(mask)
-    image.putpalette(voc_palette())
+    if palette:
+        image.putpalette(voc_palette())
     entries = PngImagePlugin.PngInfo()
     for key, value in text.items():
         entries.add_text(key, value)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", bits=8, compress_level=COMPRESSION, pnginfo=entries)
+    bits = {"bits": 8} if palette else {}
+    image.save(buffer, "PNG", compress_level=COMPRESSION, pnginfo=entries, **bits)
     write_bytes(path, buffer.getvalue())
 
 

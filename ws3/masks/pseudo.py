@@ -26,7 +26,7 @@ def pseudo_mask(
 
     Without a CRF the label is `hard_labels` of the scores, and its confidence the label's score
     divided by the sum over the labels; with a CRF it is the label of highest probability, and
-    that probability. With neither, an image without classes is background of confidence 1.
+    that probability. An image without classes is background of confidence 1.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -57,6 +57,8 @@ def pseudo_mask(
     if np.isnan(maps).any():
         raise Ws3Error("the score maps hold NaN: make the maps of this image again")
     scores = add_background(maps, background)
+    if not len(maps):
+        return np.zeros(image.shape[:2], np.uint8)
     if crf is None:
         probabilities = normalise(scores)
         labels = hard_labels(scores)

@@ -86,6 +86,11 @@ class Confusion(Counts):
         """
         return mean_defined(self.iou())
 
+    @property
+    def has_objects(self) -> bool:
+        """Whether any pixel of the ground truth is of a class, where both masks are known."""
+        return bool(self.matrix[1:].any())
+
     def precision(self) -> FloatArray:
         """Share of the pixels predicted as a class that are right; NaN if none is."""
         return ratio(self._hits(), self.matrix.sum(axis=0))
@@ -148,8 +153,11 @@ class ConfusionMetric(Metric[Confusion]):
         return self.values(counts)[1:]
 
     def mean(self, counts: Confusion) -> float:
-        """Return the mean over the classes where it is defined, the background included."""
-        return mean_defined(self.values(counts))
+        """Return the mean over the classes where it is defined, the background included.
+
+        NaN if the ground truth has no object pixel: masks without any object would be perfect.
+        """
+        return mean_defined(self.values(counts)) if counts.has_objects else float("nan")
 
 
 class MeanIou(ConfusionMetric):

@@ -113,6 +113,11 @@ class ThresholdSweep:
             raise ValueError("no threshold is best: no pixel of known ground truth was counted")
         return max(self.curve(), key=lambda point: (point[1], -point[0]))
 
+    @property
+    def has_objects(self) -> bool:
+        """Whether any pixel of the ground truth is of a class."""
+        return bool(self._counts[1:].any())
+
     def _confusion(self, reached: npt.NDArray[np.int64]) -> Confusion:
         """From the pixels [truth, winner] whose score reaches the threshold."""
         result = Confusion(self.classes)

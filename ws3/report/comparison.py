@@ -217,7 +217,8 @@ def recalls_chart(rows: Sequence[Row], reference: str, theme: Theme = LIGHT) -> 
     with styled(theme):
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
-        shown = [row for row in rows if row.stage == "masks" and "ndr_recall" in row.spreads]
+        both = {"dr_recall", "ndr_recall"}  # one of them may be undefined
+        shown = [row for row in rows if row.stage == "masks" and both <= row.spreads.keys()]
         for number, row in enumerate(shown):
             hit, rest = row.spreads["dr_recall"], row.spreads["ndr_recall"]
             is_reference = row.recipe == reference

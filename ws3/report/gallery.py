@@ -29,6 +29,7 @@ def write_gallery_entry(
     masks: Mapping[str, UInt8],
     truth: UInt8 | None = None,
     predictions: Mapping[str, UInt8] | None = None,
+    title: str = "",
 ) -> GalleryEntry:
     """Write small pictures of one image through all recipes under `folder/gallery`.
 
@@ -44,6 +45,7 @@ def write_gallery_entry(
         truth: (H, W) uint8, None if there is none.
         predictions: For each network, by the recipe that trained it, its prediction (H, W) uint8;
             a network that no recipe trained gets an entry with nothing else.
+        title: What to call the image; "" is its id.
 
     Returns:
         The entry for `Report.gallery`.
@@ -99,7 +101,7 @@ def write_gallery_entry(
         )
     pictures += [RecipePictures(name, (), None, path) for name, path in predicted.items()]
     return GalleryEntry(
-        image=image_id,
+        image=title or image_id,
         split=split,
         labels=tuple(labels),
         class_ids=tuple(class_ids),

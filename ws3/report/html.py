@@ -84,6 +84,7 @@ def write_report(folder: Path, report: Report) -> Path:
             groups=_groups(report, scores),
             highlights=_highlights(report, scores),
             biased=[score for score in scores if score.chosen_on_reported_split],
+            undefined_splits=list(dict.fromkeys(s.split for s in scores if s.miou is None)),
             metrics=_columns(scores),
             fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),

@@ -128,6 +128,8 @@ class DatasetFacts:
         images: Usable images of each split.
         class_images: For each split, how many images contain each class.
         skipped: Images left out; one that several recipes left out may stand here several times.
+        facts: What it holds, as sentences without a dot.
+        warnings: What may be wrong with it, as sentences without a dot.
     """
 
     name: str
@@ -135,6 +137,8 @@ class DatasetFacts:
     images: Mapping[str, int]
     class_images: Mapping[str, Mapping[str, int]]
     skipped: tuple[SkippedImage, ...] = ()
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def skipped_images(self) -> int:
@@ -162,7 +166,7 @@ class GalleryEntry:
     """One image of the gallery; its pictures are paths relative to the report's folder.
 
     Attributes:
-        image: The image's id.
+        image: What to call the image.
         split: Its split.
         labels: Names of the classes present, one for each of a recipe's maps.
         class_ids: Their positions in the class list, counted from 0.
@@ -215,6 +219,8 @@ class Report:
         gallery: Images to show.
         timings: What each stage took.
         versions: Version of each program that took part.
+        empty_masks: By recipe, how many pseudo-masks of images with labels are all background,
+            and how many images with labels have one; recipes without any are left out.
 
     Raises:
         ValueError: If two evaluations are of the same recipe.
@@ -228,6 +234,7 @@ class Report:
     gallery: tuple[GalleryEntry, ...] = ()
     timings: tuple[Timing, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    empty_masks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.recipes)) != len(self.recipes):

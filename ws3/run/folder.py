@@ -11,7 +11,9 @@ from pathlib import Path
 from ws3.config.load import load
 from ws3.config.recipes import Recipe
 from ws3.config.run import GROUND_TRUTH, RunConfig
-from ws3.datasets.index import ImageRow, Index, read_index
+from ws3.datasets import dataset_root
+from ws3.datasets.colors import mask_colors
+from ws3.datasets.index import Color, ImageRow, Index, read_index, row_named
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.messages import shortened, shown
 from ws3.outside import TEXT_BYTES, read_regular
@@ -133,6 +135,17 @@ class Run:
         wanted = set(splits)
         return [row for row in self.index.rows if row.split in wanted]
 
+    def row(self, image: str) -> ImageRow:
+        """Return the index row of an image by its id, or by its name in the dataset.
+
+        Raises:
+            Ws3Error: If there is none, or several end in that name.
+        """
+        found = row_named(self.index.rows, image)
+        if found is None:
+            raise Ws3Error(f"{self.index_file}: there is no image {image!r}")
+        return found
+
     def mapped_rows(self, splits: Iterable[str]) -> list[ImageRow]:
         """Return the index rows of some splits that get maps and masks."""
         return mapped_rows(self.config, self.index.rows, splits)
@@ -140,6 +153,16 @@ class Run:
     def class_values(self, row: ImageRow) -> list[int]:
         """Return the mask values of the classes that an image holds."""
         return [self.index.classes.index(label) + 1 for label in row.labels]
+
+    @cached_property
+    def colors(self) -> dict[Color, int] | None:
+        """The class value of each colour of the ground-truth masks; None if they hold values.
+
+        Raises:
+            Ws3Error: If the table of colours is missing or malformed.
+        """
+        root = dataset_root(self.config.dataset, self.folder)
+        return mask_colors(self.config.dataset, root, self.index.classes)
 
     @property
     def classifier_inputs(self) -> list[Path]:

@@ -17,6 +17,7 @@ from ws3.files import no_space_is_an_error
 from ws3.outside import TEXT_BYTES, open_regular
 from ws3.run.folder import Run
 
+_MOST_SECONDS = 1e12
 Event = Literal["computed", "failed"]
 
 
@@ -66,9 +67,32 @@ def _no_other_file(path: str, flags: int) -> int:
 
 
 def entries(run: Run, stage: str) -> Iterator[Entry]:
-    """Yield what is noted of a stage; a line that a full disk cut off is left out."""
+    """Yield what is noted of a stage; a line that is damaged, or was cut off, is left out.
+
+    Raises:
+        OSError: If the file is no regular one, or can't be read.
+    """
     with suppress(FileNotFoundError), open_regular(run.journal_file(stage), TEXT_BYTES) as file:
         for line in file:
-            with suppress(ValueError, KeyError, TypeError, RecursionError):
-                found = json.loads(line)
-                yield Entry(*(found[name] for name in Entry.__annotations__))
+            entry = _entry(line)
+            if entry is not None:
+                yield entry
+
+
+def _entry(line: bytes) -> Entry | None:
+    """Return what a line notes; None if it is none of ws3's, or only a part of one."""
+    try:
+        found = json.loads(line.decode("utf-8", "replace"))
+        entry = Entry(*(found[name] for name in Entry.__annotations__))
+        words = (entry.recipe, entry.image, entry.event, entry.fingerprint)
+        are_counts = all(
+            type(count) is int and 0 <= count < 2**63 for count in (entry.samples, entry.bytes)
+        )
+        are_times = all(
+            type(value) in (int, float) and 0 <= value < _MOST_SECONDS
+            for value in entry.seconds.values()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    are_words = all(isinstance(word, str) for word in words)
+    return entry if are_words and are_counts and are_times else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.config.recipes import Recipe
-from ws3.datasets.index import ImageRow
+from ws3.datasets.index import ImageRow, row_named
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.messages import shown
 from ws3.run.folder import Run
@@ -66,8 +66,13 @@ class RunReader:
         config = self._run.config
         return tuple(row.image for row in self._run.mapped_rows(config.map_splits))
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The name of each image in the dataset, '/' between folders, by its id."""
+        return {row.image: row.name for row in self._run.index.rows}
+
     def image(self, image: str) -> NDArray[np.uint8]:
-        """Return an image by its id, uint8 RGB (H, W, 3).
+        """Return an image by its id or name, uint8 RGB (H, W, 3).
 
         Raises:
             Ws3Error: If there is none, it can't be read, or it changed after it was indexed.
@@ -114,12 +119,15 @@ class RunReader:
         return {row.image: row for row in self._run.index.rows}
 
     def _row(self, image: str) -> ImageRow:
-        if image not in self._rows:
+        if image in self._rows:
+            return self._rows[image]
+        found = row_named(self._run.index.rows, image)
+        if found is None:
             raise Ws3Error(
                 f"{self.folder}: there is no image {shown(image)}; ids are the file names without "
                 f"their suffix, such as {next(iter(self._rows), 'none')!r}"
             )
-        return self._rows[image]
+        return found
 
 
 class RecipeReader:
@@ -174,6 +182,7 @@ class RecipeReader:
         """
         row = self._reader._row(image)
         store = SaliencyStore(self._run.results("saliency", self.name))
+        image = row.image
         fault = store.fault(image, self._results.fingerprints.of("saliency", row))
         if fault:
             raise StaleResultError(

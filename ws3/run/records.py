@@ -41,6 +41,8 @@ class IndexFacts(Record):
         classes: Names of the classes; class i has the mask value i + 1.
         images: Number of images per split.
         problems: What is wrong with an image that is skipped, by image.
+        facts: What the dataset holds, as sentences; see `ws3.datasets.facts`.
+        warnings: What may be wrong with it, as sentences.
     """
 
     format: int
@@ -48,6 +50,8 @@ class IndexFacts(Record):
     classes: tuple[str, ...]
     images: dict[str, int]
     problems: dict[str, str]
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ClassifierMetrics(Record):
@@ -102,6 +106,8 @@ class Receipt(Record):
         bytes: Size in memory of the results that this job computed.
         seconds: Seconds that this job took, by phase.
         versions: Versions of the programs that took part.
+        empty: Images with labels whose result shows none of their classes, such as a pseudo-mask
+            that is all background.
     """
 
     stage: str
@@ -115,6 +121,7 @@ class Receipt(Record):
     bytes: int
     seconds: dict[Phase, float]
     versions: dict[str, str]
+    empty: tuple[str, ...] = ()
 
 
 class Failure(Record):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
+from ws3.labels import IGNORED
 from ws3.masks.png import read_mask, read_text
 from ws3.removal import is_there
 from ws3.run.fingerprints import Fingerprints
@@ -121,6 +122,11 @@ def rows_with_masks(run: Run, recipe: str, splits: Iterable[str]) -> list[ImageR
     """Return the images of some splits that have a pseudo-mask: no stage before it skipped them."""
     stages = (*stages_before("masks"), "masks")
     return [row for row in run.mapped_rows(splits) if not skip_reason(run, recipe, row, stages)]
+
+
+def shows_class(mask: NDArray[np.uint8]) -> bool:
+    """Return whether any pixel of a mask, uint8 (H, W), is of a class."""
+    return bool(((mask != 0) & (mask != IGNORED)).any())
 
 
 def is_foreign_mask(path: Path) -> bool:

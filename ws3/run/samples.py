@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ws3.aggregation.chunks import chunk_layout
-from ws3.datasets.images import decode_rgb, read_bytes
-from ws3.datasets.images import sha256 as digest_of
+from ws3.datasets.colors import check_coding
+from ws3.datasets.images import decode_rgb, photograph_coding, read_bytes
+from ws3.datasets.images import digest as digest_of
 from ws3.datasets.index import ImageRow
+from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.run.folder import Run
 from ws3.sampling.plan import SamplePlan
@@ -19,12 +24,22 @@ def load_image(row: ImageRow) -> Pixels:
         Ws3Error: If it can't be read, or is not the one that was indexed.
     """
     data = read_bytes(row.path)
-    if digest_of(data) != row.sha256:
+    if digest_of(data, photograph_coding(row.coding)) != row.sha256:
         raise Ws3Error(
             f"{row.path}: this image changed after it was indexed; run snakemake (or ws3 index) "
             "again"
         )
-    return decode_rgb(data, row.path)
+    return decode_rgb(data, row.path, row.coding)
+
+
+def load_truth(run: Run, row: ImageRow) -> NDArray[np.uint8]:
+    """Return the ground-truth mask of an image that has one, uint8 (H, W).
+
+    Raises:
+        Ws3Error: If it can't be read, or the table of its colours changed.
+    """
+    check_coding(row.coding, run.colors)
+    return read_label_mask(row.mask, row.coding, run.colors)
 
 
 def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
@@ -40,6 +55,9 @@ def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
     )
 
 
-def expected_chunks(plan: SamplePlan, per_chunk: int) -> dict[str, tuple[int, ...]]:
-    """Return the chunks that an image's group must hold, and the samples in each."""
-    return chunk_layout(plan.total, per_chunk, plan.cover)
+def expected_chunks(row: ImageRow, plan: SamplePlan, per_chunk: int) -> dict[str, tuple[int, ...]]:
+    """Return the chunks that an image's group must hold, and the samples in each.
+
+    An image without labels has none: there is no class to attribute.
+    """
+    return chunk_layout(plan.total, per_chunk, plan.cover) if row.labels else {}

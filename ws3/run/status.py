@@ -27,9 +27,10 @@ class StageStatus:
         done: Number of images that a receipt lists, made from what the run now expects.
         expected: Number of images that the stage works on.
         skipped: Number of images that were skipped.
-        failed: The reason, by image, of each image that failed and is not computed since.
+        failed: The reason, by title, of each image that failed and is not computed since.
         seconds: Time spent on all results that were ever computed, from the journal.
         bytes: Size of the results on disk.
+        empty: How many of those done have labels and show none of their classes.
     """
 
     stage: str
@@ -40,6 +41,7 @@ class StageStatus:
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     bytes: int = 0
+    empty: int = 0
 
     @property
     def missing(self) -> int:
@@ -74,9 +76,10 @@ def run_status(run: Run) -> Iterator[StageStatus]:
                 done=len(done - failed.keys()),
                 expected=len(rows),
                 skipped=len(skipped),
-                failed=failed,
+                failed={rows[image].title: reason for image, reason in failed.items()},
                 seconds=seconds.get(recipe, 0.0),
                 bytes=folder_bytes(run.results(stage, recipe)),
+                empty=len(done & {image for receipt in found for image in receipt.empty}),
             )
 
 

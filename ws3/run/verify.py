@@ -364,7 +364,7 @@ def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
     if store.fault(row.image, Fingerprints(run, recipe).of("saliency", row)):
         return  # missing as a whole, or made for another configuration
     plan = sample_plan(run, recipe, row)
-    for name in expected_chunks(plan, run.recipe(recipe).samples.per_chunk):
+    for name in expected_chunks(row, plan, run.recipe(recipe).samples.per_chunk):
         path = store.path / row.image / name
         if not is_there(path):
             yield Damage(row.image, path, f"{path}: it is missing")

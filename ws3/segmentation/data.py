@@ -106,6 +106,7 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         crop_size: Side of the crops in pixels.
         scale_range: Range of the random scale.
         seed: Seed of the run.
+        coding: How the images are read; see `ws3.datasets.masks`.
     """
 
     def __init__(
@@ -115,7 +116,9 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         crop_size: int,
         scale_range: tuple[float, float],
         seed: int,
+        coding: str = "",
     ) -> None:
+        self.coding = coding
         self.pairs = [(str(image), str(mask)) for image, mask in pairs]
         self.classes = classes
         self.crop_size = crop_size
@@ -132,7 +135,7 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         epoch, index = key
         image_path, mask_path = self.pairs[index % len(self.pairs)]
-        image = decode_rgb(read_bytes(image_path), image_path)
+        image = decode_rgb(read_bytes(image_path), image_path, self.coding)
         mask = read_mask(Path(mask_path))
         self._check(image, mask, image_path, mask_path)
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index]))

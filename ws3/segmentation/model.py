@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD
 from ws3.segmentation.networks import build
+from ws3.segmentation.prediction import PredictionSettings
 from ws3.tensors import in_a_word, misfits, read_tensors, unusable_tensor, write_tensors
 
 MODEL_FORMAT = 1
@@ -27,14 +29,23 @@ class SegmentationModel:
         network: The network, in evaluation mode, on the CPU.
         architecture: Its name in `ws3.segmentation.networks`.
         classes: Class names without background; channel i + 1 is class i.
+        prediction: How masks were made when it was trained; the defaults
+            for a file that doesn't say.
     """
 
     network: nn.Module
     architecture: str
     classes: tuple[str, ...]
+    prediction: PredictionSettings
 
 
-def save_model(path: Path, network: nn.Module, architecture: str, classes: Sequence[str]) -> None:
+def save_model(
+    path: Path,
+    network: nn.Module,
+    architecture: str,
+    classes: Sequence[str],
+    prediction: PredictionSettings | None = None,
+) -> None:
     """Write a trained network: a plain dict, readable with `torch.load(weights_only=True)`.
 
     Args:
@@ -42,6 +53,7 @@ def save_model(path: Path, network: nn.Module, architecture: str, classes: Seque
         network: A network from `build`.
         architecture: The name it was built by.
         classes: Class names without background.
+        prediction: How masks are to be made by default; None: `PredictionSettings()`.
     """
     state = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     write_tensors(
@@ -52,6 +64,7 @@ def save_model(path: Path, network: nn.Module, architecture: str, classes: Seque
             "classes": list(classes),
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),
+            "prediction": (prediction or PredictionSettings()).model_dump(mode="json"),
             "state_dict": state,
         },
     )
@@ -86,7 +99,12 @@ def load_model(path: Path) -> SegmentationModel:
             f"{len(classes)} classes ({wrong}); {advice}"
         )
     network.load_state_dict(state, strict=False)
-    return SegmentationModel(network.eval(), content["architecture"], classes)
+    return SegmentationModel(
+        network.eval(),
+        content["architecture"],
+        classes,
+        PredictionSettings.model_validate(content.get("prediction", {})),
+    )
 
 
 def _problem(content: dict[str, object]) -> str:
@@ -107,6 +125,11 @@ def _problem(content: dict[str, object]) -> str:
     # As texts: whether a tensor equals a number is no yes or no.
     if any(str(content.get(key)) != str(list(values)) for key, values in usual.items()):
         return "it wants images normalised in another way"
+    try:
+        PredictionSettings.model_validate(content.get("prediction", {}))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        return f"its prediction settings are wrong: {where}"
     state = content.get("state_dict")
     if not (
         isinstance(state, dict)

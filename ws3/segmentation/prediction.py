@@ -1,19 +1,73 @@
-"""Class probabilities of one image from a trained segmentation network."""
+"""Class probabilities of one image from a trained segmentation network, and its mask."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ws3.config.masks import CrfParameters
+from ws3.config.model import Float, Section
+from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
+from ws3.masks.crf import DenseCrf, parameters
 from ws3.pixels import to_unit
 from ws3.segmentation.data import normalise
+
+
+class PredictionSettings(Section):
+    """How a network's masks are made of images; without arguments, the configuration's defaults.
+
+    Example:
+        >>> PredictionSettings(scales=(0.75, 1.0)).flip
+        True
+    """
+
+    scales: tuple[Annotated[Float, Field(ge=0.01, le=4)], ...] = Field((1.0,), min_length=1)
+    """Sizes relative to the image whose probabilities are averaged."""
+    flip: bool = True
+    """Whether to average over the mirrored image too."""
+    crf: CrfParameters | None = None
+    """The CRF on the probabilities."""
+
+    @classmethod
+    def of(cls, config: Segmentation) -> PredictionSettings:
+        """Return what the `segmentation` section of a configuration says."""
+        return cls(scales=config.test_scales, flip=config.test_flip, crf=parameters(config.crf))
+
+
+def predict_refined(
+    network: nn.Module, image: NDArray[np.uint8], settings: PredictionSettings, device: str
+) -> NDArray[np.float32]:
+    """Return the probabilities whose largest is the mask: averaged, and refined by the CRF.
+
+    The mask is `probabilities.argmax(axis=0)`, for the stage and for `ws3 predict` alike.
+
+    Args:
+        network: As for `predict`.
+        image: RGB, uint8 (H, W, 3).
+        settings: Scales, flip and CRF.
+        device: Where to compute; the CRF runs on the CPU.
+
+    Returns:
+        float32 (classes with background, H, W), summing to 1 over classes.
+
+    Raises:
+        Ws3Error: If the network's output is not finite, or the image is too large for the CRF.
+    """
+    probabilities = predict(network, image, settings.scales, settings.flip, device)
+    if settings.crf is not None:
+        crf = DenseCrf(image, len(probabilities), settings.crf)
+        # Averages of softmaxes may pass 1 by a rounding.
+        probabilities = crf.refine(np.clip(probabilities, 0, 1))
+    return probabilities
 
 
 @torch.inference_mode()

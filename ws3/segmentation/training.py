@@ -251,10 +251,11 @@ class _Batches(LightningDataModule):
         seed: int,
         workers: int,
         processes: int,
+        coding: str,
     ) -> None:
         super().__init__()
         self._dataset = PseudoMaskDataset(
-            pairs, classes, config.crop_size, config.scale_range, seed
+            pairs, classes, config.crop_size, config.scale_range, seed, coding
         )
         self._sampler = EpochSampler(len(pairs), config.batch_size, seed, processes)
         self._workers = workers
@@ -283,6 +284,7 @@ def train_network(
     workers: int = 0,
     fingerprint: str = "",
     processes: int = 1,
+    coding: str = "",
 ) -> TrainedSegmentation:
     """Train a segmentation network, or resume an interrupted training.
 
@@ -306,6 +308,7 @@ def train_network(
             divide the batch size. They share every batch, so their number changes the outcome by
             no more than rounding and dropout; only on the CPU are batch statistics those of a
             process's share.
+        coding: How the images are read; see `ws3.datasets.masks`.
 
     Returns:
         The network and the figures of its epochs.
@@ -330,7 +333,7 @@ def train_network(
         # Faster on CPU and, in mixed precision, on GPU.
         network.to(memory_format=torch.channels_last)
         task = SegmentationTask(network, config, seed, identity, folder)
-        batches = _Batches(pairs, classes, config, seed, workers, processes)
+        batches = _Batches(pairs, classes, config, seed, workers, processes, coding)
         trainer = make_trainer(
             place,
             processes,

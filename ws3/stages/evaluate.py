@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.run import GROUND_TRUTH
-from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
+from ws3.datasets.masks import read_label_mask
 from ws3.files import write_csv
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.background import add_background, hard_labels
@@ -30,12 +31,14 @@ from ws3.run.records import (
     write_record,
 )
 from ws3.run.results import RecipeResults
+from ws3.run.samples import load_truth
 from ws3.run.skips import skip_reason
 from ws3.stage_table import stages_before
 
 EVALUATED_FROM = (*stages_before("masks"), "masks", "predictions")
 """The per-image stages that figures come from: an image that one of them skipped counts nowhere."""
 
+_log = logging.getLogger(__name__)
 _KEYS = ("recipe", "seed", "split", "stage")
 _LAST_COLUMNS = ("threshold", "threshold_split", "ignored_share")
 _FIRST_COLUMNS = (
@@ -121,7 +124,7 @@ def _evaluate_split(
     chosen = run.threshold(recipe) if "maps" in measured else None
     with ProgressReport(f"evaluate {recipe}", len(rows)) as progress:
         for row in rows:
-            truth, values = read_label_mask(row.mask), run.class_values(row)
+            truth, values = load_truth(run, row), run.class_values(row)
             reference_maps = reference.maps(row)
             image = partial(
                 EvaluatedImage,
@@ -139,7 +142,16 @@ def _evaluate_split(
             if "segmentation" in measured:
                 measured["segmentation"].add(image(mask=results.prediction(row)))
             progress.advance()
-    curve = tuple((point, None if math.isnan(miou) else miou) for point, miou in sweep.curve())
+    if not sweep.has_objects and chosen is not None:
+        _log.warning(
+            "%s: the ground truth of %s has no object pixel, so there is no mIoU",
+            recipe,
+            rows[0].split,
+        )
+    curve = tuple(
+        (point, miou if sweep.has_objects and not math.isnan(miou) else None)
+        for point, miou in sweep.curve()
+    )
     figures = {}
     for stage, measurement in measured.items():
         threshold = None if stage == "segmentation" else chosen

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
-from ws3.config.dataset import KINDS
+from ws3.config.dataset import KINDS, DatasetConfig
 from ws3.config.load import dump, read_yaml
 from ws3.config.run import RunConfig
 from ws3.datasets import dataset_root, list_dataset
+from ws3.datasets.colors import mask_colors
+from ws3.datasets.facts import DatasetFacts, dataset_facts
 from ws3.datasets.index import (
     CLASSES_FILE,
     Listing,
     check_files,
     read_index,
     rows_fingerprint,
+    try_files,
     write_index,
 )
 from ws3.errors import Ws3Error
@@ -49,8 +53,10 @@ def index(run: Run) -> None:
         except Ws3Error as error:
             _log.warning("%s It is made again.", error)
     with ProgressReport("index") as progress:
-        completed = check_files(listing, previous, run.config.on_bad_image, progress.reach)
+        colors = mask_colors(dataset, dataset_root(dataset, run.folder), listing.classes)
+        completed = check_files(listing, previous, run.config.on_bad_image, progress.reach, colors)
     write_index(run.index_file, completed)
+    found = dataset_facts(listing, completed.rows)
     splits = {row.split for row in completed.rows}
     write_record(
         run.index_facts,
@@ -60,11 +66,37 @@ def index(run: Run) -> None:
             classes=completed.classes,
             images={split: sum(row.split == split for row in completed.rows) for split in splits},
             problems={row.image: row.problem for row in completed.rows if row.problem},
+            facts=found.facts,
+            warnings=found.warnings,
         ),
     )
     # Written once: all jobs depend on it, and must not run again when a few images change.
     if not run.receipt("index").exists():
         write_json(run.receipt("index"), {"index": run.index_file.name})
+
+
+def check(
+    dataset: DatasetConfig, folder: Path, sample: int | None = None
+) -> tuple[DatasetFacts, Ws3Error | None]:
+    """Look at a dataset without writing anything.
+
+    Args:
+        dataset: The `dataset` section of the configuration.
+        folder: The run's folder; only a dataset without a root lies in it.
+        sample: How many pictures are opened, evenly spread; None opens all, 0 none.
+
+    Returns:
+        What was seen, and the sentence about what an index would be refused for.
+
+    Raises:
+        Ws3Error: If the dataset can't be listed, or has no picture for training.
+    """
+    root = dataset_root(dataset, folder)
+    listing = list_dataset(dataset, folder)
+    colors = mask_colors(dataset, root, listing.classes)
+    with ProgressReport("index --check") as progress:
+        rows, opened, refusal = try_files(listing, sample, progress.reach, colors)
+    return dataset_facts(listing, rows, None if opened == len(rows) else opened), refusal
 
 
 def _prepare(run: Run) -> None:

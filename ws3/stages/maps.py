@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ws3.aggregation.combine import combine
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
@@ -61,7 +63,12 @@ class MapsStage(StoreStage):
         if fault:
             raise StaleResultError(f"its sample chunks are {fault}; repair them with: {repair}")
         plan = sample_plan(self.run, self.recipe, row)
-        layout = expected_chunks(plan, self.run.recipe(self.source).samples.per_chunk)
+        if not row.labels:
+            with timer.phase("write"):
+                maps = np.zeros((0, row.height, row.width), np.float16)
+                self._store.write(row.image, maps, self.attributes(row, fingerprint))
+            return ImageResult()
+        layout = expected_chunks(row, plan, self.run.recipe(self.source).samples.per_chunk)
         if plan.needs_cover and not sample_plan(self.run, self.source, row).needs_cover:
             raise Ws3Error(
                 f"the first {plan.total} samples of {self.source} don't cover it; ask for "

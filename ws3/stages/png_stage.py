@@ -10,7 +10,7 @@ from ws3.jobs.runner import ImageResult
 from ws3.masks.png import write_mask
 from ws3.removal import set_aside
 from ws3.run.folder import Run
-from ws3.run.results import FINGERPRINT, current_mask, is_foreign_mask
+from ws3.run.results import FINGERPRINT, current_mask, is_foreign_mask, shows_class
 from ws3.stages.recipe_stage import RecipeStage
 
 
@@ -29,7 +29,10 @@ class PngStage(RecipeStage):
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact result with this fingerprint is committed."""
         path = self.run.result(self.stage, self.recipe, row.image)
-        return current_mask(path, fingerprint) is not None
+        mask = current_mask(path, fingerprint)
+        if mask is not None:
+            self._note_empty(row, mask)
+        return mask is not None
 
     def commit(self, row: ImageRow, fingerprint: str, mask: NDArray[np.uint8]) -> ImageResult:
         """Write an image's result, uint8 (H, W): it is there whole or not at all.
@@ -40,4 +43,9 @@ class PngStage(RecipeStage):
         if is_foreign_mask(path):
             set_aside(path)
         write_mask(path, mask, {FINGERPRINT: fingerprint})
+        self._note_empty(row, mask)
         return ImageResult(bytes=path.stat().st_size)
+
+    def _note_empty(self, row: ImageRow, mask: NDArray[np.uint8]) -> None:
+        if row.labels and not shows_class(mask):
+            self.empty.add(row.image)

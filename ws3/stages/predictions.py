@@ -11,13 +11,12 @@ from torch import nn
 from ws3.datasets.index import ImageRow
 from ws3.jobs.gpus import own_device
 from ws3.jobs.runner import ImageResult
-from ws3.masks.crf import DenseCrf, parameters
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import check_model
 from ws3.run.samples import load_image
 from ws3.segmentation.model import load_model
-from ws3.segmentation.prediction import predict
+from ws3.segmentation.prediction import PredictionSettings, predict_refined
 from ws3.stages.png_stage import PngStage
 
 
@@ -32,7 +31,7 @@ class PredictionsStage(PngStage):
         torch.set_num_threads(1)
         command = f"ws3 train-segmentation {run.folder} --recipe {recipe}"
         check_model(run.model_file(recipe), run.segmentation(recipe), command)
-        self._crf = parameters(run.config.segmentation.crf)
+        self._settings = PredictionSettings.of(run.config.segmentation)
         self._device = str(own_device(run.config.device))
 
     @cached_property
@@ -45,17 +44,10 @@ class PredictionsStage(PngStage):
         Raises:
             Ws3Error: If the image can't be read, or the network's output is not finite.
         """
-        settings = self.run.config.segmentation
         with timer.phase("load"):
             image, network = load_image(row), self._network
         with timer.phase("compute"):
-            probabilities = predict(
-                network, image, settings.test_scales, settings.test_flip, self._device
-            )
-            if self._crf is not None:
-                crf = DenseCrf(image, len(probabilities), self._crf)
-                # Averages of softmaxes may pass 1 by a rounding.
-                probabilities = crf.refine(np.clip(probabilities, 0, 1))
+            probabilities = predict_refined(network, image, self._settings, self._device)
             mask = probabilities.argmax(axis=0).astype(np.uint8)
         with timer.phase("write"):
             return self.commit(row, fingerprint, mask)

@@ -17,6 +17,8 @@ class RecipeStage:
         run: The run.
         recipe: The recipe, or `ground_truth`.
         results: Reads what the stages before have made.
+        empty: Ids of the images seen that have labels, and whose result shows none of their
+            classes.
     """
 
     stage: ClassVar[str]
@@ -30,6 +32,7 @@ class RecipeStage:
         run.check_segmentation_name(recipe)
         self.run, self.recipe = run, recipe
         self.results = RecipeResults(run, recipe)
+        self.empty: set[str] = set()
 
     def fingerprint(self, row: ImageRow) -> str:
         """Return what an image's result is made from."""

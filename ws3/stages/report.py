@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from ws3 import __version__
-from ws3.datasets.images import read_label_mask
 from ws3.datasets.index import ImageRow
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.html import write_report
 from ws3.report.model import DatasetFacts, GalleryEntry, Report, SkippedImage, Timing
 from ws3.run.folder import Run
-from ws3.run.records import Evaluation, read_record
+from ws3.run.records import Evaluation, IndexFacts, read_record
 from ws3.run.results import RecipeResults
-from ws3.run.samples import load_image
+from ws3.run.samples import load_image, load_truth
 from ws3.run.skips import skip_reason
 from ws3.run.status import folder_bytes, receipts_of, seconds_of
 from ws3.stage_table import STAGES
@@ -47,6 +46,7 @@ def report(run: Run) -> Path:
             classifier=run.classifier,
             gallery=tuple(_gallery(run)),
             timings=tuple(_timings(run)),
+            empty_masks=_empty_masks(run),
             versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
         ),
     )
@@ -55,9 +55,10 @@ def report(run: Run) -> Path:
 def _dataset(run: Run) -> DatasetFacts:
     good = [row for row in run.index.rows if not row.problem]
     splits = list(dict.fromkeys(row.split for row in run.index.rows))
-    skipped = {row.image: SkippedImage(row.image, row.split, row.problem) for row in run.index.rows}
+    skipped = {row.image: SkippedImage(row.title, row.split, row.problem) for row in run.index.rows}
+    seen = read_record(run.index_facts, IndexFacts)
     left_out = [
-        SkippedImage(row.image, row.split, f"{recipe}, {reason}")
+        SkippedImage(row.title, row.split, f"{recipe}, {reason}")
         for row in good
         for recipe in run.config.evaluated
         if (reason := skip_reason(run, recipe, row, EVALUATED_FROM))
@@ -74,7 +75,21 @@ def _dataset(run: Run) -> DatasetFacts:
             for split in splits
         },
         skipped=(*(entry for entry in skipped.values() if entry.reason), *left_out),
+        facts=seen.facts,
+        warnings=seen.warnings,
     )
+
+
+def _empty_masks(run: Run) -> dict[str, tuple[int, int]]:
+    labelled = {row.image for row in run.index.rows if row.labels}
+    found = {}
+    for recipe in run.config.recipes:
+        receipts = receipts_of(run, "masks", recipe)
+        empty = {image for receipt in receipts for image in receipt.empty} & labelled
+        made = {image for receipt in receipts for image in receipt.images} & labelled
+        if empty:
+            found[recipe] = (len(empty), len(made))
+    return found
 
 
 def _gallery(run: Run) -> Iterator[GalleryEntry]:
@@ -94,7 +109,8 @@ def _gallery(run: Run) -> Iterator[GalleryEntry]:
             [value - 1 for value in run.class_values(row)],
             {recipe: readers[recipe].maps(row) for recipe in run.config.recipes},
             {recipe: readers[recipe].mask(row) for recipe in run.config.recipes},
-            truth=read_label_mask(row.mask) if row.mask else None,
+            title=row.title,
+            truth=load_truth(run, row) if row.mask else None,
             predictions={
                 recipe: readers[recipe].prediction(row) for recipe in run.config.segmentation_names
             },

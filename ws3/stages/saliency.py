@@ -63,9 +63,12 @@ class SaliencyStage(StoreStage):
         """
         with timer.phase("load"):
             image = load_image(row)
-            attributor = self._attributor
         with timer.phase("write"):
             self._store.begin(row.image, self.attributes(row, fingerprint))
+        if not row.labels:
+            return ImageResult()  # there is no class to look for, so the network isn't asked
+        with timer.phase("load"):
+            attributor = self._attributor
         missing = self._missing(row)
         remove_leftovers(self._store.path / row.image / name for name in missing)
         stored = {name: self._stored(row.image, name, missing[name]) for name in missing}
@@ -96,7 +99,7 @@ class SaliencyStage(StoreStage):
     def _missing(self, row: ImageRow) -> dict[str, tuple[int, ...]]:
         """Return the chunks that aren't there in full, with the samples that each must hold."""
         layout = expected_chunks(
-            sample_plan(self.run, self.recipe, row), self.settings.samples.per_chunk
+            row, sample_plan(self.run, self.recipe, row), self.settings.samples.per_chunk
         )
         found = self._store.chunk_samples(row.image)
         missing = {name: numbers for name, numbers in layout.items() if found.get(name) != numbers}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ws3.config.masks import ConstantBackground, TunedBackground
-from ws3.datasets.images import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
 from ws3.labels import IGNORED
@@ -11,7 +10,9 @@ from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
 from ws3.run.records import Threshold, write_record
 from ws3.run.results import RecipeResults
+from ws3.run.samples import load_truth
 from ws3.run.skips import skip_reason
+from ws3.run.tuning import tuning_rows
 from ws3.stage_table import stages_before
 
 
@@ -21,7 +22,7 @@ def threshold(run: Run, recipe: str) -> None:
     A tuned score is the one of 257 with the highest mIoU on the declared split.
 
     Raises:
-        Ws3Error: If the split that it must be tuned on has no ground truth, or ignores all of it.
+        Ws3Error: If the split that it must be tuned on has no ground truth, or no object in it.
         StaleResultError: If maps are missing or made from other inputs.
     """
     run.recipe(recipe)
@@ -36,7 +37,7 @@ def threshold(run: Run, recipe: str) -> None:
 def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
     rows = [
         row
-        for row in run.mapped_rows([background.split])[: background.images]
+        for row in tuning_rows(run, background)
         if row.mask and not skip_reason(run, recipe, row, stages_before("masks"))
     ]
     if not rows:
@@ -48,17 +49,16 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
     sweep = ThresholdSweep(len(run.index.classes))
     with ProgressReport(f"threshold {recipe}", len(rows)) as progress:
         for row in rows:
-            truth = read_label_mask(row.mask)
+            truth = load_truth(run, row)
             sweep.update(truth, results.maps(row), run.class_values(row))
             progress.advance()
-    try:
-        score, miou = sweep.best()
-    except ValueError:
+    if not sweep.has_objects:
         raise Ws3Error(
             f"masks.background: the {len(rows)} ground-truth masks of the {background.split} split "
-            f"that the threshold is tuned on hold {IGNORED} (ignored) alone; check them, or set "
-            "masks.background: {kind: constant, score: 0.3}"
-        ) from None
+            f"that the threshold is tuned on hold no object, but background or {IGNORED} (ignored) "
+            "alone; check them, or set masks.background: {kind: constant, score: 0.3}"
+        )
+    score, miou = sweep.best()
     return Threshold(
         recipe=recipe,
         background=ConstantBackground(kind="constant", score=score),

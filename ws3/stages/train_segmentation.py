@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ws3.config.run import GROUND_TRUTH
+from ws3.datasets.images import photograph_coding
 from ws3.datasets.index import ImageRow
+from ws3.errors import Ws3Error
 from ws3.files import file_sha256
+from ws3.masks.png import read_mask, write_mask
 from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts
-from ws3.run.results import RecipeResults
+from ws3.run.results import RecipeResults, shows_class
+from ws3.run.samples import load_truth
 from ws3.run.training_inputs import segmentation_fingerprint, training_rows
 from ws3.segmentation.model import save_model
+from ws3.segmentation.prediction import PredictionSettings
 from ws3.segmentation.training import train_network
 from ws3.stages.training_common import processes_on, train_once
+
+_log = logging.getLogger(__name__)
 
 
 def train_segmentation(run: Run, recipe: str) -> None:
@@ -41,7 +51,8 @@ def train_segmentation(run: Run, recipe: str) -> None:
 
 def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> SegmentationFacts:
     settings, model = run.config.segmentation, run.model_file(recipe)
-    files = _mask_files(run, recipe, training_rows(run, recipe))
+    rows = training_rows(run, recipe)
+    files = _mask_files(run, recipe, rows)
     trained = train_network(
         files,
         len(run.index.classes),
@@ -52,8 +63,10 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
         progress=sys.stderr.isatty(),
         fingerprint=fingerprint,
         processes=processes_on(place, settings.batch_size),
+        coding=photograph_coding(rows[0].coding),
     )
-    save_model(model, trained.network, settings.architecture, run.index.classes)
+    prediction = PredictionSettings.of(settings)
+    save_model(model, trained.network, settings.architecture, run.index.classes, prediction)
     return SegmentationFacts(
         recipe=recipe,
         architecture=settings.architecture,
@@ -64,15 +77,42 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
     )
 
 
+def _plain_mask(run: Run, row: ImageRow, folder: Path) -> Path:
+    """Return a PNG of an image's ground truth as class values, made where the dataset has none."""
+    truth = load_truth(run, row)
+    with suppress(Ws3Error):
+        if np.array_equal(read_mask(Path(row.mask)), truth):
+            return Path(row.mask)
+    path = folder / f"{row.image}.png"
+    write_mask(path, truth, {})
+    return path
+
+
 def _mask_files(run: Run, recipe: str, rows: list[ImageRow]) -> list[tuple[str, Path]]:
     """Return the files of each image and its mask.
 
     Raises:
         StaleResultError: If a pseudo-mask is damaged or made from other inputs.
+        Ws3Error: If all pseudo-masks are background.
     """
     if recipe == GROUND_TRUTH:
-        return [(row.path, Path(row.mask)) for row in rows]
+        folder = run.model_file(recipe).parent / "truth"
+        return [(row.path, _plain_mask(run, row, folder)) for row in rows]
     results = RecipeResults(run, recipe)
-    for row in rows:
-        results.mask(row)
+    shown = [shows_class(results.mask(row)) for row in rows]
+    labelled = sum(bool(row.labels) for row in rows)
+    if not any(shown):
+        raise Ws3Error(
+            f"{run.results('masks', recipe)}: all {len(rows)} pseudo-masks of the train split are "
+            "background, so a network would learn nothing from them; look at the classifier "
+            "(its mAP is in the report), and lower the background score in masks.background"
+        )
+    empty = sum(not shows for row, shows in zip(rows, shown, strict=True) if row.labels)
+    if empty:
+        _log.warning(
+            "%s: %d of %d pseudo-masks of images with labels are all background",
+            recipe,
+            empty,
+            labelled,
+        )
     return [(row.path, run.result("masks", recipe, row.image)) for row in rows]

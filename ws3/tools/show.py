@@ -5,13 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from ws3.datasets.images import read_label_mask
 from ws3.errors import Ws3Error
-from ws3.messages import shown
 from ws3.report.figures import image_panel, save
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
-from ws3.run.samples import load_image
+from ws3.run.samples import load_image, load_truth
 
 
 def show(run: Run, image: str, output: Path) -> Path:
@@ -21,10 +19,7 @@ def show(run: Run, image: str, output: Path) -> Path:
         Ws3Error: If the run has no such image, nothing was made of it yet, or the file is a picture
             of the dataset.
     """
-    rows = {row.image: row for row in run.index.rows}
-    if image not in rows:
-        raise Ws3Error(f"{run.index_file}: there is no image {shown(image)}")
-    row = rows[image]
+    row = run.row(image)
     if output.exists() and any(
         path and Path(path).exists() and output.samefile(path)
         for path in (row.path, row.mask, row.parts)
@@ -49,7 +44,7 @@ def show(run: Run, image: str, output: Path) -> Path:
         maps,
         row.labels,
         masks,
-        read_label_mask(row.mask) if row.mask else None,
+        load_truth(run, row) if row.mask else None,
         prediction,
         class_ids=[value - 1 for value in run.class_values(row)],
     )

@@ -21,6 +21,7 @@ from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
 from ws3.run.folder import Run, check_format
+from ws3.run.tuning import tuning_list
 from ws3.stage_table import STAGES
 
 
@@ -93,7 +94,7 @@ class Plan:
         if not isinstance(background, TunedBackground):
             return []
         names = self.batches("maps").names([background.split])
-        if background.images is not None:
+        if background.images is not None and background.list is None:
             names = names[: -(-background.images // self.config.batch_size("maps"))]
         return [self._receipt("maps", recipe, name) for name in names]
 
@@ -160,7 +161,10 @@ class Plan:
     @cached_property
     def threshold_params(self) -> str:
         """What a threshold depends on, beyond the maps."""
-        return as_text(background=self.config.masks.background.model_dump(mode="json"))
+        background = self.config.masks.background
+        return as_text(
+            background=background.model_dump(mode="json"), listed=tuning_list(self.run, background)
+        )
 
     def train_segmentation_params(self, recipe: str) -> str:
         """What a segmentation network depends on, beyond the masks that it learns from."""

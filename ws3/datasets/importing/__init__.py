@@ -1,0 +1,1 @@
+"""Importing: datasets as other tools write them, taken over as a folder dataset."""

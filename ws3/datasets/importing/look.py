@@ -1,0 +1,70 @@
+"""Looking: which tool wrote a folder, told by what lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+
+from ws3.datasets.importing.found import Found
+from ws3.datasets.importing.tree import Tree
+from ws3.errors import Ws3Error
+from ws3.messages import shortened
+from ws3.registry import deferred
+
+_PLACE = "ws3.datasets.importing"
+
+READERS: Mapping[str, Callable[[Tree], Found | None]] = {
+    "coco": deferred(f"{_PLACE}.coco:read"),
+    "yolo": deferred(f"{_PLACE}.yolo:read"),
+    "voc": deferred(f"{_PLACE}.voc:read"),
+    "label-me-xml": deferred(f"{_PLACE}.label_me_xml:read"),
+    "cvat": deferred(f"{_PLACE}.cvat:read"),
+    "fiftyone": deferred(f"{_PLACE}.fiftyone:read"),
+    "datumaro": deferred(f"{_PLACE}.datumaro:read"),
+    "labelme": deferred(f"{_PLACE}.labelme:read"),
+    "label-studio": deferred(f"{_PLACE}.label_studio:read"),
+    "open-images": deferred(f"{_PLACE}.open_images:read"),
+    "imagenet-txt": deferred(f"{_PLACE}.imagenet_txt:read"),
+    "table": deferred(f"{_PLACE}.tables:read"),
+    "class-folders": deferred(f"{_PLACE}.class_folders:read"),
+    "masks": deferred(f"{_PLACE}.mask_trees:read"),
+}
+"""Readers by format, the surest signs first. Each returns None for what isn't its own, and raises
+`Ws3Error` for what is but can't be read."""
+
+
+def look(path: str | Path, images: str | Path | None = None, reader: str | None = None) -> Found:
+    """Return what a folder or file of labels holds, by the first reader that knows it.
+
+    Args:
+        path: The dataset's folder, or the file that tells its labels.
+        images: Where the pictures lie, if not there.
+        reader: A name of `READERS`, to try no other; None tries all.
+
+    Raises:
+        Ws3Error: If no reader knows it, it is damaged, or none of its pictures is found.
+    """
+    tree = Tree(path, images)
+    readers = READERS if reader is None else {reader: READERS[reader]}
+    for read in readers.values():
+        found = read(tree)
+        if found is not None:
+            return found
+    raise Ws3Error(_why_not(tree, path))
+
+
+def _why_not(tree: Tree, path: str | Path) -> str:
+    pickled = [name for name in tree.files if name.endswith((".npy", ".pkl", ".pickle"))]
+    if pickled:
+        return (
+            f"{path}: {shortened(pickled[0])} may hold labels, but as Python objects, which ws3 "
+            "doesn't load from files of others; write it as a table: "
+            f"{{**np.load({PurePosixPath(pickled[0]).name!r}, allow_pickle=True).item()}} gives a "
+            "row of 0 and 1 per picture, for a CSV with the columns image and one per class"
+        )
+    known = f"known are {', '.join(READERS)}"
+    if tree.pictures:
+        return (
+            f"{path}: {len(tree.pictures)} pictures, and nothing that tells their labels; {known}"
+        )
+    return f"{path}: neither pictures nor labels that ws3 knows; {known}"

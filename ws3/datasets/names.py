@@ -1,0 +1,93 @@
+"""Ids of images: legal as file names, derived from the names that the pictures have.
+
+A picture's name may hold blanks, brackets, accents or folders. Stores, masks and batches need an id
+that is legal everywhere, so each name gets one, and keeps standing beside it in the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+"""Endings of image files, in any case of letters."""
+
+MAX_ID = 200
+"""Most characters of an id."""
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
+_STORES_OWN = "zarr.json"  # each image is a folder in a store, beside this file
+_READABLE = 60  # characters of the name that a derived id keeps
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file's name has an ending of an image file.
+
+    Example:
+        >>> is_picture("IMG (2).JPG"), is_picture("notes.txt")
+        (True, False)
+    """
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def without_suffix(name: str) -> str:
+    """Return a name without the ending of an image file, if it has one; other dots stay.
+
+    Example:
+        >>> without_suffix("a_jpg.rf.0a1b.jpg"), without_suffix("pic.v2")
+        ('a_jpg.rf.0a1b', 'pic.v2')
+    """
+    stem, dot, ending = name.rpartition(".")
+    return stem if stem and f"{dot}{ending}".lower() in SUFFIXES else name
+
+
+def is_background(name: str) -> bool:
+    """Return whether a name at the head of a class list is the background's.
+
+    Example:
+        >>> [name for name in ("_background_", "BG", "bird") if is_background(name)]
+        ['_background_', 'BG']
+    """
+    return name.strip("_").lower() in ("background", "bg")
+
+
+def is_legal_id(text: str) -> bool:
+    """Return whether a text can be an image's id, and so a file's name on any system."""
+    return bool(_ID.fullmatch(text)) and len(text) <= MAX_ID and text != _STORES_OWN
+
+
+def image_ids(names: Iterable[str]) -> dict[str, str]:
+    """Return a legal, unique id for each picture's name.
+
+    The id is the file's name without folders and ending where that is legal and no other picture
+    bears it; else it is made of the letters of the whole name that are legal, and of a digest of
+    it. It depends on the name alone, but for names that clash.
+
+    Args:
+        names: Paths of the pictures as the dataset names them, with '/' between folders.
+
+    Example:
+        >>> image_ids(["a/cat.jpg", "b/dog.jpg"])
+        {'a/cat.jpg': 'cat', 'b/dog.jpg': 'dog'}
+        >>> image_ids(["IMG (2).jpg"])
+        {'IMG (2).jpg': 'IMG_2-70d30a'}
+    """
+    plain = {name: without_suffix(name.rpartition("/")[2]) for name in dict.fromkeys(names)}
+    # Some file systems don't tell capitals apart.
+    bearers = Counter(stem.casefold() for stem in plain.values())
+    return {
+        name: stem if bearers[stem.casefold()] == 1 and is_legal_id(stem) else _derived(name)
+        for name, stem in plain.items()
+    }
+
+
+def _derived(name: str) -> str:
+    ascii_name = unicodedata.normalize("NFKD", without_suffix(name)).encode("ascii", "ignore")
+    readable = _UNFIT.sub("_", ascii_name.decode()).strip("_.-")[-_READABLE:].lstrip("_.-")
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:6]
+    return f"{readable}-{digest}" if readable else f"image-{digest}"
