@@ -198,7 +198,7 @@ def complaint(status: int, said: str) -> str:
         return "a traceback"
     if status not in (0, 1, 2):
         return f"status {status}"
-    if "Warning: " in said:
+    if re.search(r"\wWarning: ", said):  # ws3's own begin with the word itself
         return "a library's warning"
     if strange:
         return f"a message holds {strange[0]!r}"
