@@ -26,6 +26,7 @@ _IMPORTED = (
     *("ws3.tools.export", "ws3.datasets.coco", "ws3.datasets.folder", "ws3.datasets.voc"),
     *("pycocotools.mask", "pydensecrf.densecrf", "ijson", "defusedxml.ElementTree"),
     *("PIL.JpegImagePlugin", "PIL.TiffImagePlugin", "torchvision.models", "matplotlib.pyplot"),
+    *("snakemake.cli", "ws3.workflow.rules"),
 )
 """Imported once, before the commands are forked: each of them would take seconds else."""
 

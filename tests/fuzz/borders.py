@@ -11,6 +11,13 @@ BORDERS = (
     Border("ids", photographs, datasets.ids, share=1),
     Border("pictures", photographs, datasets.pictures, share=5),
     Border("configuration", photographs, configurations.configuration, share=4),
+    Border(
+        "snakemake-config",
+        photographs,
+        configurations.snakemake_configuration,
+        share=1,
+        writes=("results", ".snakemake", "neighbour/.cache"),
+    ),
     Border("run-configuration", finished_run, configurations.run_configuration, share=3),
     Border("coco", coco, annotated.coco_files, share=4, writes=("results", "data/masks")),
     Border("voc", voc, annotated.voc_files, share=2),

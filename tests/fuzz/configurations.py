@@ -14,6 +14,8 @@ from fuzz.harness import Arguments, Input
 from fuzz.mutations import LONG, NUMBERS, TEXTS, spoil_lines, spoil_value
 from fuzz.worlds import CONFIG
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 def configuration(folder: Path, rng: Random) -> Input:
     """Spoil the configuration that a run begins with, every key written out."""
@@ -48,6 +50,22 @@ def run_configuration(folder: Path, rng: Random) -> Input:
     data, what = spoil_value(data, rng)
     _write_yaml(path, data)
     return Input(rng.choice((*LOOKS, ("evaluate", RUN, "--summary"), ("report", RUN))), what)
+
+
+def snakemake_configuration(folder: Path, rng: Random) -> Input:
+    """Give Snakemake values by its own `--config`, which replace those of the file."""
+    data, what = spoil_value(copy.deepcopy(CONFIG), rng)
+    key = rng.choice(sorted(CONFIG))
+    if isinstance(data, dict) and rng.random() < 0.7:
+        # The section that was spoilt, or, where it was removed or is a new one, another.
+        key = next((name for name in data if data[name] != CONFIG.get(name)), key)
+        given = yaml.safe_dump(data.get(key), default_flow_style=True, width=LONG).strip()
+    else:
+        given = what = str(rng.choice((*TEXTS, *NUMBERS)))[:50_000]
+    text = f"{key}={given}".replace("\0", "").encode("utf-8", "replace").decode()
+    options = ("-n", "--quiet", "--cores", "1", "--snakefile", str(REPOSITORY / "Snakefile"))
+    given_file = ("--configfile", "config.yaml", "--config", text)
+    return Input(("snakemake", *options, *given_file), f"{key}: {what[:60]!r}")
 
 
 def arguments(folder: Path, rng: Random) -> Input:

@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +38,8 @@ PROGRAMS = ("gs", "sh", "bash", "convert", "magick", "python", "python3", "cat",
 
 _STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.startfile")
 _CODE = ("pickle.find_class",)
+_REASON = re.compile(r"read, \d+ damaged|^Using workflow specific profile .*\n.+\n")
+"""Of `ws3 verify`, and of Snakemake, which says what it does first."""
 _STRANGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]| at 0x[0-9a-f]+")
 
 Arguments = tuple[str, ...]
@@ -47,7 +50,7 @@ class Input:
     """What is handed to ws3.
 
     Attributes:
-        arguments: Of the command.
+        arguments: Of `ws3`; behind the word "snakemake", of that.
         what: What was spoilt, in words.
     """
 
@@ -163,18 +166,17 @@ class Fuzz:
         return world
 
     def _command(self, folder: Path, arguments: Arguments, said: Path) -> None:
-        from ws3.cli import main
-
         # By number: what ws3 did with names would tell on itself.
         programs = os.open(self._programs, os.O_WRONLY | os.O_APPEND)
         _redirect(said)
         os.chdir(folder)
         os.environ |= {"PATH": str(self._stubs), "HOME": str(folder / "neighbour")}
         _limit()
-        sys.argv = ["ws3", *arguments]
+        main = _program(arguments)
 
         def note(event: str, values: tuple[Any, ...]) -> None:
-            if event in _STARTS or event in _CODE:
+            # Python's own module `platform`, which Snakemake asks, tries uname.
+            if (event in _STARTS and values[0] != "uname") or event in _CODE:
                 os.write(programs, f"{event} {values!r}"[:500].encode() + b"\n")
 
         sys.addaudithook(note)
@@ -196,7 +198,7 @@ def complaint(status: int, said: str) -> str:
         return "a traceback"
     if status not in (0, 1, 2):
         return f"status {status}"
-    if "Warning: " in said:
+    if re.search(r"\wWarning: ", said):  # ws3's own begin with the word itself
         return "a library's warning"
     if strange:
         return f"a message holds {strange[0]!r}"
@@ -205,9 +207,21 @@ def complaint(status: int, said: str) -> str:
     sentences = [line for line in lines if line.startswith("ws3: ")]
     if status == 2 and len(sentences) != 1 and not said.startswith("Usage: "):
         return f"{len(sentences)} sentences"
-    if status == 1 and not re.search(r"read, \d+ damaged", said):
+    if status == 1 and not _REASON.search(said):
         return "status 1 without a reason"
     return ""
+
+
+def _program(arguments: Arguments) -> Callable[[], None]:
+    """Return what is to be called; it ends with SystemExit, or returns."""
+    if arguments[:1] == ("snakemake",):
+        from snakemake.cli import main as snakemake
+
+        return partial(snakemake, list(arguments[1:]))
+    from ws3.cli import main
+
+    sys.argv = ["ws3", *arguments]
+    return main
 
 
 def _run(call: Callable[[], None]) -> int:

@@ -52,6 +52,7 @@ def test_every_border_has_its_share() -> None:
         (0, "", ""),
         (2, "ws3: config.yaml: a sentence\n", ""),
         (2, "Usage: ws3 [OPTIONS]\nError: no such option\n", ""),
+        (1, "Using workflow specific profile p\nconfig: run: a text is expected\n", ""),
         (1, "r: a is damaged\nr: 3 results read, 1 damaged\n", ""),
         (2, "", "0 sentences"),
         (2, "ws3: one\nws3: two\n", "2 sentences"),
@@ -63,6 +64,7 @@ def test_every_border_has_its_share() -> None:
         (2, "ws3: <_io.BytesIO object at 0x7f00> is odd\n", "a message holds ' at 0x7f00'"),
         (2, "ws3: \x1b[31m\n", r"a message holds '\x1b'"),
         (2, f"ws3: {'x' * 5000}\n", "a line of 5005 characters"),
+        (0, "Warning: no picture shows the class cow\n", ""),
         (0, "a.py:3: UserWarning: odd\n", "a library's warning"),
     ],
 )
