@@ -329,9 +329,15 @@ def datumaro(root: Path) -> None:
                     {
                         "type": "mask",
                         "label_id": CLASSES.index(label),
+                        "group": CLASSES.index(label) + 1,
                         "rle": runs(name, label),
                     },
-                    {"type": "bbox", "label_id": CLASSES.index(label), "bbox": [0, 0, 1, 1]},
+                    {
+                        "type": "bbox",
+                        "label_id": CLASSES.index(label),
+                        "group": CLASSES.index(label) + 1,
+                        "bbox": [0, 0, 1, 1],
+                    },
                 )
             ],
         }

@@ -48,16 +48,25 @@ def _is_cvat(root: Element) -> bool:
 
 
 def _objects(tree: Tree, name: str, image: Element) -> Iterator[Object]:
+    outlined = {
+        (shape.get("group_id"), shape.get("label"))
+        for shape in image
+        if shape.tag in ("polygon", "mask")
+    }
     try:
         for shape in image:
             label = (shape.get("label") or "").strip()
+            layer, group = int(shape.get("z_order") or 0), shape.get("group_id") or "0"
             if shape.tag == "tag":
                 yield Object(label, whole=True)
             elif shape.tag == "polygon":
                 pairs = (pair.split(",") for pair in shape.attrib["points"].split(";"))
-                yield Object(label, polygon([(float(x), float(y)) for x, y in pairs]))
+                outline = polygon([(float(x), float(y)) for x, y in pairs])
+                yield Object(label, outline, layer=layer)
             elif shape.tag == "mask":
-                yield Object(label, _mask(shape))
+                yield Object(label, _mask(shape), layer=layer)
+            elif shape.tag == "box" and group != "0" and (group, shape.get("label")) in outlined:
+                continue  # the box of an object that is outlined, too
             elif shape.tag in ("box", "polyline", "points", "ellipse", "cuboid", "skeleton"):
                 yield Object(label)
     except (KeyError, ValueError) as error:

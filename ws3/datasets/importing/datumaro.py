@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from ws3.datasets.importing.found import Found
@@ -10,6 +11,8 @@ from ws3.datasets.importing.objects import Object, ObjectPictures, Outline, poly
 from ws3.datasets.importing.reading import read_json, split_of
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
+
+_OUTLINES = ("polygon", "mask")
 
 
 def read(tree: Tree) -> Found | None:
@@ -34,8 +37,10 @@ def read(tree: Tree) -> Found | None:
             classes |= dict.fromkeys(labels)
             for item in one["items"]:
                 image = item.get("image") or item.get("media") or {}
-                reference = image.get("path") or item["id"]
-                pictures.add(reference, _objects(item, labels), split_of(name), name)
+                # The subset's folder tells pictures of the same name apart.
+                subset = PurePosixPath(name).stem
+                reference = f"images/{subset}/{image.get('path') or item['id']}"
+                pictures.add(reference, list(_objects(item, labels)), split_of(name), name)
         except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise Ws3Error(
                 f"{tree.path(name)}: not as Datumaro writes it ({type(error).__name__}: {error})"
@@ -49,14 +54,22 @@ def _is_datumaro(data: Any) -> bool:
 
 
 def _objects(item: Mapping[str, Any], labels: list[str]) -> Iterator[Object]:
+    outlined = {
+        (annotation.get("group"), annotation.get("label_id"))
+        for annotation in item["annotations"]
+        if annotation["type"] in _OUTLINES
+    }
     for annotation in item["annotations"]:
         number = annotation.get("label_id")
         if number is None:
             continue
         if not 0 <= number < len(labels):
             raise ValueError(f"the label_id {number} isn't among {len(labels)} labels")
-        kind = annotation["type"]
-        yield Object(labels[number], _outline(kind, annotation), whole=kind == "label")
+        kind, group = annotation["type"], annotation.get("group")
+        if kind == "bbox" and group and (group, number) in outlined:
+            continue  # the box of an object that is outlined, too
+        layer = int(annotation.get("z_order") or 0)
+        yield Object(labels[number], _outline(kind, annotation), kind == "label", layer)
 
 
 def _outline(kind: str, annotation: Mapping[str, Any]) -> Outline | None:

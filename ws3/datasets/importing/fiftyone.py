@@ -1,4 +1,4 @@
-"""FiftyOne's image classification: labels.json with classes and numbers, pictures in data/."""
+"""FiftyOne's own JSON: labels.json with classes, and numbers or boxes by picture, in data/."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ws3.datasets.importing.objects import Object, ObjectPictures
 from ws3.datasets.importing.reading import read_json
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
+from ws3.messages import shown
 
 
 def read(tree: Tree) -> Found | None:
@@ -34,15 +35,23 @@ def _read(tree: Tree, name: str, data: Mapping[str, object]) -> Found:
         raise Ws3Error(f"{tree.path(name)}: expected are a list of classes and labels by picture")
     for image, value in labels.items():
         some = value if isinstance(value, list) else [] if value is None else [value]
-        names = []
+        objects = []
         for one in some:
+            is_box = isinstance(one, Mapping)
+            one = one.get("label") if isinstance(one, Mapping) else one
             is_number = isinstance(one, int) and not isinstance(one, bool)
             if is_number and not 0 <= one < len(classes):
                 raise Ws3Error(
                     f"{tree.path(name)}: {image}: the label {one} isn't among the "
                     f"{len(classes)} classes"
                 )
-            names.append(str(classes[one]) if is_number else str(one))
-        pictures.add(image, [Object(label, whole=True) for label in names], beside=name)
+            if not is_number and not isinstance(one, str):
+                raise Ws3Error(
+                    f"{tree.path(name)}: {image}: {shown(one)} is no label; expected is the number "
+                    "or the name of a class"
+                )
+            label = str(classes[one]) if isinstance(one, int) else one
+            objects.append(Object(label, whole=not is_box))
+        pictures.add(image, objects, beside=name)
     reason = f"{name} holds classes, and labels by picture"
-    return pictures.found("FiftyOne's image classification", reason, map(str, classes))
+    return pictures.found("FiftyOne's labels", reason, map(str, classes))

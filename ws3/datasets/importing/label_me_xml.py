@@ -34,7 +34,7 @@ def read(tree: Tree) -> Found | None:
         reference = (root.findtext("filename") or PurePosixPath(name).stem).strip()
         beside = name.replace("Annotations", "Images")
         split = split_of_folders(name)
-        pictures.add(reference, list(_objects(tree, name, root)), split, beside)
+        pictures.add(reference, list(_objects(tree, name, root)), split, beside, name)
     return pictures.found("MIT LabelMe", f"{files[0]} and others are its XML")
 
 
@@ -45,10 +45,13 @@ def _is_label_me(root: Element) -> bool:
 
 
 def _objects(tree: Tree, name: str, root: Element) -> Iterator[Object]:
+    alive = [one for one in root.iterfind("object") if one.findtext("deleted", "").strip() != "1"]
+    outlined = {(one.findtext("id"), one.findtext("name")) for one in alive if not _is_box(one)}
     try:
-        for one in root.iterfind("object"):
+        for one in alive:
             label = (one.findtext("name") or "").strip()
-            if label and one.findtext("deleted", "0").strip() != "1":
+            whole = (one.findtext("parts/ispartof"), one.findtext("name"))
+            if label and not (_is_box(one) and whole[0] and whole in outlined):
                 yield Object(label, _outline(tree, name, one))
     except ValueError as error:
         raise Ws3Error(f"{tree.path(name)}: a point is no pair of numbers ({error})") from error
@@ -63,8 +66,11 @@ def _outline(tree: Tree, name: str, one: Element) -> Outline | None:
         (float(point.findtext("x", "")), float(point.findtext("y", "")))
         for point in one.iterfind("polygon/pt")
     ]
-    is_box = one.findtext("type", "").strip() == "bounding_box"
-    return polygon(points) if len(points) >= 3 and not is_box else None
+    return polygon(points) if len(points) >= 3 and not _is_box(one) else None
+
+
+def _is_box(one: Element) -> bool:
+    return one.findtext("type", "").strip() == "bounding_box"
 
 
 def _mask(path: Path) -> Outline:

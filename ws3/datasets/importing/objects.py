@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -33,19 +32,22 @@ class Object(NamedTuple):
         label: The class.
         outline: Its region; None if there is none.
         whole: Whether the label is of the whole picture, and tells no place.
+        layer: Objects of higher layers lie on top.
     """
 
     label: str
     outline: Outline | None = None
     whole: bool = False
+    layer: int = 0
 
 
 @dataclass
 class _Entry:
     reference: str
-    objects: Sequence[Object]
+    objects: list[Object]
     split: Split | None
     beside: str
+    source: str
 
 
 @dataclass
@@ -62,6 +64,7 @@ class ObjectPictures:
     source: str
     notes: list[str] = field(default_factory=list)
     _entries: list[_Entry] = field(default_factory=list)
+    _by_reference: dict[tuple[str, str], _Entry] = field(default_factory=dict)
 
     def add(
         self,
@@ -69,10 +72,30 @@ class ObjectPictures:
         objects: Iterable[Object],
         split: Split | None = None,
         beside: str = "",
+        file: str = "",
     ) -> None:
-        """Take in a picture; see `Gathering.add`."""
+        """Take in a picture; one that comes again gets the objects of both places.
+
+        An object without an outline, and not of the whole picture, leaves its picture without a
+        mask: leave out the box of an object whose outline is taken in.
+
+        Args:
+            reference: See `Gathering.add`.
+            objects: What it shows.
+            split: See `Gathering.add`.
+            beside: See `Gathering.add`.
+            file: Name of the file that tells its objects, for messages; empty: `beside`.
+        """
         kept = [one for one in objects if one.label.strip().lower() not in NO_LABEL]
-        self._entries.append(_Entry(reference, kept, split, beside))
+        known = self._by_reference.get((reference, beside))
+        if known is not None:
+            known.objects += kept
+            return
+        told = file or beside
+        source = str(self.tree.path(told)) if told else self.source
+        entry = _Entry(reference, kept, split, beside, source)
+        self._by_reference[reference, beside] = entry
+        self._entries.append(entry)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -115,19 +138,19 @@ class ObjectPictures:
         return gathered.found(kind, reason, names)
 
     def _draw(self, entry: _Entry, values: dict[str, int]) -> Draw | None:
-        outlined = Counter(one.label for one in entry.objects if one.outline)
-        bare = Counter(one.label for one in entry.objects if not one.outline and not one.whole)
-        whole = {one.label for one in entry.objects if one.whole and not _is_none(one.label)}
-        # Some tools write an object twice, by its outline and by its box.
-        if whole - outlined.keys() or any(outlined[label] < n for label, n in bare.items()):
-            return None
         objects = [one for one in entry.objects if one.outline]
-        source, reference = self.source, entry.reference
+        whole = {one.label for one in entry.objects if one.whole and not _is_none(one.label)}
+        if whole - {one.label for one in objects}:
+            return None
+        bare = (one.label for one in entry.objects if not one.outline and not one.whole)
+        if not all(map(is_background, bare)):
+            return None
+        source, reference = entry.source, entry.reference
 
         def draw(height: int, width: int) -> npt.NDArray[np.uint8]:
             try:
                 regions = [
-                    Region(_value(one.label, values), one.outline(height, width))
+                    Region(_value(one.label, values), one.outline(height, width), one.layer)
                     for one in objects
                     if one.outline
                 ]

@@ -19,14 +19,16 @@ class Region(NamedTuple):
         value: The class value, or 255 for pixels that are ignored.
         segmentation: As in COCO: polygons, each x, y, x, y, ... in pixels, or run lengths; or a
             bool array (H, W) of its pixels.
+        layer: Regions of higher layers lie on top.
     """
 
     value: int
     segmentation: Any
+    layer: int = 0
 
 
 def paint(regions: Iterable[Region], height: int, width: int) -> NDArray[np.uint8]:
-    """Return the mask of some regions: where they overlap, the smaller one is on top.
+    """Return the mask of some regions: where they overlap, the smaller one of a layer is on top.
 
     Ignored regions (255) lie below all others.
 
@@ -42,11 +44,12 @@ def paint(regions: Iterable[Region], height: int, width: int) -> NDArray[np.uint
         ValueError: If a region's numbers are wrong; see `encode_region`.
     """
     drawn = [
-        (region.value, region_pixels(region.segmentation, height, width)) for region in regions
+        (region.value, region.layer, region_pixels(region.segmentation, height, width))
+        for region in regions
     ]
-    drawn.sort(key=lambda entry: (entry[0] != IGNORED, -int(entry[1].sum())))
+    drawn.sort(key=lambda entry: (entry[0] != IGNORED, entry[1], -int(entry[2].sum())))
     mask = np.zeros((height, width), np.uint8)
-    for value, pixels in drawn:
+    for value, _, pixels in drawn:
         mask[pixels] = value
     return mask
 

@@ -110,7 +110,7 @@ class Tree:
         files = [self.root / name for name in self.pictures]
         if self._images is not None:
             files += [self._images / name for name in _scan(self._images) if is_picture(name)]
-        for file in files:
+        for file in dict.fromkeys(files):  # `images` may lie below `root`
             for key in {file.name.casefold(), without_suffix(file.name).casefold()}:
                 found.setdefault(key, []).append(file)
         return found
@@ -125,7 +125,7 @@ class Tree:
             candidates = self._by_name.get(key.casefold(), [])
             # A mask may bear the picture's name.
             pictures = [file for file in candidates if not self._is_mask(file)]
-            best = _longest_tail(pictures or candidates, parts)
+            best = _longest_tail(pictures or candidates, parts, self.root)
             if best is not None:
                 return best
         return None
@@ -141,8 +141,11 @@ def is_mask_folder(name: str) -> bool:
     return bool(MASK_FOLDER.fullmatch(name) or OTHER_MASK_FOLDER.fullmatch(name))
 
 
-def _longest_tail(candidates: Iterable[Path], parts: tuple[str, ...]) -> Path | None:
-    """Return the only file that shares most of its last folders with a path, or None."""
+def _longest_tail(candidates: Iterable[Path], parts: tuple[str, ...], own: Path) -> Path | None:
+    """Return the only file that shares most of its last folders with a path, or None.
+
+    Of two that share as many, the one below the folder `own` is taken.
+    """
     scored = []
     for file in candidates:
         shared = 0
@@ -150,11 +153,11 @@ def _longest_tail(candidates: Iterable[Path], parts: tuple[str, ...]) -> Path | 
             if mine != theirs:
                 break
             shared += 1
-        scored.append((file.name == parts[-1], shared, file))
-    scored.sort(key=lambda entry: entry[:2], reverse=True)
-    if not scored or (len(scored) > 1 and scored[0][:2] == scored[1][:2]):
+        scored.append((file.name == parts[-1], shared, file.is_relative_to(own), file))
+    scored.sort(key=lambda entry: entry[:3], reverse=True)
+    if not scored or (len(scored) > 1 and scored[0][:3] == scored[1][:3]):
         return None
-    return scored[0][2]
+    return scored[0][3]
 
 
 def _plain(reference: str) -> str:
