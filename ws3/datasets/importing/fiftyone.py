@@ -36,16 +36,15 @@ def _read(tree: Tree, name: str, data: Mapping[str, object]) -> Found:
     for image, value in labels.items():
         some = value if isinstance(value, list) else [] if value is None else [value]
         objects = []
-        for one in some:
-            is_box = isinstance(one, Mapping)
-            one = one.get("label") if isinstance(one, Mapping) else one
-            is_number = isinstance(one, int) and not isinstance(one, bool)
-            if is_number and not 0 <= one < len(classes):
+        for item in some:
+            is_box = isinstance(item, Mapping)
+            one: object = item.get("label") if isinstance(item, Mapping) else item
+            if isinstance(one, int) and not 0 <= one < len(classes):
                 raise Ws3Error(
                     f"{tree.path(name)}: {image}: the label {one} isn't among the "
                     f"{len(classes)} classes"
                 )
-            if not is_number and not isinstance(one, str):
+            if isinstance(one, bool) or not isinstance(one, int | str):
                 raise Ws3Error(
                     f"{tree.path(name)}: {image}: {shown(one)} is no label; expected is the number "
                     "or the name of a class"

@@ -20,6 +20,7 @@ from ws3.errors import Ws3Error
 from ws3.messages import shown
 
 _CORNERS = 72  # of a circle
+_LOOKED_AT = 20  # files, to find one of LabelMe's among others
 
 
 def read(tree: Tree) -> Found | None:
@@ -29,15 +30,17 @@ def read(tree: Tree) -> Found | None:
         Ws3Error: If one is malformed.
     """
     files = tree.texts(".json")
-    if not files or not _is_labelme(read_json(tree, files[0])):
+    first = next((x for x in files[:_LOOKED_AT] if _is_labelme(read_json(tree, x))), None)
+    if first is None:
         return None
-    pictures = ObjectPictures(tree, str(tree.path(files[0])))
+    pictures = ObjectPictures(tree, str(tree.path(first)))
     for name in files:
         data = read_json(tree, name)
         if not _is_labelme(data):
             continue
         path = data.get("imagePath")
-        stem = PurePosixPath(name).stem
+        # The picture may have been renamed together with its JSON.
+        stem = name.removesuffix(PurePosixPath(name).suffix)
         reference = path if isinstance(path, str) and tree.find(path, name) else stem
         pictures.add(reference, _objects(tree, name, data), beside=name)
     lists = [name for name in tree.files if PurePosixPath(name).name == "labels.txt"]
@@ -45,7 +48,7 @@ def read(tree: Tree) -> Found | None:
     if lists:
         lines = (line.strip() for line in read_text(tree, lists[0]).splitlines())
         classes = [line for line in lines if line]
-    reason = f"{files[0]} and others hold imagePath, flags and shapes"
+    reason = f"{first} and others hold imagePath, flags and shapes"
     return pictures.found("LabelMe", reason, classes)
 
 
@@ -92,8 +95,14 @@ def _mask(text: str, points: Any) -> Outline:
             data = base64.b64decode(text, validate=True)
         except binascii.Error as error:
             raise ValueError(f"a mask is no base64 ({error})") from error
-        part = images.decode_rgb(data, "a mask")[..., 0] > 0
-        left, top = (round(number) for number in points[0])
+        try:
+            part = images.decode_rgb(data, "a mask")[..., 0] > 0
+        except Ws3Error as error:
+            raise ValueError("a mask is truncated or not an image") from error
+        try:
+            left, top = (round(number) for number in points[0])
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise ValueError("a mask's corner is no pair of numbers") from error
         if not (left >= 0 and top >= 0 and top + part.shape[0] <= height):
             raise ValueError("a mask leaves the picture")
         if left + part.shape[1] > width:

@@ -23,6 +23,7 @@ READERS: Mapping[str, Callable[[Tree], Found | None]] = {
     "datumaro": deferred(f"{_PLACE}.datumaro:read"),
     "labelme": deferred(f"{_PLACE}.labelme:read"),
     "via": deferred(f"{_PLACE}.via:read"),
+    "segment-anything": deferred(f"{_PLACE}.segment_anything:read"),
     "label-studio": deferred(f"{_PLACE}.label_studio:read"),
     "open-images": deferred(f"{_PLACE}.open_images:read"),
     "imagenet-txt": deferred(f"{_PLACE}.imagenet_txt:read"),
