@@ -24,6 +24,8 @@ _PICTURES_MARK = re.compile(r"_leftimg8bit$", re.IGNORECASE)
 _LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".gif")
 _COLOR_TABLES = ("class_dict.csv", "labelmap.txt", "label_colors.txt", "colors.csv", "colors.txt")
 _THREE_NUMBERS = re.compile(r"\d+\s*[,\s]\s*\d+\s*[,\s]\s*\d+")
+# Pictures whose labels and mask were drawn by different people contradict now and then.
+_NEARLY_ALL = 0.9
 _LISTS = ("classes.txt", "class_names.txt", "label_colors.txt", "labels.txt", "names.txt")
 
 
@@ -117,18 +119,28 @@ def drawing(
 
 
 def with_masks(
-    tree: Tree, pictures: Sequence[Picture], classes: Sequence[str]
+    tree: Tree,
+    pictures: Sequence[Picture],
+    classes: Sequence[str],
+    colors: Colors | None = None,
+    *,
+    ordered: bool = False,
 ) -> tuple[tuple[Picture, ...], list[str]]:
     """Return labelled pictures with the mask files that lie beside them, if labels and values fit.
 
     Which value is which class is told by the pictures themselves: a value can only be a class that
     every picture with this value shows. Where that leaves a choice, or none, no mask is taken.
 
+    Args:
+        tree: Where the masks lie.
+        pictures: With their labels.
+        classes: Names of the classes.
+        colors: The value of each colour, for masks that hold colours instead of values.
+        ordered: Whether values are as a rule numbered in the order of `classes`: they are taken so
+            unless the labels contradict.
+
     Returns:
         The pictures, and notes.
-
-    Raises:
-        Ws3Error: If a mask can't be decoded.
     """
     files = mask_files(tree)
     own = {str(picture.path) for picture in pictures}
@@ -144,30 +156,52 @@ def with_masks(
     if not paths:
         return tuple(pictures), []
     folder = _folders(paths.values(), tree)
-    possible: dict[int, set[str]] = {}
     try:
-        for number, path in paths.items():
-            for value in values_of(read_label_mask(path)):
-                if value not in (0, IGNORED):
-                    possible.setdefault(value, set(classes)).intersection_update(
-                        pictures[number].labels
-                    )
+        colors = colors if _holds_colors(next(iter(paths.values()))) else None
+        held = {number: _class_values_of(path, colors) for number, path in paths.items()}
     except Ws3Error as error:
         return tuple(pictures), [f"the masks in {folder} aren't taken: {error}"]
-    meanings = _meanings(possible, classes)
+    shown = {number: {classes.index(x) + 1 for x in pictures[number].labels} for number in paths}
+    if ordered and _agree(held, shown):
+        meanings: dict[int, int] | None = {value: value for value in range(1, len(classes) + 1)}
+    else:
+        meanings = _meanings(held, shown)
+        ordered = False
     if meanings is None:
         return tuple(pictures), [
             f"the masks in {folder} aren't taken, as their values contradict the labels or don't "
             f"tell the classes; write one number per class of the whole dataset"
         ]
-    draws = {number: drawing(path, meanings, len(classes)) for number, path in paths.items()}
+    draws = {
+        number: drawing(path, meanings, len(classes), colors) for number, path in paths.items()
+    }
     taken = (
         Picture(p.path, p.labels, p.split, draws.get(number, p.draw))
         for number, p in enumerate(pictures)
     )
     told = ", ".join(f"{value} {classes[v - 1]}" for value, v in sorted(meanings.items()))
-    note = f"{len(draws)} masks in {folder}; their values, told by the labels: {told}"
-    return tuple(taken), [note]
+    how = "in the order of the classes" if ordered else f"told by the labels: {told}"
+    return tuple(taken), [f"{len(draws)} masks in {folder}; their values, {how}"]
+
+
+def _holds_colors(path: Path) -> bool:
+    """Return whether a mask can't be read as values, so that a table of colours is needed."""
+    try:
+        read_label_mask(path)
+    except Ws3Error:
+        return True
+    return False
+
+
+def _class_values_of(path: Path, colors: Colors | None) -> tuple[int, ...]:
+    mask = read_label_mask(path, "" if colors is None else "colors", colors)
+    return tuple(value for value in values_of(mask) if value not in (0, IGNORED))
+
+
+def _agree(held: Mapping[int, Iterable[int]], shown: Mapping[int, set[int]]) -> bool:
+    """Return whether the values of nearly all masks are classes that their pictures show."""
+    right = [value in shown[number] for number, values in held.items() for value in values]
+    return sum(right) >= _NEARLY_ALL * len(right)
 
 
 def _folders(paths: Iterable[Path], tree: Tree) -> str:
@@ -175,19 +209,24 @@ def _folders(paths: Iterable[Path], tree: Tree) -> str:
     return ", ".join(names[:3])
 
 
-def _meanings(possible: Mapping[int, set[str]], classes: Sequence[str]) -> dict[int, int] | None:
+def _meanings(
+    held: Mapping[int, Iterable[int]], shown: Mapping[int, set[int]]
+) -> dict[int, int] | None:
     """Return the only way to give each value a class of its own, or None if it isn't told."""
-    left = {value: set(names) for value, names in possible.items()}
+    left: dict[int, set[int]] = {}
+    for number, values in held.items():
+        for value in values:
+            left.setdefault(value, set(shown[number])).intersection_update(shown[number])
     told: dict[int, int] = {}
     while left:
-        sure = [value for value, names in left.items() if len(names) == 1]
+        sure = [value for value, meanings in left.items() if len(meanings) == 1]
         if not sure:
             return None
         value = sure[0]
-        (name,) = left.pop(value)
-        told[value] = classes.index(name) + 1
-        for names in left.values():
-            names.discard(name)
+        (meaning,) = left.pop(value)
+        told[value] = meaning
+        for meanings in left.values():
+            meanings.discard(meaning)
     return told
 
 

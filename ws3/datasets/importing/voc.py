@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ws3.datasets.importing.found import SPLIT_NAMES, Draw, Found, Split
+from ws3.datasets.importing.mask_files import class_list, with_masks
 from ws3.datasets.importing.reading import Gathering, counted, read_text, read_xml
 from ws3.datasets.importing.tree import Tree
 from ws3.datasets.masks import Colors, read_label_mask, values_of
@@ -47,7 +48,15 @@ def read(tree: Tree) -> Found | None:
     labels, how = _labels(tree, files, objects)
     classes = _class_order(files, labels, gathered.notes)
     _gather(tree, files, labels, classes, gathered)
-    return gathered.found("Pascal VOC", how, classes)
+    found = gathered.found("Pascal VOC", how, classes)
+    if files.names or not files.masks:
+        return found
+    # Nothing but the labels tells what the masks' values mean, or whether they are Pascal's.
+    ordered = found.classes == CLASSES
+    pictures, notes = with_masks(
+        tree, found.pictures, found.classes, _palette_colors(), ordered=ordered
+    )
+    return replace(found, pictures=pictures, notes=(*found.notes, *notes))
 
 
 @dataclass
@@ -59,7 +68,8 @@ class _Files:
         lists: Ids of each split.
         class_lists: For each class, the ids that show it (True) or don't.
         masks: Mask files by picture's stem.
-        names: Class names of labelmap.txt, and their colours where it tells them.
+        names: Class names of labelmap.txt, and their colours where it tells them; else those of
+            a list of classes such as classes.txt.
     """
 
     xmls: list[str] = field(default_factory=list)
@@ -89,6 +99,8 @@ class _Files:
                 found.masks[path.stem] = tree.path(name)
             elif path.name == "labelmap.txt":
                 found._read_labelmap(tree, name)
+        if not found.names and (listed := class_list(tree)):
+            found.names = dict.fromkeys(listed[1])
         return found if found.xmls or (lists and (found.class_lists or found.masks)) else None
 
     def _read_list(self, tree: Tree, name: str) -> None:
@@ -175,15 +187,15 @@ def _labels(
     if not files.names:
         raise Ws3Error(
             f"{tree.root}: has masks in SegmentationClass, but neither annotations nor "
-            "labelmap.txt, so nothing names the classes; add labelmap.txt with name:r,g,b:: per "
-            "line"
+            "labelmap.txt, so nothing names the classes; add a file classes.txt with one class per "
+            "line, in the order of the masks' values"
         )
     names, colors = files.colors
     labels = {}
     for stem, path in files.masks.items():
         values = values_of(_decoded(path, colors))
         labels[stem] = tuple(names[value - 1] for value in values if 0 < value <= len(names))
-    return labels, "the masks in SegmentationClass hold classes that labelmap.txt names"
+    return labels, "the masks in SegmentationClass hold classes that a list names"
 
 
 def _decoded(path: Path, colors: Colors) -> npt.NDArray[np.uint8]:
@@ -198,7 +210,7 @@ def _class_order(
         order = files.colors[0]
         more = [name for name in found if name not in order]
         if more:
-            notes.append(f"labelmap.txt lacks the class {', '.join(map(shown, more[:3]))}")
+            notes.append(f"the list of classes lacks {', '.join(map(shown, more[:3]))}")
         return (*order, *sorted(more))
     if found.keys() <= set(CLASSES) and len(found) > 1:
         return CLASSES
@@ -241,9 +253,9 @@ def _gather(
 
 def _draw(files: _Files, stem: str, classes: Sequence[str]) -> Draw | None:
     path = files.masks.get(stem)
-    if path is None:
+    if path is None or not files.names:
         return None
-    names, colors = files.colors if files.names else (tuple(classes), _palette_colors(classes))
+    names, colors = files.colors
 
     def draw(height: int, width: int) -> npt.NDArray[np.uint8]:
         mask = _decoded(path, colors)
@@ -261,11 +273,9 @@ def _draw(files: _Files, stem: str, classes: Sequence[str]) -> Draw | None:
     return draw
 
 
-def _palette_colors(classes: Iterable[str]) -> Colors:
+def _palette_colors() -> Colors:
     palette = voc_palette()
-    count = len(tuple(classes))
-    table = {
+    return {
         (palette[3 * value], palette[3 * value + 1], palette[3 * value + 2]): value
-        for value in range(count + 1)
+        for value in range(256)
     }
-    return {**table, _VOID: IGNORED}
