@@ -6,7 +6,6 @@ import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ws3.config.dataset import Coco
 from ws3.datasets.coco_files import (
@@ -17,7 +16,14 @@ from ws3.datasets.coco_files import (
     naming,
     pictures_of,
 )
-from ws3.datasets.coco_regions import checked_area, checked_crowd, checked_size, encode_region
+from ws3.datasets.coco_regions import (
+    Layer,
+    checked_area,
+    checked_crowd,
+    checked_size,
+    encode_region,
+    stacked,
+)
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, row_stat_key
 from ws3.datasets.names import image_ids
@@ -131,13 +137,12 @@ def draw_coco_masks(
             would replace another picture. Of a malformed annotation its id is named; nothing is
             drawn then.
     """
-    import numpy as np
     from PIL import Image
     from pycocotools import mask as rle
 
     path = Path(annotation_file)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
-    drawn: dict[CocoId, list[tuple[bool, float, int, Any]]] = {}
+    drawn: dict[CocoId, list[Layer]] = {}
     strangers = boxes = 0
     try:
         categories = categories_of(path)
@@ -163,7 +168,7 @@ def draw_coco_masks(
                 encoded = encode_region(region, *sizes[image_id])
             value = IGNORED if crowd else values[item["category_id"]]
             area = float(rle.area(encoded)) if area is None else area
-            drawn.setdefault(image_id, []).append((crowd, area, value, encoded))
+            drawn.setdefault(image_id, []).append(Layer(value, area, encoded))
     except (KeyError, TypeError, AttributeError) as error:
         raise malformed(path, error) from error
     _tell_strangers(path, strangers)
@@ -176,10 +181,7 @@ def draw_coco_masks(
         _log.warning("%s: %d regions are boxes without outline; no pixels drawn", path, boxes)
     ids = image_ids(picture["file_name"] for picture in pictures.values())
     for count, (image_id, regions) in enumerate(drawn.items(), start=1):
-        mask = np.zeros(sizes[image_id], np.uint8)
-        for _, _, value, encoded in sorted(regions, key=lambda entry: (not entry[0], -entry[1])):
-            mask[rle.decode(encoded).astype(bool)] = value
-        image = Image.fromarray(mask)
+        image = Image.fromarray(stacked(regions, *sizes[image_id]))
         image.putpalette(voc_palette())
         data = io.BytesIO()
         image.save(data, "PNG")

@@ -7,10 +7,16 @@ give a mask of other pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ws3.labels import IGNORED
 from ws3.messages import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MAX_PIXELS = 10**8
 """Most pixels of a picture whose mask is drawn."""
@@ -98,6 +104,45 @@ def encode_region(region: Any, height: int, width: int) -> Any:
         _check_counts(_from_text(counts, height * width), height * width)
         return {"size": [height, width], "counts": counts}
     raise ValueError(f"its run lengths are {shown(counts)}, not a list or a text")
+
+
+class Layer(NamedTuple):
+    """A region that is ready to be drawn.
+
+    Attributes:
+        value: The class value, or 255 for pixels that are ignored.
+        area: In pixels.
+        encoded: As `encode_region` returns it.
+        level: Regions of a higher level lie above those of lower ones, whatever their areas.
+    """
+
+    value: int
+    area: float
+    encoded: Any
+    level: int = 0
+
+
+def stacked(layers: Iterable[Layer], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return the mask of some regions: where they overlap, the one of the smaller area is on top.
+
+    Ignored regions lie below all others. One region at a time is decoded, as thousands of a large
+    picture don't fit in memory together.
+
+    Args:
+        layers: The regions.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+
+    Returns:
+        uint8 (height, width), 0 where no region is.
+    """
+    import numpy as np
+    from pycocotools import mask as rle
+
+    mask = np.zeros((height, width), np.uint8)
+    for layer in sorted(layers, key=lambda one: (one.value != IGNORED, one.level, -one.area)):
+        mask[rle.decode(layer.encoded).astype(bool)] = layer.value
+    return mask
 
 
 def _check_polygon(name: str, polygon: Any, height: int, width: int) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as rle
 
-from ws3.datasets.coco_regions import encode_region
-from ws3.labels import IGNORED
+from ws3.datasets.coco_regions import Layer, encode_region, stacked
 
 
 class Region(NamedTuple):
@@ -43,51 +43,19 @@ def paint(regions: Iterable[Region], height: int, width: int) -> NDArray[np.uint
     Raises:
         ValueError: If a region's numbers are wrong; see `encode_region`.
     """
-    drawn = [
-        (region.value, region.layer, region_pixels(region.segmentation, height, width))
-        for region in regions
-    ]
-    drawn.sort(key=lambda entry: (entry[0] != IGNORED, entry[1], -int(entry[2].sum())))
-    mask = np.zeros((height, width), np.uint8)
-    for value, _, pixels in drawn:
-        mask[pixels] = value
-    return mask
+    layers = []
+    for value, segmentation, layer in regions:
+        encoded = _encoded(segmentation, height, width)
+        layers.append(Layer(value, float(rle.area(encoded)), encoded, layer))
+    return stacked(layers, height, width)
 
 
-def region_pixels(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """Return the pixels of a region, bool (height, width).
-
-    Raises:
-        ValueError: If its numbers are wrong; see `encode_region`.
-    """
-    from pycocotools import mask as rle
-
-    if isinstance(segmentation, np.ndarray):
-        if segmentation.shape != (height, width):
-            raise ValueError(
-                f"its mask has {segmentation.shape[1]} x {segmentation.shape[0]} pixels, but the "
-                f"picture has {width} x {height}"
-            )
-        return segmentation.astype(np.bool_)
-    decoded: NDArray[np.bool_] = rle.decode(encode_region(segmentation, height, width)).astype(bool)
-    return decoded
-
-
-def rectangle(left: float, top: float, right: float, bottom: float) -> list[float]:
-    """Return a rectangle as a polygon: x, y of its four corners.
-
-    Example:
-        >>> rectangle(0, 0, 2, 1)
-        [0, 0, 2, 0, 2, 1, 0, 1]
-    """
-    return [left, top, right, top, right, bottom, left, bottom]
-
-
-def flat(points: Sequence[Sequence[float]]) -> list[float]:
-    """Return points [[x, y], ...] as x, y, x, y, ...
-
-    Example:
-        >>> flat([[0, 1], [2, 3]])
-        [0, 1, 2, 3]
-    """
-    return [number for point in points for number in point]
+def _encoded(segmentation: Any, height: int, width: int) -> Any:
+    if not isinstance(segmentation, np.ndarray):
+        return encode_region(segmentation, height, width)
+    if segmentation.shape != (height, width):
+        raise ValueError(
+            f"its mask has {segmentation.shape[1]} x {segmentation.shape[0]} pixels, but the "
+            f"picture has {width} x {height}"
+        )
+    return rle.encode(np.asfortranarray(segmentation, np.uint8))
