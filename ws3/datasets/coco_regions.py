@@ -139,10 +139,11 @@ def stacked(layers: Iterable[Layer], height: int, width: int) -> npt.NDArray[np.
     import numpy as np
     from pycocotools import mask as rle
 
-    mask = np.zeros((height, width), np.uint8)
+    # Run lengths go column by column, and so quicker into an array of this order.
+    mask = np.zeros((height, width), np.uint8, order="F")
     for layer in sorted(layers, key=lambda one: (one.value != IGNORED, one.level, -one.area)):
         mask[rle.decode(layer.encoded).astype(bool)] = layer.value
-    return mask
+    return np.ascontiguousarray(mask)
 
 
 def _check_polygon(name: str, polygon: Any, height: int, width: int) -> None:
