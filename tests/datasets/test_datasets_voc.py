@@ -11,7 +11,8 @@ from dataset_files import listing_of, write_image, write_mask
 from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
 from ws3.datasets.index import check_files
-from ws3.datasets.voc import CLASSES, _objects
+from ws3.datasets.voc import CLASSES
+from ws3.datasets.xml_files import object_names, parse_xml
 from ws3.errors import Ws3Error
 
 Tree = Callable[..., Path]
@@ -188,7 +189,7 @@ def test_an_annotation_is_read_in_the_encoding_that_it_declares(
         f"<object><name>dog</name></object><object><name>{word}</name></object></annotation>"
     )
     path.write_bytes(text.encode(written))
-    assert _objects(path) == ["dog", word]
+    assert object_names(parse_xml(path, 1000)) == ["dog", word]
 
 
 def test_bytes_of_another_encoding_are_one_line(voc_tree: Tree) -> None:

@@ -9,7 +9,7 @@ from ws3.config.dataset import Voc
 from ws3.datasets.index import ImageRow, Listing, check_classes
 from ws3.datasets.listing_files import names_in, ordered, read_lines, row_stat_key
 from ws3.datasets.names import image_ids, is_background, is_picture, without_suffix
-from ws3.datasets.xml_files import parse_xml
+from ws3.datasets.xml_files import object_names, parse_xml
 from ws3.errors import Ws3Error
 from ws3.outside import ANNOTATION_BYTES
 
@@ -162,15 +162,10 @@ def _row(
     labels: tuple[str, ...] = ()
     problem = ""
     try:
-        labels = ordered(_objects(root / config.annotations / f"{stem}.xml"), classes)
+        xml = root / config.annotations / f"{stem}.xml"
+        annotation = parse_xml(xml, ANNOTATION_BYTES, "the image's labels")
+        labels = ordered(object_names(annotation), classes)
     except Ws3Error as error:
         problem = str(error)
     stat_key = row_stat_key(path, mask)
     return ImageRow(stem, split, labels, path, mask, stat_key, problem=problem, name=file)
-
-
-def _objects(path: Path) -> list[str]:
-    """Return the text of every /annotation/object/name of an annotation file."""
-    annotation = parse_xml(path, ANNOTATION_BYTES, "the image's labels")
-    names = annotation.findall("object/name") if annotation.tag == "annotation" else []
-    return [(name.text or "").strip() for name in names]

@@ -50,6 +50,16 @@ def parse_xml(path: str | Path, limit: int, expected: str = "an annotation") -> 
     return root
 
 
+def object_names(annotation: Element) -> list[str]:
+    """Return the text of every object/name of VOC's XML; none if it is another tool's.
+
+    Args:
+        annotation: The root element.
+    """
+    names = annotation.findall("object/name") if annotation.tag == "annotation" else []
+    return [(name.text or "").strip() for name in names]
+
+
 def _decoded(data: bytes) -> bytes | str:
     """Return text where the declared encoding is one that expat can't decode."""
     declared = _DECLARATION.match(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,10 @@ def _is_coco(tree: Tree, name: str) -> bool:
             head = file.read(_HEAD)
     except OSError:
         return False
+    if head.startswith((BOM_UTF16_BE, BOM_UTF16_LE)):
+        head = head.decode("utf-16", errors="replace").encode()
+        if {b"images", b"annotations"} <= set(_KEY.findall(head)):
+            raise Ws3Error(f"{tree.path(name)}: not UTF-8 text; save it as UTF-8")
     found = set(_KEY.findall(head))
     if b"images" not in found and not (found >= {b"info", b"licenses"}):
         return False
@@ -215,11 +220,12 @@ class _Source:
             for identity, name in self.categories.items()
             if name in classes
         }
-        without = 0
+        without = unpainted = 0
         for image, picture in self.pictures.items():
             labels = [name for name in self.labels.get(image, ()) if name in classes]
             draw = self._draw(image, values)
             without += draw is None and image in self.regions
+            unpainted += draw is None and image in self.panoptic
             if not labels and image not in self.unoutlined:
                 draw = _nothing if self.regions or self.panoptic else None
             gathered.add(picture["file_name"], labels, self.split, draw, self.name)
@@ -232,6 +238,11 @@ class _Source:
             notes.append(
                 f"{self.name}: {counted(without, 'picture')} gets no mask, as one of its objects "
                 "has no outline"
+            )
+        if unpainted:
+            notes.append(
+                f"{self.name}: {counted(unpainted, 'picture')} gets no mask, as the PNG of its "
+                f"segments isn't in {PurePosixPath(self.name).with_suffix('')}"
             )
         if self.strangers:
             notes.append(

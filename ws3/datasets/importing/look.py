@@ -34,6 +34,20 @@ READERS: Mapping[str, Callable[[Tree], Found | None]] = {
 """Readers by format, the surest signs first. Each returns None for what isn't its own, and raises
 `Ws3Error` for what is but can't be read."""
 
+_NO_LABELS = (
+    (
+        ("label.png", "label_names.txt"),
+        "labelme numbered the classes in each label.png by what this picture shows, so one number "
+        "has several meanings; name the folder of its JSON files",
+    ),
+    (
+        ("ImageSets/*/*.txt", "JPEGImages/*"),
+        "has Pascal VOC's lists of pictures, but neither annotations, lists of each class nor "
+        "masks; the tool that wrote it may have left out what isn't a box or a mask",
+    ),
+)
+"""Files that tell what a folder is which no reader knows, and what is said of it."""
+
 
 def look(path: str | Path, images: str | Path | None = None, reader: str | None = None) -> Found:
     """Return what a folder or file of labels holds, by the first reader that knows it.
@@ -64,6 +78,9 @@ def _why_not(tree: Tree, path: str | Path) -> str:
             f"{{**np.load({PurePosixPath(pickled[0]).name!r}, allow_pickle=True).item()}} gives a "
             "row of 0 and 1 per picture, for a CSV with the columns image and one per class"
         )
+    for names, what in _NO_LABELS:
+        if all(any(PurePosixPath(file).match(name) for file in tree.files) for name in names):
+            return f"{path}: {what}"
     known = f"known are {', '.join(READERS)}"
     if tree.pictures:
         return (

@@ -17,6 +17,7 @@ from ws3.datasets.importing.tree import Tree
 from ws3.datasets.masks import Colors, read_label_mask, values_of
 from ws3.datasets.names import is_background, without_suffix
 from ws3.datasets.voc import CLASSES
+from ws3.datasets.xml_files import object_names
 from ws3.errors import Ws3Error
 from ws3.labels import IGNORED, voc_palette
 from ws3.messages import shown
@@ -157,9 +158,7 @@ def _is_voc(tree: Tree, name: str) -> bool:
 
 
 def _objects(tree: Tree, name: str) -> tuple[str, ...]:
-    root = read_xml(tree, name)
-    names = root.findall("object/name") if root.tag == "annotation" else []
-    return tuple(dict.fromkeys(text for one in names if (text := (one.text or "").strip())))
+    return tuple(dict.fromkeys(filter(None, object_names(read_xml(tree, name)))))
 
 
 def _picture_of(tree: Tree, name: str) -> str:
