@@ -15,13 +15,14 @@ import pytest
 
 from ws3.config.dataset import Coco
 from ws3.config.load import read_yaml
-from ws3.datasets import images, voc
+from ws3.datasets import images
 from ws3.datasets.coco import draw_coco_masks, list_coco
 from ws3.datasets.listing_files import read_text
 from ws3.datasets.masks import read_label_mask
+from ws3.datasets.xml_files import parse_xml
 from ws3.errors import Ws3Error
 from ws3.files import sha256
-from ws3.outside import TEXT_BYTES, read_regular
+from ws3.outside import ANNOTATION_BYTES, TEXT_BYTES, read_regular
 from ws3.tensors import read_tensors
 
 
@@ -37,7 +38,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "photograph": images.read_bytes,
     "mask": read_label_mask,
     "table or list": lambda path: read_text(path, "a table"),
-    "VOC annotation": voc._objects,
+    "VOC annotation": lambda path: parse_xml(path, ANNOTATION_BYTES),
     "COCO annotations": coco_listing,
     "COCO masks": lambda path: draw_coco_masks(path, path.parent / "masks"),
     "checkpoint": lambda path: read_tensors(path, "replace it"),

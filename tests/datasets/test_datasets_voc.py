@@ -11,7 +11,7 @@ from dataset_files import listing_of, write_image, write_mask
 from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
 from ws3.datasets.index import check_files
-from ws3.datasets.voc import CLASSES
+from ws3.datasets.voc import CLASSES, watched
 from ws3.datasets.xml_files import object_names, parse_xml
 from ws3.errors import Ws3Error
 
@@ -116,6 +116,18 @@ def test_a_tree_with_classes_and_folders_of_ones_own(voc_tree: Tree) -> None:
         ("b", ("Tree", "Red Fox")),
     ]
     assert all(not row.problem for row in check_files(listing).rows)
+
+
+def test_classes_are_named_in_the_configuration_itself(voc_tree: Tree) -> None:
+    root = voc_tree({"mine": {"a": ["Red Fox"], "b": ["Tree", "Red Fox"]}})
+    section = {"kind": "voc", "root": str(root), "train": "mine", "val": None}
+    config = Voc.model_validate({**section, "classes": ["background", "Tree", "Red Fox"]})
+    listing = listing_of(config)
+    assert listing.classes == ("Tree", "Red Fox")
+    assert [row.labels for row in listing.rows] == [("Red Fox",), ("Tree", "Red Fox")]
+    assert "Tree" not in watched(config)
+    with pytest.raises(Ws3Error, match=r"dataset\.classes: the class 'Tree' is listed twice"):
+        listing_of(config.model_copy(update={"classes": ["Tree", "Tree"]}))
 
 
 def test_missing_files_are_reported_together(voc_tree: Tree) -> None:

@@ -82,10 +82,10 @@ class Voc(DatasetConfig):
         description="Image list of the train split, in ImageSets/Segmentation or ImageSets/Main.",
     )
     val: str | None = Field("val", description="Image list of the val split; null: there is none.")
-    classes: str | None = Field(
+    classes: str | list[str] | None = Field(
         None,
-        description="File with one class per line, or labelmap.txt, in mask order; null: Pascal's "
-        "20.",
+        description="A list of the classes, or a file with one per line, or labelmap.txt, in mask "
+        "order; null: Pascal's 20.",
     )
     images: str = Field("JPEGImages", description="Folder of the photographs.")
     annotations: str = Field("Annotations", description="Folder of the XML files.")

@@ -99,6 +99,9 @@ def list_voc(config: Voc, root: Path) -> Listing:
 def _classes(config: Voc, root: Path) -> tuple[str, ...]:
     if config.classes is None:
         return CLASSES
+    if isinstance(config.classes, list):
+        named = [name for name in config.classes if not is_background(name)]
+        return check_classes(named, "dataset.classes")
     path = root / config.classes
     lines = read_lines(path, "one class name per line")
     # labelmap.txt has name:red,green,blue:parts:actions.
@@ -112,10 +115,11 @@ def watched(config: Voc) -> list[str]:
     An annotation that is edited in place changes none of them; `ws3 index` reads them all.
     """
     splits = (config.train, config.val)
+    classes = [config.classes] if isinstance(config.classes, str) else []
     return [
         *(place.format(split) for split in splits if split for place in _LISTS),
         *TRAINAUG_LISTS,
-        *(config.annotations, config.images, *([config.classes] if config.classes else [])),
+        *(config.annotations, config.images, *classes),
         *([config.masks] if config.masks else ["SegmentationClass", "SegmentationClassAug"]),
     ]
 
