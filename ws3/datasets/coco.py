@@ -18,6 +18,7 @@ from ws3.datasets.coco_files import (
 )
 from ws3.datasets.coco_regions import (
     Layer,
+    area_of,
     checked_area,
     checked_crowd,
     checked_size,
@@ -138,7 +139,6 @@ def draw_coco_masks(
             drawn then.
     """
     from PIL import Image
-    from pycocotools import mask as rle
 
     path = Path(annotation_file)
     # Run lengths are a hundredth of the decoded polygons, which don't fit in memory together.
@@ -167,7 +167,7 @@ def draw_coco_masks(
                     continue
                 encoded = encode_region(region, *sizes[image_id])
             value = IGNORED if crowd else values[item["category_id"]]
-            area = float(rle.area(encoded)) if area is None else area
+            area = area_of(encoded) if area is None else area
             drawn.setdefault(image_id, []).append(Layer(value, area, encoded))
     except (KeyError, TypeError, AttributeError) as error:
         raise malformed(path, error) from error

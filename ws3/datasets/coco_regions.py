@@ -106,6 +106,13 @@ def encode_region(region: Any, height: int, width: int) -> Any:
     raise ValueError(f"its run lengths are {shown(counts)}, not a list or a text")
 
 
+def area_of(encoded: Any) -> float:
+    """Return the number of pixels of a region that `encode_region` returned."""
+    from pycocotools import mask as rle
+
+    return float(rle.area(encoded))
+
+
 class Layer(NamedTuple):
     """A region that is ready to be drawn.
 

@@ -109,3 +109,27 @@ def test_folders_that_tell_no_labels_are_refused_by_what_they_are(tmp_path: Path
     (two / "ImageSets" / "Main" / "train.txt").write_text("a01\n")
     with pytest.raises(Ws3Error, match="lists of pictures, but neither annotations"):
         look(two)
+
+
+@pytest.mark.parametrize("key", ["id", "file_name"])
+def test_an_image_that_lacks_a_key_is_one_sentence(tmp_path: Path, key: str) -> None:
+    panoptic(tmp_path)
+    path = tmp_path / "annotations" / "panoptic_train.json"
+    content = json.loads(path.read_text())
+    del content["images"][1][key]
+    path.write_text(json.dumps(content))
+    with pytest.raises(Ws3Error, match=rf"panoptic_train\.json: .*KeyError: '{key}'"):
+        look(tmp_path)
+
+
+def test_a_size_that_isnt_the_pictures_is_refused_when_drawn(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["a01.jpg"])
+    image = {"id": 1, "file_name": "a01.jpg", "width": SIZE[1], "height": SIZE[0]}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": square(1, 1, 5)}
+    categories = [{"id": 1, "name": "Red Fox"}]
+    content = {"images": [image], "annotations": [annotation], "categories": categories}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    (picture,) = look(tmp_path).pictures
+    assert picture.draw is not None
+    with pytest.raises(Ws3Error, match="says 16 x 24 pixels, but the picture has 24 x 16"):
+        picture.draw(SIZE[1], SIZE[0])

@@ -8,16 +8,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ws3.datasets import images
 from ws3.datasets.coco_files import CocoId, check_id, items_of, malformed, naming, pictures_of
-from ws3.datasets.coco_regions import checked_crowd, encode_region
+from ws3.datasets.coco_regions import (
+    Layer,
+    area_of,
+    checked_crowd,
+    checked_size,
+    encode_region,
+    stacked,
+)
 from ws3.datasets.importing.found import Draw, Found, Split
-from ws3.datasets.importing.outlines import Region, paint
 from ws3.datasets.importing.reading import Gathering, counted, split_of
 from ws3.datasets.importing.tree import Tree
 from ws3.datasets.names import is_background
@@ -107,6 +113,27 @@ def _kind(name: str) -> str:
     return next((kind for kind in _KINDS if stem.startswith(f"{kind}_")), _KINDS[0])
 
 
+class _Region(NamedTuple):
+    """An object's region: encoded for a picture of `size`, or as it was found if that is None."""
+
+    crowd: bool
+    category: CocoId
+    outline: Any
+    size: tuple[int, int] | None = None
+
+    def layer(self, value: int, height: int, width: int) -> Layer:
+        if self.size is None:
+            encoded = encode_region(self.outline, height, width)
+        elif self.size == (height, width):
+            encoded = self.outline
+        else:
+            raise ValueError(
+                f"its file says {self.size[1]} x {self.size[0]} pixels, but the picture has "
+                f"{width} x {height}"
+            )
+        return Layer(value, area_of(encoded), encoded)
+
+
 @dataclass
 class _Source:
     """One file: its categories and, once gathered, what its annotations say."""
@@ -136,7 +163,10 @@ class _Source:
         self.categories = dict(sorted(self.categories.items(), key=lambda entry: str(entry[0])))
         if all(isinstance(identity, int) for identity in self.categories):
             self.categories = dict(sorted(self.categories.items()))
-        self.pictures = {str(item["id"]): item for item in pictures_of(self.path)}
+        try:
+            self.pictures = {str(item["id"]): item for item in pictures_of(self.path)}
+        except (KeyError, TypeError) as error:
+            raise malformed(self.path, error) from error
         self.used = Counter[CocoId]()
         self.groups = {one for one, name in self.categories.items() if supers[name]}
         self.kind = _kind(self.name)
@@ -144,7 +174,7 @@ class _Source:
 
     def _read_annotations(self) -> None:
         self.labels: dict[str, dict[str, None]] = {}
-        self.regions: dict[str, list[tuple[bool, CocoId, Any]]] = {}
+        self.regions: dict[str, list[_Region]] = {}
         self.unoutlined: set[str] = set()
         self.boxes = self.strangers = 0
         self.panoptic: dict[str, tuple[str, dict[int, tuple[CocoId, bool]]]] = {}
@@ -170,9 +200,8 @@ class _Source:
                     if isinstance(outline, dict):
                         runs += 1
                         crowd_runs += crowd
-                    self.regions.setdefault(image, []).append(
-                        (crowd, category, self._packed(image, outline))
-                    )
+                    region = self._region(image, crowd, category, outline)
+                    self.regions.setdefault(image, []).append(region)
         except (KeyError, TypeError, AttributeError) as error:
             raise malformed(self.path, error) from error
         # Datumaro and CVAT write every brushed mask as a crowd.
@@ -191,15 +220,15 @@ class _Source:
     def _label(self, image: str, category: CocoId) -> None:
         self.labels.setdefault(image, {})[self.categories[category]] = None
 
-    def _packed(self, image: str, outline: Any) -> Any:
-        """Return a region as run lengths, which are small, if the picture's size is told."""
+    def _region(self, image: str, crowd: bool, category: CocoId, outline: Any) -> _Region:
+        """Return a region, as run lengths, which are small, if the picture's size is told."""
         picture = self.pictures[image]
-        height, width = picture.get("height"), picture.get("width")
-        if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
-            packed = encode_region(outline, height, width)
-            counts = packed["counts"]
-            return {**packed, "counts": counts.decode() if isinstance(counts, bytes) else counts}
-        return outline
+        size = (picture.get("height"), picture.get("width"))
+        try:
+            height, width = checked_size(*size)
+        except ValueError:  # Label Studio writes null where nothing was drawn
+            return _Region(crowd, category, outline)
+        return _Region(crowd, category, encode_region(outline, height, width), (height, width))
 
     def _read_segments(self, image: str, item: Mapping[str, Any]) -> None:
         table: dict[int, tuple[CocoId, bool]] = {}
@@ -260,16 +289,21 @@ class _Source:
             return self._panoptic_draw(image, values)
         if image not in self.regions or image in self.unoutlined:
             return None
-        regions = [
-            Region(IGNORED if crowd and not self.crowds_are_objects else values[category], outline)
-            for crowd, category, outline in self.regions[image]
-            if category in values
-        ]
+        regions = [one for one in self.regions[image] if one.category in values]
+        as_object = self.crowds_are_objects
         path = self.path
 
         def draw(height: int, width: int) -> npt.NDArray[np.uint8]:
             with naming(path, "image", image):
-                return paint(regions, height, width)
+                layers = [
+                    one.layer(
+                        IGNORED if one.crowd and not as_object else values[one.category],
+                        height,
+                        width,
+                    )
+                    for one in regions
+                ]
+            return stacked(layers, height, width)
 
         return draw
 

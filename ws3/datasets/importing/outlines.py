@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from ws3.datasets.coco_regions import Layer, encode_region, stacked
+from ws3.datasets.coco_regions import Layer, area_of, encode_region, stacked
 
 
 class Region(NamedTuple):
@@ -46,7 +46,7 @@ def paint(regions: Iterable[Region], height: int, width: int) -> NDArray[np.uint
     layers = []
     for value, segmentation, layer in regions:
         encoded = _encoded(segmentation, height, width)
-        layers.append(Layer(value, float(rle.area(encoded)), encoded, layer))
+        layers.append(Layer(value, area_of(encoded), encoded, layer))
     return stacked(layers, height, width)
 
 
