@@ -76,7 +76,7 @@ lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and 
 
 # Without the variable, its theme advertises its successor.
 docs: $(READY)  ## Build the documentation site into site/, strictly and offline
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)  ## Format all code
 	$(BIN)/ruff check --fix

@@ -20,9 +20,9 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_a_hundred_and_fifty_spoilt_inputs_end_well_or_in_a_sentence(tmp_path: Path) -> None:
+def test_sixty_spoilt_inputs_end_well_or_in_a_sentence(tmp_path: Path) -> None:
     # In a process of its own: it forks, and pytest has threads.
-    command = [sys.executable, "-m", "fuzz", "--count", "150", "--folder", str(tmp_path / "fuzz")]
+    command = [sys.executable, "-m", "fuzz", "--count", "60", "--folder", str(tmp_path / "fuzz")]
     paths = os.pathsep.join((str(TESTS.parent), str(TESTS)))
     done = subprocess.run(
         command,

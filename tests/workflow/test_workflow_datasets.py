@@ -19,6 +19,10 @@ def test_the_voc_configuration_plans_a_tree_in_voc_layout(voc_tree, tmp_path):
     root = voc_tree({"trainaug": train, "val": val})
     config = yaml.safe_load((REPOSITORY / "config/voc12.yaml").read_text())
     config["dataset"]["root"] = str(root)
+    done = snakemake(tmp_path, "--dry-run", config=config)
+    assert done.returncode != 0
+    assert "ImageSets/Segmentation/train.txt: No such file" in done.stdout + done.stderr
+    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000001\n2007_000007\n")
     jobs = planned(tmp_path, config)
     # 130 training and 10 validation images, 6 recipes: 3 and 1 batches of 64, 1 and 1 of 512.
     assert (jobs["saliency"], jobs["maps"], jobs["masks"]) == (24, 12, 12)

@@ -50,8 +50,8 @@ def is_background(name: str) -> bool:
     """Return whether a name at the head of a class list is the background's.
 
     Example:
-        >>> [name for name in ("_background_", "BG", "bird") if is_background(name)]
-        ['_background_', 'BG']
+        >>> is_background("_background_"), is_background("BG"), is_background("bird")
+        (True, True, False)
     """
     return name.strip("_").lower() in ("background", "bg")
 

@@ -63,12 +63,13 @@ class SaliencyStage(StoreStage):
         """
         with timer.phase("load"):
             image = load_image(row)
+            # No class to look for: the network isn't asked. A network or method that can't be
+            # prepared must leave older results as they are.
+            attributor = self._attributor if row.labels else None
         with timer.phase("write"):
             self._store.begin(row.image, self.attributes(row, fingerprint))
-        if not row.labels:
-            return ImageResult()  # there is no class to look for, so the network isn't asked
-        with timer.phase("load"):
-            attributor = self._attributor
+        if attributor is None:
+            return ImageResult()
         missing = self._missing(row)
         remove_leftovers(self._store.path / row.image / name for name in missing)
         stored = {name: self._stored(row.image, name, missing[name]) for name in missing}

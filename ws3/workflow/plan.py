@@ -36,7 +36,8 @@ class Plan:
             check_files: Whether to look for changes of the dataset; a job's own parse need not.
 
         Raises:
-            Ws3Error: If the configuration is not valid, or the run's folder is of an older ws3.
+            Ws3Error: If the configuration is not valid, the list that a threshold is tuned on is
+                missing, or the run's folder is of an older ws3.
         """
         self.config: RunConfig = resolve(data, "config")
         self.run = Run.of(self.config)
@@ -45,6 +46,8 @@ class Plan:
         self._check_files = check_files
         # Stages that divide the same images alike share the fingerprints of their batches.
         self._batches = cache(lambda splits, size: Batches(self.mapped, splits, size))
+        # Read here, where what is wrong ends in one sentence.
+        self._tuning_list = tuning_list(self.run, self.config.masks.background)
 
     @cached_property
     def listing(self) -> Listing:
@@ -162,9 +165,7 @@ class Plan:
     def threshold_params(self) -> str:
         """What a threshold depends on, beyond the maps."""
         background = self.config.masks.background
-        return as_text(
-            background=background.model_dump(mode="json"), listed=tuning_list(self.run, background)
-        )
+        return as_text(background=background.model_dump(mode="json"), listed=self._tuning_list)
 
     def train_segmentation_params(self, recipe: str) -> str:
         """What a segmentation network depends on, beyond the masks that it learns from."""
