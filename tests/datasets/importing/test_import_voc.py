@@ -57,6 +57,9 @@ def test_labels_tell_what_the_values_of_masks_mean(
     tmp_path: Path, save: Callable[[npt.NDArray[np.uint8], Path], None]
 ) -> None:
     tree(tmp_path, save)
+    for folder in ("SegmentationClassAug", "SegmentationObject"):  # other masks of these pictures
+        (tmp_path / folder).mkdir()
+        gray(true_mask("b05.png"), tmp_path / folder / "a01.png")
     found = look(tmp_path)
     # Without a list the classes are sorted, and capitals come first.
     assert found.classes == ("Red Fox", "Tree", "traffic light")
@@ -70,6 +73,35 @@ def test_labels_tell_what_the_values_of_masks_mean(
 def test_a_list_of_classes_tells_what_the_values_mean(tmp_path: Path, first: str) -> None:
     tree(tmp_path, gray)
     (tmp_path / "classes.txt").write_text(first + "\n".join(CLASSES))
+    found = look(tmp_path)
+    assert found.classes == CLASSES
+    for name in LABELS:
+        assert (drawn(found, name) == true_mask(name)).all()
+
+
+@pytest.mark.parametrize("save", [gray, indexed])
+def test_a_list_in_another_order_than_the_masks_doesnt_swap_them(
+    tmp_path: Path, save: Callable[[npt.NDArray[np.uint8], Path], None]
+) -> None:
+    tree(tmp_path, save)
+    (tmp_path / "classes.txt").write_text("\n".join(sorted(CLASSES)))
+    found = look(tmp_path)
+    assert found.classes == tuple(sorted(CLASSES))
+    for name in LABELS:
+        assert (drawn(found, name) == true_mask(name)).all()
+    assert any("told by the labels" in note for note in found.notes)
+
+
+def test_colours_of_labelmap_count_and_not_the_indices_of_a_palette(tmp_path: Path) -> None:
+    def own_palette(mask: npt.NDArray[np.uint8], path: Path) -> None:
+        image = Image.fromarray(np.array([0, 3, 1, 2], np.uint8)[mask])
+        image.putpalette([0, 0, 0, 0, 0, 9, 0, 9, 0, 9, 0, 0])
+        image.save(path)
+
+    tree(tmp_path, own_palette)
+    colors = zip(CLASSES, ("9,0,0", "0,0,9", "0,9,0"), strict=True)
+    lines = ["background:0,0,0::", *(f"{name}:{color}::" for name, color in colors)]
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines))
     found = look(tmp_path)
     assert found.classes == CLASSES
     for name in LABELS:

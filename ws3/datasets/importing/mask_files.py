@@ -122,26 +122,8 @@ def with_masks(
     tree: Tree,
     pictures: Sequence[Picture],
     classes: Sequence[str],
-    colors: Colors | None = None,
-    *,
-    ordered: bool = False,
 ) -> tuple[tuple[Picture, ...], list[str]]:
-    """Return labelled pictures with the mask files that lie beside them, if labels and values fit.
-
-    Which value is which class is told by the pictures themselves: a value can only be a class that
-    every picture with this value shows. Where that leaves a choice, or none, no mask is taken.
-
-    Args:
-        tree: Where the masks lie.
-        pictures: With their labels.
-        classes: Names of the classes.
-        colors: The value of each colour, for masks that hold colours instead of values.
-        ordered: Whether values are as a rule numbered in the order of `classes`: they are taken so
-            unless the labels contradict.
-
-    Returns:
-        The pictures, and notes.
-    """
+    """Return labelled pictures with the mask files that lie beside them; see `explained`."""
     files = mask_files(tree)
     own = {str(picture.path) for picture in pictures}
     paths: dict[int, Path] = {}
@@ -153,11 +135,41 @@ def with_masks(
         ]
         if len(candidates) == 1 and picture.draw is None:
             paths[number] = candidates[0]
+    return explained(tree, pictures, paths, classes)
+
+
+def explained(
+    tree: Tree,
+    pictures: Sequence[Picture],
+    paths: Mapping[int, Path],
+    classes: Sequence[str],
+    tables: Sequence[Colors | None] = (None,),
+    *,
+    ordered: bool = False,
+) -> tuple[tuple[Picture, ...], list[str]]:
+    """Return labelled pictures with their masks, if labels and values fit.
+
+    Which value is which class is told by the pictures themselves: a value can only be a class that
+    every picture with this value shows. Where that leaves a choice, or none, no mask is taken.
+
+    Args:
+        tree: Where the masks lie.
+        pictures: With their labels.
+        paths: The mask of each picture that has one, by the picture's number.
+        classes: Names of the classes.
+        tables: The value of each colour, or None for masks that hold values: the first one that
+            fits a mask is taken.
+        ordered: Whether values are as a rule numbered in the order of `classes`: they are taken so
+            unless the labels contradict.
+
+    Returns:
+        The pictures, and notes.
+    """
     if not paths:
         return tuple(pictures), []
     folder = _folders(paths.values(), tree)
     try:
-        colors = colors if _holds_colors(next(iter(paths.values()))) else None
+        colors = _fitting(next(iter(paths.values())), tables)
         held = {number: _class_values_of(path, colors) for number, path in paths.items()}
     except Ws3Error as error:
         return tuple(pictures), [f"the masks in {folder} aren't taken: {error}"]
@@ -184,13 +196,15 @@ def with_masks(
     return tuple(taken), [f"{len(draws)} masks in {folder}; their values, {how}"]
 
 
-def _holds_colors(path: Path) -> bool:
-    """Return whether a mask can't be read as values, so that a table of colours is needed."""
-    try:
-        read_label_mask(path)
-    except Ws3Error:
-        return True
-    return False
+def _fitting(path: Path, tables: Sequence[Colors | None]) -> Colors | None:
+    """Return the first table by which a mask can be read, or the last one."""
+    for table in tables[:-1]:
+        try:
+            _class_values_of(path, table)
+        except Ws3Error:
+            continue
+        return table
+    return tables[-1]
 
 
 def _class_values_of(path: Path, colors: Colors | None) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ws3.datasets.importing.found import SPLIT_NAMES, Draw, Found, Split
-from ws3.datasets.importing.mask_files import class_list, with_masks
+from ws3.datasets.importing.mask_files import class_list, explained
 from ws3.datasets.importing.reading import Gathering, counted, read_text, read_xml
 from ws3.datasets.importing.tree import Tree
 from ws3.datasets.masks import Colors, read_label_mask, values_of
@@ -50,13 +50,16 @@ def read(tree: Tree) -> Found | None:
     classes = _class_order(files, labels, gathered.notes)
     _gather(tree, files, labels, classes, gathered)
     found = gathered.found("Pascal VOC", how, classes)
-    if files.names or not files.masks:
+    if not files.masks or not (objects or files.class_lists):
         return found
-    # Nothing but the labels tells what the masks' values mean, or whether they are Pascal's.
-    ordered = found.classes == CLASSES
-    pictures, notes = with_masks(
-        tree, found.pictures, found.classes, _palette_colors(), ordered=ordered
-    )
+    # The labels tell whether masks are numbered, or coloured, as the list of classes says. Without
+    # a list nothing else tells it.
+    palette = _palette_colors()
+    tables = (files.colors[1], None, palette) if files.names else (None, palette)
+    ordered = bool(files.names) or found.classes == CLASSES
+    stems = (without_suffix(picture.path.name) for picture in found.pictures)
+    masks = {number: files.masks[stem] for number, stem in enumerate(stems) if stem in files.masks}
+    pictures, notes = explained(tree, found.pictures, masks, found.classes, tables, ordered=ordered)
     return replace(found, pictures=pictures, notes=(*found.notes, *notes))
 
 
@@ -229,7 +232,8 @@ def _gather(
     silent = []
     for name, some in labels.items():
         stem = without_suffix(PurePosixPath(name).name)
-        gathered.add(name, some, listed.get(stem), _draw(files, stem, classes), beside)
+        draw = None if files.xmls or files.class_lists else _draw(files, stem, classes)
+        gathered.add(name, some, listed.get(stem), draw, beside)
     done = {without_suffix(PurePosixPath(name).name) for name in labels}
     for stem, split in listed.items():
         if stem in done:
@@ -252,7 +256,7 @@ def _gather(
 
 def _draw(files: _Files, stem: str, classes: Sequence[str]) -> Draw | None:
     path = files.masks.get(stem)
-    if path is None or not files.names:
+    if path is None:
         return None
     names, colors = files.colors
 
