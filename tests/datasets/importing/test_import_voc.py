@@ -150,3 +150,21 @@ def test_masks_alone_are_named_by_a_list_or_refused(tmp_path: Path) -> None:
     assert labels_of(found) == expected()
     for name in LABELS:
         assert (drawn(found, name) == true_mask(name)).all()
+
+
+def test_a_table_beside_masks_tells_the_labels_and_lists_the_splits(tmp_path: Path) -> None:
+    tree(tmp_path, gray)
+    for file in (tmp_path / "Annotations").iterdir():
+        file.unlink()
+    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for split, names in (("train", list(LABELS)[:4]), ("val", list(LABELS)[4:])):
+        lines = "\n".join(name.rpartition(".")[0] for name in names)
+        (tmp_path / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(lines)
+    rows = [f"{name},{';'.join(labels)}" for name, labels in LABELS.items()]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    found = look(tmp_path)
+    assert labels_of(found) == expected()
+    for name in LABELS:
+        assert (drawn(found, name) == true_mask(name)).all()
+    splits = {picture.path.name: picture.split for picture in found.pictures}
+    assert splits == {name: "train" if n < 4 else "val" for n, name in enumerate(LABELS)}

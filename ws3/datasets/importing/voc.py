@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from ws3.datasets.importing.found import SPLIT_NAMES, Draw, Found, Split
+from ws3.datasets.importing import tables
+from ws3.datasets.importing.found import SPLIT_NAMES, Draw, Found, Picture, Split
 from ws3.datasets.importing.mask_files import class_list, explained
 from ws3.datasets.importing.reading import Gathering, counted, read_text, read_xml
 from ws3.datasets.importing.tree import Tree
@@ -39,6 +40,9 @@ def read(tree: Tree) -> Found | None:
     files = _Files.of(tree)
     if files is None:
         return None
+    if not files.xmls and not files.class_lists and "labels.csv" in tree.files:
+        found = tables.read(tree)  # somebody wrote it by hand: it tells more than masks do
+        return found and _with_splits(found, files)
     gathered = Gathering(tree, str(tree.root))
     objects = {name: _objects(tree, name) for name in files.xmls}
     if files.xmls and not any(objects.values()):
@@ -55,11 +59,13 @@ def read(tree: Tree) -> Found | None:
     # The labels tell whether masks are numbered, or coloured, as the list of classes says. Without
     # a list nothing else tells it.
     palette = _palette_colors()
-    tables = (files.colors[1], None, palette) if files.names else (None, palette)
+    codings = (files.colors[1], None, palette) if files.names else (None, palette)
     ordered = bool(files.names) or found.classes == CLASSES
     stems = (without_suffix(picture.path.name) for picture in found.pictures)
     masks = {number: files.masks[stem] for number, stem in enumerate(stems) if stem in files.masks}
-    pictures, notes = explained(tree, found.pictures, masks, found.classes, tables, ordered=ordered)
+    pictures, notes = explained(
+        tree, found.pictures, masks, found.classes, codings, ordered=ordered
+    )
     return replace(found, pictures=pictures, notes=(*found.notes, *notes))
 
 
@@ -137,6 +143,12 @@ class _Files:
             self.names[label.strip()] = color
 
     @cached_property
+    def splits(self) -> dict[str, Split]:
+        """The split of each picture that a list names, by its stem."""
+        ids = {without_suffix(one): split for split, some in self.lists.items() for one in some}
+        return {without_suffix(PurePosixPath(one).name): split for one, split in ids.items()}
+
+    @cached_property
     def colors(self) -> tuple[tuple[str, ...], Colors]:
         """Names in order of the masks' values, from 1, and the value of each colour."""
         palette = voc_palette()
@@ -152,6 +164,14 @@ class _Files:
             red, green, blue = palette[3 * value : 3 * value + 3]
             table[color or (red, green, blue)] = value
         return tuple(names), table
+
+
+def _with_splits(found: Found, files: _Files) -> Found:
+    def split(picture: Picture) -> Split | None:
+        return picture.split or files.splits.get(without_suffix(picture.path.name))
+
+    pictures = tuple(replace(picture, split=split(picture)) for picture in found.pictures)
+    return replace(found, pictures=pictures)
 
 
 def _is_voc(tree: Tree, name: str) -> bool:
@@ -226,8 +246,7 @@ def _gather(
     classes: Sequence[str],
     gathered: Gathering,
 ) -> None:
-    splits = {without_suffix(one): split for split, ids in files.lists.items() for one in ids}
-    listed = {without_suffix(PurePosixPath(one).name): split for one, split in splits.items()}
+    listed = files.splits
     beside = files.xmls[0] if files.xmls else ""
     silent = []
     for name, some in labels.items():
