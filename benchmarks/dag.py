@@ -3,10 +3,10 @@
 Three situations: a dry run from nothing, the dry run after all is done, and the dry run after one
 in a hundred receipts vanished. `python benchmarks/dag.py` takes an hour and more, most of it to let
 Snakemake write its records; `python benchmarks/dag.py VOC COCO` only the cases of these names.
-`--against FOLDER` runs another checkout's dry run from nothing in turn with this one's. The
-indices are of empty files: a dry run opens no image. The finished state has files in place of all
-results, and Snakemake's own records of them. Seconds are those of the process, as a dry run waits
-for nothing, and of the fastest of three.
+`--from-nothing` leaves out the other two situations. `--against FOLDER` runs another checkout's
+dry run from nothing in turn with this one's. The indices are of empty files: a dry run opens no
+image. The finished state has files in place of all results, and Snakemake's own records of them.
+Seconds are those of the process, as a dry run waits for nothing, and of the fastest of three.
 
 Two programs that share a core's execution units slow each other, in processor time too. So a fixed
 loop is timed before and after each dry run; its seconds say how fast the machine was just then.
@@ -110,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="CASE", help="Only the cases of these names.")
     parser.add_argument("--against", type=Path, metavar="FOLDER", help="Another checkout.")
+    parser.add_argument("--from-nothing", action="store_true", help="Only that situation: minutes.")
     options = parser.parse_args()
     entries = []
     for case in CASES:
@@ -117,7 +118,9 @@ def main() -> None:
             continue
         folder = Path(tempfile.mkdtemp())
         try:
-            for situation, found in _measure(folder, case, options.against).items():
+            for situation, found in _measure(
+                folder, case, options.against, from_nothing=options.from_nothing
+            ).items():
                 stages = "four" if case.predictions else "three"
                 batches = "default batches" if case.batch is None else f"batches of {case.batch}"
                 title = (
@@ -140,9 +143,13 @@ def main() -> None:
     report("dag", entries)
 
 
-def _measure(folder: Path, case: Case, against: Path | None) -> dict[str, DryRun]:
+def _measure(
+    folder: Path, case: Case, against: Path | None, *, from_nothing: bool
+) -> dict[str, DryRun]:
     config = _begin(folder, case)
     measured = {"dry run": _dry_run(folder, against)}
+    if from_nothing:
+        return measured
     # Results lie relative to the folder.
     with contextlib.chdir(folder):
         receipts = _pretend_to_finish(folder, config)
@@ -247,6 +254,8 @@ def _snakemake(
     said = folder / "said.txt"
     done = subprocess.run(
         [sys.executable, "-c", _PROBE, str(said), *line],
+        # `python -m` looks into the current folder first: not this checkout for the other's run.
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(repository)},
         capture_output=True,
         text=True,

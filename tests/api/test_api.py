@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +59,9 @@ def test_importing_ws3_imports_no_torch_and_listing_recipes_neither() -> None:
 def test_a_run_finds_an_image_by_its_name(small_run: Any) -> None:
     run = small_run(recipes={"cam": {"preset": "cam"}}, segmentation__recipes=[])
     rows = [
-        replace(run.index.rows[0], image="IMG_2-70d30a", name="sub/IMG (2).jpg"),
-        replace(run.index.rows[1], image="b", name="other/b.jpg"),
-        replace(run.index.rows[2], image="b-0a1b2c", name="sub/b.jpg"),
+        run.index.rows[0]._replace(image="IMG_2-70d30a", name="sub/IMG (2).jpg"),
+        run.index.rows[1]._replace(image="b", name="other/b.jpg"),
+        run.index.rows[2]._replace(image="b-0a1b2c", name="sub/b.jpg"),
     ]
     write_index(run.index_file, Index(run.index.classes, tuple(rows)))
     opened = ws3.open_run(run.folder)

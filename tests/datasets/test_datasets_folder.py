@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +282,7 @@ def test_a_name_is_in_the_message_about_its_picture(named_tree: Path) -> None:
 
 def test_a_picture_that_moves_to_another_folder_is_noticed(named_tree: Path) -> None:
     before = listing_of(folder(named_tree)).rows
-    moved = replace(before[4], path=before[4].path.replace("train", "test"), name="test/cat/1.jpg")
+    moved = before[4]._replace(path=before[4].path.replace("train", "test"), name="test/cat/1.jpg")
     assert rows_fingerprint([before[4]]) != rows_fingerprint([moved])
 
 

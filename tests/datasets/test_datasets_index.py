@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import string
 import subprocess
@@ -77,7 +76,7 @@ def test_an_index_of_an_older_ws3_is_read_and_filled_in(row: Callable[..., Image
     older = read_index(path)
     assert [(r.name, r.mask_values) for r in older.rows] == [("a.png", ()), ("b.png", ())]
     assert rows_fingerprint(older.rows) == rows_fingerprint(listing.rows)
-    marked = Index(CLASSES, tuple(dataclasses.replace(r, sha256="old") for r in older.rows))
+    marked = Index(CLASSES, tuple(r._replace(sha256="old") for r in older.rows))
     found = check_files(listing, marked).rows
     assert found[0] == done.rows[0]  # its mask is looked into again
     assert found[1].sha256 == "old"
@@ -129,7 +128,7 @@ def test_malformed_file_is_refused(tmp_path: Path, content: bytes, words: str) -
 
 def test_a_label_that_the_class_list_lacks_is_refused(tmp_path: Path) -> None:
     rows = [ImageRow(name, "train", ("yeti",), "p", "", "1-1") for name in "ab"]
-    skipped = dataclasses.replace(rows[0], problem="label 'yeti' isn't in the class list")
+    skipped = rows[0]._replace(problem="label 'yeti' isn't in the class list")
     write_index(tmp_path / "index.csv", Index(CLASSES, (skipped,)))
     assert read_index(tmp_path / "index.csv").rows == (skipped,)
     write_index(tmp_path / "index.csv", Index(CLASSES, (skipped, rows[1])))
@@ -171,7 +170,7 @@ def test_importing_the_index_stays_light() -> None:
 @given(rows, st.sampled_from(LISTED), text.filter(lambda value: "/" not in value))
 def test_digest_sees_what_a_listing_knows(row: ImageRow, field: str, value: str) -> None:
     change: dict[str, Any] = {field: (value,) if field == "labels" else value}
-    changed = dataclasses.replace(row, **change)
+    changed = row._replace(**change)
     before, after = ({key: getattr(r, key) for key in LISTED} for r in (row, changed))
     for known in (before, after):
         known |= {key: known[key].rpartition("/")[2] for key in ("path", "mask")}
@@ -181,8 +180,8 @@ def test_digest_sees_what_a_listing_knows(row: ImageRow, field: str, value: str)
 
 def test_digest_ignores_what_only_an_index_knows_and_the_folder() -> None:
     row = ImageRow("a", "train", ("cat",), "/here/a.jpg", "/here/a.png", "1-2;3-4")
-    indexed = dataclasses.replace(row, width=3, height=4, sha256="f", mask_sha256="e", problem="p")
-    moved = dataclasses.replace(row, path="/there/a.jpg", mask="/there/a.png")
+    indexed = row._replace(width=3, height=4, sha256="f", mask_sha256="e", problem="p")
+    moved = row._replace(path="/there/a.jpg", mask="/there/a.png")
     assert rows_fingerprint([row]) == rows_fingerprint([indexed]) == rows_fingerprint([moved])
 
 
@@ -203,7 +202,7 @@ def row(tmp_path: Path) -> Callable[..., ImageRow]:
         listed = ImageRow(
             image, split, ("cat",), str(path), str(mask), row_stat_key(str(path), str(mask))
         )
-        return dataclasses.replace(listed, **fields)
+        return listed._replace(**fields)
 
     return make
 
@@ -222,7 +221,7 @@ def test_complete_fills_in(row: Callable[..., ImageRow]) -> None:
 
 def test_order_is_kept_over_many_rows(row: Callable[..., ImageRow]) -> None:
     template = row("a")
-    listed = tuple(dataclasses.replace(template, image=f"i{k}") for k in range(600))
+    listed = tuple(template._replace(image=f"i{k}") for k in range(600))
     index = check_files(Listing(CLASSES, listed))
     assert [r.image for r in index.rows] == [r.image for r in listed]
 
@@ -248,7 +247,7 @@ def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: 
         row("twice"),
         row("both"),
         row("both", "val"),
-        dataclasses.replace(row("fine"), image="in/valid"),
+        row("fine")._replace(image="in/valid"),
     )
     with pytest.raises(Ws3Error) as error:
         check_files(Listing(CLASSES, rows))
@@ -276,7 +275,7 @@ def test_all_problems_are_told_together(row: Callable[..., ImageRow], tmp_path: 
 
 def test_the_report_stops_at_fifty(row: Callable[..., ImageRow]) -> None:
     template = row("a", labels=("yeti",))
-    rows = tuple(dataclasses.replace(template, image=f"i{k}") for k in range(53))
+    rows = tuple(template._replace(image=f"i{k}") for k in range(53))
     with pytest.raises(Ws3Error) as error:
         check_files(Listing(CLASSES, rows))
     lines = str(error.value).splitlines()
@@ -311,12 +310,12 @@ def test_a_dataset_without_training_images_is_refused(
 @pytest.mark.parametrize("image", ["", ".hidden", "-rf", "a b", "é", "a/b", "a\n", "x" * 201])
 def test_illegal_ids(row: Callable[..., ImageRow], image: str) -> None:
     with pytest.raises(Ws3Error, match="can't be an id"):
-        check_files(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
+        check_files(Listing(CLASSES, (row("a")._replace(image=image),)))
 
 
 @pytest.mark.parametrize("image", ["a", "2007_000032", "_x", "p10_aero_1001", "a.b-C", "x" * 200])
 def test_legal_ids(row: Callable[..., ImageRow], image: str) -> None:
-    assert check_files(Listing(CLASSES, (dataclasses.replace(row("a"), image=image),)))
+    assert check_files(Listing(CLASSES, (row("a")._replace(image=image),)))
 
 
 def test_unchanged_rows_are_not_opened_again(row: Callable[..., ImageRow], tmp_path: Path) -> None:
@@ -346,11 +345,9 @@ def test_changed_rows_are_opened_again(
         "name": "sub/a.png",
         "coding": "upright",
     }
-    new = dataclasses.replace(old, **{field: changes[field]})
+    new = old._replace(**{field: changes[field]})
     rows = (row("train"), new)
-    marked = tuple(
-        dataclasses.replace(r, sha256="old") for r in check_files(Listing(CLASSES, (old,))).rows
-    )
+    marked = tuple(r._replace(sha256="old") for r in check_files(Listing(CLASSES, (old,))).rows)
     assert check_files(Listing(CLASSES, rows), Index(CLASSES, marked)).rows[1].sha256 != "old"
 
 
@@ -358,8 +355,8 @@ def test_rows_with_a_problem_or_other_classes_are_opened_again(
     row: Callable[..., ImageRow],
 ) -> None:
     listing = Listing(CLASSES, (row("a"),))
-    done = dataclasses.replace(check_files(listing).rows[0], sha256="old")
-    ill = dataclasses.replace(done, problem="was truncated")
+    done = check_files(listing).rows[0]._replace(sha256="old")
+    ill = done._replace(problem="was truncated")
     assert check_files(listing, Index(CLASSES, (done,))).rows[0].sha256 == "old"
     assert check_files(listing, Index(CLASSES, (ill,))).rows[0].sha256 != "old"
     assert check_files(listing, Index(CLASSES[::-1], (done,))).rows[0].sha256 != "old"

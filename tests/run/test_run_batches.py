@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +83,7 @@ def test_larger_batches_are_numbered_within_their_split():
 def test_an_edited_row_changes_the_identity_of_its_own_batch_alone(change):
     listing = listing_of(9, 5)
     rows = list(listing.rows)
-    rows[4] = replace(rows[4], **change)
+    rows[4] = rows[4]._replace(**change)
     before, after = (Batches(tuple(some), SPLITS, 2) for some in (listing.rows, rows))
     names = before.names(SPLITS)
     changed = [name for name in names if before[name].fingerprint != after[name].fingerprint]
@@ -94,7 +92,7 @@ def test_an_edited_row_changes_the_identity_of_its_own_batch_alone(change):
 
 def test_where_the_dataset_lies_is_no_part_of_an_identity():
     listing = listing_of(4, 0)
-    moved = tuple(replace(row, path=f"/elsewhere/{row.image}.jpg") for row in listing.rows)
+    moved = tuple(row._replace(path=f"/elsewhere/{row.image}.jpg") for row in listing.rows)
     before, after = (Batches(rows, ["train"], 4) for rows in (listing.rows, moved))
     assert before["train-00000"].fingerprint == after["train-00000"].fingerprint
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from made_records import classifier_facts, constant_threshold, segmentation_facts
 
@@ -94,7 +92,7 @@ def test_an_option_of_the_method_changes_the_saliency_and_what_is_built_on_it(ba
 def test_an_image_changes_what_is_made_of_it(bare_run, change, stages):
     run = described(bare_run())
     row = run.index.rows[0]
-    assert changed(of(run, row), of(run, replace(row, **change))) == stages
+    assert changed(of(run, row), of(run, row._replace(**change))) == stages
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +107,7 @@ def test_its_network_depends_on_the_ground_truth_and_not_on_the_pseudo_masks(run
     row, *others = run.index.rows
     mask = read_label_mask(row.mask)
     Image.fromarray(np.full_like(mask, mask.max())).save(row.mask)
-    row = replace(row, mask_sha256=file_sha256(Path(row.mask)))
+    row = row._replace(mask_sha256=file_sha256(Path(row.mask)))
     write_index(run.index_file, Index(run.index.classes, (row, *others)))
     again = Run.open(run.folder)
     for name in first:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,5 +292,5 @@ def test_work_reports_what_it_took(small_run):
     assert made.samples == 12
     assert made.bytes > 0
     assert clock.seconds["compute"] > 0
-    other = replace(row, sha256="0" * 64)
+    other = row._replace(sha256="0" * 64)
     assert work.fingerprint(other) != work.fingerprint(row)

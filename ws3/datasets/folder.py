@@ -53,16 +53,18 @@ def list_folder(config: Folder, root: Path) -> Listing:
     beside = () if config.masks is None else (root / config.masks,)
     files = _Files(files_below(images, "the image files of dataset.images", beside))
     table_path = root / config.labels
-    # A name is taken as it stands where a file bears it, blanks and back slashes included.
-    table = [
-        (written if files.find(written) else _plain(written), labels)
-        for written, labels in _read_table(table_path)
-    ]
+    table: list[tuple[str, tuple[str, ...]]] = []
+    names: dict[str, list[str]] = {}
+    for written, labels in _read_table(table_path):
+        # A name is taken as it stands where a file bears it, blanks and back slashes included.
+        found = files.find(written)
+        name = written if found else _plain(written)
+        names[name] = found or files.find(name)
+        table.append((name, labels))
     facts: list[str] = []
     classes = _classes(config, root, table, facts)
     colors = mask_colors(config, root, classes)
 
-    names = {written: files.find(written) for written, _ in table}
     ids = image_ids(found[0] if found else written for written, found in names.items())
     masks = None
     if config.masks is not None:
@@ -136,7 +138,7 @@ class _Files:
     def __init__(self, names: Collection[str]) -> None:
         self.names = frozenset(names)
         self._by_stem: dict[str, list[str]] = {}
-        for name in sorted(names):
+        for name in names:
             stem = without_suffix(name)
             if stem != name:
                 self._by_stem.setdefault(stem, []).append(name)
@@ -146,7 +148,8 @@ class _Files:
         # The table tells what is a picture, so that a name is taken as it is if it is there.
         if written in self.names:
             return [written]
-        return self._by_stem.get(without_suffix(written), [])
+        found = self._by_stem.get(without_suffix(written), [])
+        return found if len(found) < 2 else sorted(found)
 
 
 class _Masks:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ws3.datasets.facts import check_masks
 from ws3.datasets.listing_files import MISSING, read_lines
@@ -56,9 +56,10 @@ _VALUES = 8
 _SLICE = 256
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRow:
+class ImageRow(NamedTuple):
     """One image of the dataset.
+
+    A named tuple, as Snakemake's dry run makes one for every image.
 
     Attributes:
         image: The id, legal as a file name.
@@ -473,7 +474,7 @@ def _opened(
 
 def _named(row: ImageRow) -> ImageRow:
     """Return a row with a name: that of its file, where the dataset gives no other."""
-    return row if row.name else replace(row, name=row.path.rpartition(os.sep)[2])
+    return row if row.name else row._replace(name=row.path.rpartition(os.sep)[2])
 
 
 def _reusable(listing: Listing, previous: Index | None) -> dict[ImageRow, ImageRow]:
@@ -481,7 +482,7 @@ def _reusable(listing: Listing, previous: Index | None) -> dict[ImageRow, ImageR
     if previous is None or previous.classes != listing.classes:
         return {}
     return {
-        replace(row, width=0, height=0, sha256="", mask_sha256="", mask_values=()): row
+        row._replace(width=0, height=0, sha256="", mask_sha256="", mask_values=()): row
         for row in previous.rows
         if row.sha256 and not row.problem and bool(row.mask) == bool(row.mask_values)
     }
@@ -561,7 +562,7 @@ def _check(
                 cut.append(row.mask)
         except Ws3Error as error:
             problems.append(str(error))
-    return replace(row, **found, problem=printable("; ".join(problems)))
+    return row._replace(**found, problem=printable("; ".join(problems)))
 
 
 def _size_problem(

@@ -42,6 +42,9 @@ def without_suffix(name: str) -> str:
         >>> without_suffix("a_jpg.rf.0a1b.jpg"), without_suffix("pic.v2")
         ('a_jpg.rf.0a1b', 'pic.v2')
     """
+    # Called several times for every image of a dry run: most end in one of these.
+    if name.endswith((".jpg", ".png")):
+        return name[:-4] or name
     stem, dot, ending = name.rpartition(".")
     return stem if stem and f"{dot}{ending}".lower() in SUFFIXES else name
 
@@ -79,10 +82,11 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
     """
     plain = {name: without_suffix(name.rpartition("/")[2]) for name in dict.fromkeys(names)}
     # Some file systems don't tell capitals apart.
-    bearers = Counter(stem.casefold() for stem in plain.values())
+    folded = [stem.casefold() for stem in plain.values()]
+    shared = {stem for stem, bearers in Counter(folded).items() if bearers > 1}
     return {
-        name: stem if bearers[stem.casefold()] == 1 and is_legal_id(stem) else _derived(name)
-        for name, stem in plain.items()
+        name: stem if same not in shared and is_legal_id(stem) else _derived(name)
+        for (name, stem), same in zip(plain.items(), folded, strict=True)
     }
 
 

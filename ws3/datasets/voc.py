@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path, PurePath
 
 from ws3.config.dataset import Voc
@@ -92,7 +91,7 @@ def list_voc(config: Voc, root: Path) -> Listing:
         _row(root, config, classes, masks[split].get(stem, ""), stem, names[stem], split)
         for split, stem in listed
     )
-    rows = tuple(replace(row, image=ids[row.name], coding=coding) for row in found)
+    rows = tuple(row._replace(image=ids[row.name], coding=coding) for row in found)
     return Listing(classes, rows, (), tuple(warnings))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def known_listing(run: Run, *, look: bool) -> Listing:
 def _with_stat_key(row: ImageRow) -> ImageRow:
     """Return a row as its files are now: the same one, unless they changed."""
     found = row_stat_key(row.path, row.mask)
-    return row if found == row.stat_key else replace(row, stat_key=found)
+    return row if found == row.stat_key else row._replace(stat_key=found)
 
 
 def dataset_state(dataset: DatasetConfig, folder: Path) -> dict[str, Any]:
