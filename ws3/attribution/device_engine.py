@@ -24,7 +24,13 @@ from torch import Tensor
 from ws3.aggregation.accumulate import non_finite
 from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 from ws3.aggregation.combine import combine
-from ws3.attribution.device_geometry import DeviceSums, ImageOnDevice, as_chunk
+from ws3.attribution.device_geometry import (
+    DeviceSums,
+    ImageOnDevice,
+    Prepared,
+    as_chunk,
+    prepared,
+)
 from ws3.attribution.engine import SMALLEST_PROBABILITY, Attributor
 from ws3.attribution.graphs import GraphedMethod
 from ws3.attribution.interface import Attribution
@@ -133,9 +139,16 @@ class DeviceAttributor:
             "cuda": (torch.version.cuda or "") if cuda else "",
         }
 
+    def prepare(
+        self, image: Pixels, plan: SamplePlan, wanted: Mapping[str, Sequence[int]]
+    ) -> Prepared:
+        """Do what the host does before `begin`; any thread can, ahead of it."""
+        samples = [plan.sample(number) for numbers in wanted.values() for number in numbers]
+        return prepared(image, plan, samples, self.device)
+
     def begin(
         self,
-        image: Pixels | Tensor,
+        image: Pixels | Prepared,
         plan: SamplePlan,
         classes: Sequence[int],
         wanted: Mapping[str, Sequence[int]],
@@ -144,7 +157,7 @@ class DeviceAttributor:
         """Hand an image to the device; this doesn't wait until it is computed.
 
         Args:
-            image: uint8 RGB (H, W, 3).
+            image: uint8 RGB (H, W, 3), or what `prepare` made of it.
             plan: The image's samples.
             classes: Logit indices of the classes to explain.
             wanted: Sample numbers by chunk, in order.
@@ -172,7 +185,7 @@ class DeviceAttributor:
 
     def _begin(
         self,
-        image: Pixels | Tensor,
+        image: Pixels | Prepared,
         plan: SamplePlan,
         classes: Sequence[int],
         wanted: Mapping[str, Sequence[int]],

@@ -14,7 +14,7 @@ billion operations. Products with full matrices would be 700 million.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,7 +103,36 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device; a GPU gets it in its turn, and nobody waits for that."""
     if device.type != "cuda":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
+
+
+class Prepared(NamedTuple):
+    """What the host does for an image before it goes up; threads can do it ahead.
+
+    Attributes:
+        pixels: uint8 RGB (H, W, 3), in pinned memory if it goes to a GPU.
+        noise: What is added to a sample's pixels, float32 (h, w, 3), by its number.
+    """
+
+    pixels: Tensor
+    noise: Mapping[int, NDArray[np.float32]]
+
+
+def prepared(
+    image: Pixels, plan: SamplePlan, samples: Sequence[Sample], device: torch.device | str
+) -> Prepared:
+    """Prepare an image, and the noise of its samples as far as memory for it is bounded."""
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))
+    if torch.device(device).type == "cuda":
+        pixels = pixels.pin_memory()
+    noise, left = {}, _LARGEST_TABLE
+    for sample in samples:
+        left -= 12 * sample.height * sample.width
+        if not sample.noise or left < 0:
+            break
+        noise[sample.number] = draw_noise(sample, plan)
+    return Prepared(pixels, noise)
 
 
 def axis_taps(frames: Frames, axis: int, positions: Tensor) -> Taps:
@@ -173,7 +202,7 @@ class ImageOnDevice:
 
     def __init__(
         self,
-        image: Pixels | Tensor,
+        image: Pixels | Prepared,
         plan: SamplePlan,
         mean: Sequence[float],
         std: Sequence[float],
@@ -182,7 +211,7 @@ class ImageOnDevice:
         """Bring an image to the device.
 
         Args:
-            image: uint8 RGB (H, W, 3); a tensor in pinned memory is copied without waiting.
+            image: uint8 RGB (H, W, 3), or what `prepared` made of it.
             plan: The plan that the samples are from; it seeds noise and masking.
             mean: Per channel, for RGB in [0, 1].
             std: Per channel, for RGB in [0, 1].
@@ -190,8 +219,10 @@ class ImageOnDevice:
         """
         self._plan, self._device = plan, torch.device(device)
         self._height, self._width = plan.whole.height, plan.whole.width
-        pixels = image if isinstance(image, Tensor) else torch.from_numpy(image)
-        there = sent(pixels, self._device)
+        if not isinstance(image, Prepared):
+            image = prepared(image, plan, (), self._device)
+        self._noise = image.noise
+        there = sent(image.pixels, self._device)
         # A table whose rows are the image's columns: these are resized first.
         self._columns = there.permute(1, 0, 2).to(torch.float32).reshape(self._width, -1)
         self._mean, self._std = sent(torch.tensor([mean, std]), self._device)
@@ -232,8 +263,13 @@ class ImageOnDevice:
     def _normalised(self, pixels: Tensor, samples: Sequence[Sample]) -> Tensor:
         pixels = pixels.div_(255)
         if samples[0].noise:
-            noise = np.stack([draw_noise(sample, self._plan) for sample in samples])
-            pixels += sent(torch.from_numpy(noise), self._device)
+            noise = [
+                drawn
+                if (drawn := self._noise.get(one.number)) is not None
+                else draw_noise(one, self._plan)
+                for one in samples
+            ]
+            pixels += sent(torch.from_numpy(np.stack(noise)), self._device)
         pixels = pixels.sub_(self._mean).div_(self._std)
         if samples[0].masking is not None:
             hidden = np.stack([hidden_pixels(sample, self._plan) for sample in samples])
