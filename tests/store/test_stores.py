@@ -18,7 +18,7 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import NoSpaceError, atomic_file, atomic_folder, write_json
 from ws3.removal import remove_leftovers, temporary_beside
 from ws3.stage_table import FORMAT
-from ws3.store.groups import Store
+from ws3.store.groups import Store, new_group
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 from ws3.store.verify import remove, verify
@@ -62,6 +62,45 @@ def test_plain_zarr_reads_a_sample_chunk(saliency, chunk):
     assert group["0/sum"].chunks == (1, 30, 40)
     assert group["0/sum"].dtype == np.float32
     assert zarr.open(saliency.path).attrs["ws3_format"] == FORMAT
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "chunks", "shards"),
+    [
+        ("float32", (3, 9, 7), (1, 9, 7), None),
+        ("float16", (0, 9, 7), (1, 9, 7), None),
+        ("uint16", (9, 7), (9, 7), None),
+        ("float32", (5, 2), (5, 2), None),
+        ("float32", (5, 3), (2, 2), None),
+        ("float16", (4, 2, 3, 3), (1, 2, 3, 3), (4, 2, 3, 3)),
+    ],
+)
+def test_arrays_have_the_bytes_that_zarr_itself_writes(tmp_path, dtype, shape, chunks, shards):
+    values = np.random.default_rng(0).integers(0, 9, shape).astype(dtype)
+    with new_group(tmp_path / "ours", {}) as group:
+        group.write("a", values, chunks=chunks, shards=shards)
+    array = zarr.create_array(
+        tmp_path / "theirs",
+        name="a",
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        shards=shards,
+        fill_value=65535 if dtype == "uint16" else np.nan,
+        compressors=[zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
+        config={"write_empty_chunks": True},
+    )
+    array[...] = values
+    ours, theirs = (
+        {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in root.rglob("*/*")
+            if path.is_file()
+        }
+        for root in (tmp_path / "ours", tmp_path / "theirs")
+    )
+    assert ours == theirs
+    assert len(ours) >= 1
 
 
 def test_plain_zarr_reads_maps(maps):

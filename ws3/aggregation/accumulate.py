@@ -166,7 +166,12 @@ def raw_chunk(
 
 def _check_finite(scores: NDArray[np.float32]) -> None:
     if not np.isfinite(scores).all():
-        raise Ws3Error(
-            "the attribution is not a finite number; check the classifier's weights, or choose "
-            "precision: fp32"
-        )
+        raise non_finite()
+
+
+def non_finite() -> Ws3Error:
+    """Return the error of scores that are not finite numbers."""
+    return Ws3Error(
+        "the attribution is not a finite number; check the classifier's weights, or choose "
+        "precision: fp32"
+    )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ws3.attribution.channels import of_classes
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
 from ws3.errors import Ws3Error
@@ -39,8 +40,8 @@ def cam(
         # All classes, as the shape of the product decides its rounding: a class's map then is the
         # same whatever others the image has.
         maps = nn.functional.conv2d(features, network.cam_weight[:, :, None, None])
-        scores = maps[:, list(classes)].transpose(0, 1).relu().float()
-        return Attribution(scores, logits[:, list(classes)].float().sigmoid())
+        scores = torch.stack([maps[:, index] for index in classes]).relu().float()
+        return Attribution(scores, of_classes(logits, classes).float().sigmoid())
 
 
 def gradcam(
@@ -106,5 +107,5 @@ def _weighted(
         )
         with torch.no_grad():
             scores.append((weights(features, gradient) * features).sum(dim=1).relu().float())
-    probabilities = logits.detach()[:, list(classes)].float().sigmoid()
+    probabilities = of_classes(logits.detach(), classes).float().sigmoid()
     return Attribution(torch.stack(scores), probabilities)

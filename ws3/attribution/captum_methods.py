@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx, nn
 
-from ws3.attribution.channels import reduce_channels
+from ws3.attribution.channels import of_classes, reduce_channels
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
 from ws3.errors import Ws3Error
@@ -134,7 +134,7 @@ def _by_class(
         for index in classes:
             values = attribute(leaf.clone().requires_grad_(torch.is_grad_enabled()), index)
             scores.append(reduce_channels(values.detach(), options.reduction, options.sign))
-    return Attribution(torch.stack(scores), logits[:, list(classes)].float().sigmoid())
+    return Attribution(torch.stack(scores), of_classes(logits, classes).float().sigmoid())
 
 
 class _GuidedCap(nn.Module):

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+
+def of_classes(logits: Tensor, classes: Sequence[int]) -> Tensor:
+    """Return some columns (B, len(classes)) of logits (B, classes).
+
+    A list as an index would be brought to the device, and the program wait for that.
+    """
+    return torch.stack([logits[:, index] for index in classes], dim=1)
 
 
 def reduce_channels(

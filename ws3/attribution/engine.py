@@ -25,7 +25,7 @@ from ws3.sampling.plan import SamplePlan
 from ws3.sampling.views import Pixels, render_sample
 from ws3.torch_setup import arithmetic, one_thread
 
-_SMALLEST_PROBABILITY = np.float32(1e-6)
+SMALLEST_PROBABILITY = np.float32(1e-6)
 """A weight must not vanish: a pixel's score is divided by the sum of its samples' weights."""
 
 
@@ -100,7 +100,7 @@ class Attributor:
                 inputs[slot] = render_sample(image, sample, plan, self.mean, self.std)
             scores, probabilities = self(inputs, classes)
             for slot, sample in samples.items():
-                weights = np.maximum(probabilities[slot], _SMALLEST_PROBABILITY)
+                weights = np.maximum(probabilities[slot], SMALLEST_PROBABILITY)
                 yield AttributedSample(sample, scores[:, slot], weights)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ws3.attribution.channels import reduce_channels
+from ws3.attribution.channels import of_classes, reduce_channels
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
 
@@ -52,5 +52,5 @@ def _from_gradients(
         )
         chosen = values(leaf.detach(), gradient)
         scores.append(reduce_channels(chosen, options.reduction, options.sign))
-    probabilities = logits.detach()[:, list(classes)].float().sigmoid()
+    probabilities = of_classes(logits.detach(), classes).float().sigmoid()
     return Attribution(torch.stack(scores), probabilities)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ws3 import torch_setup
 from ws3.aggregation.accumulate import AttributedSample
+from ws3.attribution.device_engine import DeviceAttributor
 from ws3.attribution.engine import Attributor, FeatureReader, image_maps
 from ws3.classifier.model import Classifier
 from ws3.config.load import resolve_recipe
@@ -55,7 +56,9 @@ class Scorer:
         named = recipe if isinstance(recipe, str) else "recipe"
         self.recipe_name = recipe_name or self.recipe.samples_from or named
         self.seed = seed
-        self._attributor = Attributor(classifier, self.recipe, torch_setup.device(device))
+        place = torch_setup.device(device)
+        self._attributor = Attributor(classifier, self.recipe, place)
+        self._on_device = DeviceAttributor(self._attributor) if place.type == "cuda" else None
         walk = self.recipe.aggregation.random_walk
         looks = walk is not None and walk.features is not None
         self._features = FeatureReader(classifier) if looks else None
@@ -88,6 +91,8 @@ class Scorer:
         if not indices:
             return np.zeros((0, *image.shape[:2]), np.float16)
         features = None if self._features is None else self._features(image)
+        if self._on_device is not None:
+            return self._on_device.maps(image, plan, indices, features)
         return image_maps(self._attributor, image, plan, indices, features)
 
     def samples(

@@ -50,8 +50,11 @@ class _Rectify(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inputs,) = ctx.saved_tensors
         result = torch.empty_like(inputs)
-        # Sample by sample and in place: what is in between then stays in the processor's cache.
-        for values, gradient, out in zip(inputs, gradients[0], result, strict=True):
+        # Sample by sample and in place: what is in between then stays in the processor's cache. A
+        # GPU would wait for a thousand small kernels.
+        whole = [(inputs, gradients[0], result)]
+        parts = whole if inputs.is_cuda else zip(inputs, gradients[0], result, strict=True)
+        for values, gradient, out in parts:
             torch.mul(values, ctx.sharpness, out=out).sigmoid_()
             if ctx.maximum < float("inf"):
                 out -= values.sub(ctx.maximum).mul_(ctx.sharpness).sigmoid_()

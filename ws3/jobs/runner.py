@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError
 from ws3.jobs.lease import Lease
+from ws3.jobs.pipeline import Checked, DeviceSteps, Outcome, through_device
 from ws3.jobs.progress import ProgressReport
 from ws3.registry import load_object
 from ws3.removal import remove_file, remove_leftovers
@@ -46,6 +48,9 @@ class ImageStage(Protocol):
 
     It may have a set `empty` of the ids that it saw whose result shows none of the classes that
     they are labelled with; they are counted in log, receipt and `ws3 status`.
+
+    It may have a method `device_steps` that returns `ws3.jobs.pipeline.DeviceSteps` where it
+    computes on a GPU, or None; it is asked once there is something to compute.
     """
 
     stage: str
@@ -114,10 +119,7 @@ def run_batches(
                 results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
                 remove_leftovers([receipt, *results])
                 summary, timer, start = BatchSummary(), PhaseTimer(start), 0.0
-                for row in batch.rows:
-                    check_stop()
-                    _do_image(run, work, row, summary, timer)
-                    progress.advance()
+                _do_images(run, work, batch.rows, summary, timer, check_stop, progress)
                 empty: set[str] = getattr(work, "empty", set())
                 summary.empty = [image for image in summary.fingerprints if image in empty]
                 if complete and not summary.failed:
@@ -155,27 +157,90 @@ def run_images(run: Run, work: ImageStage, rows: Sequence[ImageRow]) -> None:
     run_batches(run, work, batches.holding(rows), complete=False)
 
 
-def _do_image(
-    run: Run, work: ImageStage, row: ImageRow, summary: BatchSummary, timer: PhaseTimer
+def _do_images(
+    run: Run,
+    work: ImageStage,
+    rows: Sequence[ImageRow],
+    summary: BatchSummary,
+    timer: PhaseTimer,
+    check_stop: Callable[[], None],
+    progress: ProgressReport,
 ) -> None:
+    for position, row in enumerate(rows):
+        check_stop()
+        outcome = Outcome(row, _check(run, work, row))
+        if outcome.checked.is_open:
+            steps: DeviceSteps | None = getattr(work, "device_steps", lambda: None)()
+            if steps is not None:
+                _do_on_device(
+                    run, work, steps, rows[position:], summary, timer, check_stop, progress
+                )
+                return
+            try:
+                outcome.result = work.compute(row, outcome.checked.fingerprint, timer)
+            except NoSpaceError:
+                raise
+            except Ws3Error as error:
+                outcome.error = error
+        _settle(run, work, outcome, summary, timer)
+        progress.advance()
+
+
+def _do_on_device(
+    run: Run,
+    work: ImageStage,
+    steps: DeviceSteps,
+    rows: Sequence[ImageRow],
+    summary: BatchSummary,
+    timer: PhaseTimer,
+    check_stop: Callable[[], None],
+    progress: ProgressReport,
+) -> None:
+    """Do several images at a time; an error that is no image's own stops after those in flight."""
+    fatal: list[Exception] = []
+
+    def check() -> None:
+        check_stop()
+        if fatal:
+            raise fatal[0]
+
+    for outcome in through_device(rows, partial(_check, run, work), steps, timer, check):
+        error = outcome.error
+        if isinstance(error, NoSpaceError) or not isinstance(error, Ws3Error | None):
+            fatal.append(error)
+            continue
+        _settle(run, work, outcome, summary, timer)
+        progress.advance()
+    if fatal:
+        raise fatal[0]
+
+
+def _check(run: Run, work: ImageStage, row: ImageRow) -> Checked:
     reason = skip_reason(run, work.recipe, row, stages_before(work.stage))
     if reason:
-        summary.skipped[row.image] = reason
-        return
+        return Checked(reason=reason)
     fingerprint = work.fingerprint(row)
+    return Checked(fingerprint, done=work.is_done(row, fingerprint))
+
+
+def _settle(
+    run: Run, work: ImageStage, outcome: Outcome, summary: BatchSummary, timer: PhaseTimer
+) -> None:
+    """Note what became of an image."""
+    row, checked = outcome.row, outcome.checked
+    if checked.reason:
+        summary.skipped[row.image] = checked.reason
+        return
     failure = run.failure_file(work.stage, work.recipe, row.image)
-    if not work.is_done(row, fingerprint):
+    if not checked.done:
         event: journal.Event = "computed"
-        made = ImageResult()
-        try:
-            made = work.compute(row, fingerprint, timer)
-        except NoSpaceError:
-            raise
-        except Ws3Error as error:
-            event, reason = "failed", str(error)
+        made, reason = outcome.result or ImageResult(), ""
+        if outcome.error is not None:
+            event, reason = "failed", str(outcome.error)
             write_record(failure, Failure(reason=reason))
         entry = journal.Entry(
-            work.recipe, row.image, event, fingerprint, timer.lap(), made.samples, made.bytes
+            *(work.recipe, row.image, event, checked.fingerprint),
+            *(timer.lap(), made.samples, made.bytes),
         )
         journal.note(run, work.stage, entry)
         if event == "failed":
@@ -184,7 +249,7 @@ def _do_image(
             return
         summary.computed.append(made)
     remove_file(failure)
-    summary.fingerprints[row.image] = fingerprint
+    summary.fingerprints[row.image] = checked.fingerprint
 
 
 def _receipt(work: ImageStage, batch: Batch, summary: BatchSummary, timer: PhaseTimer) -> Receipt:

@@ -35,12 +35,10 @@ def render_sample(
         resized = resized[:, ::-1]
     pixels = to_unit(resized)
     if sample.noise:
-        draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "noise")
-        pixels += draw.standard_normal(pixels.shape, dtype=np.float32) * np.float32(sample.noise)
+        pixels += draw_noise(sample, plan)
     normalised = normalise(pixels, mean, std)
     if sample.masking is not None:
-        draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "masking")
-        normalised[_hidden(draw, sample.masking, sample.height, sample.width)] = 0
+        normalised[hidden_pixels(sample, plan)] = 0
     return channels_first(normalised)
 
 
@@ -58,11 +56,18 @@ def paste_back(scores: Scores, sample: Sample) -> Scores:
     return resize(np.ascontiguousarray(upright), sample.window.height, sample.window.width)
 
 
-def _hidden(
-    draw: np.random.Generator, masking: Masking, height: int, width: int
-) -> NDArray[np.bool_]:
-    """Return which pixels are hidden, bool (height, width)."""
-    patch = max(1, round(masking.patch * min(height, width)))
-    rows, columns = -(-height // patch), -(-width // patch)
+def draw_noise(sample: Sample, plan: SamplePlan) -> Scores:
+    """Return what is added to the pixels of a sample with noise, float32 (h, w, 3)."""
+    draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "noise")
+    shape = (sample.height, sample.width, 3)
+    return draw.standard_normal(shape, dtype=np.float32) * np.float32(sample.noise or 0)
+
+
+def hidden_pixels(sample: Sample, plan: SamplePlan) -> NDArray[np.bool_]:
+    """Return which pixels of a sample with masking are hidden, bool (h, w)."""
+    masking = sample.masking or Masking()
+    draw = stream(plan.seed, plan.recipe, plan.image, sample.number, "masking")
+    patch = max(1, round(masking.patch * min(sample.height, sample.width)))
+    rows, columns = -(-sample.height // patch), -(-sample.width // patch)
     cells = draw.random((rows, columns)) < masking.share
-    return cells.repeat(patch, 0).repeat(patch, 1)[:height, :width]
+    return cells.repeat(patch, 0).repeat(patch, 1)[: sample.height, : sample.width]

@@ -7,6 +7,7 @@ pasted back at image resolution. More samples later are more groups.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk
@@ -37,14 +38,26 @@ class SaliencyStore(Store):
                 continue
         return found
 
-    def write(self, image: str, name: str, chunk: SampleChunk | RawChunk) -> None:
+    def write(
+        self,
+        image: str,
+        name: str,
+        chunk: SampleChunk | RawChunk,
+        also: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Commit one chunk, in place of any of that name.
+
+        Args:
+            image: The image's id; its group was begun.
+            name: Of the chunk.
+            chunk: What its samples add up to.
+            also: What else its attributes say.
 
         Raises:
             StaleResultError: If the image's group was not begun.
         """
         owner = self.open(image)
-        attributes = {"samples": list(chunk.samples), **_identity(owner, name)}
+        attributes = {**also, "samples": list(chunk.samples), **_identity(owner, name)}
         with new_group(owner.path / name, attributes) as group:
             if isinstance(chunk, RawChunk):
                 shape = chunk.maps.shape
