@@ -1,8 +1,8 @@
 """Methods that weigh the last spatial features: CAM and its relatives that use gradients.
 
-None of them goes back further than those features, so the backbone needs no gradient. Their maps
-have the features' resolution. `Method` says what they get; they have no options of their own, and
-reduction and sign have no meaning for them.
+None of them goes back further than those features, so the backbone needs no gradient (LayerCAM's
+option `stride` moves it to an earlier layer). Their maps have the features' resolution. `Method`
+says what they get; reduction and sign have no meaning for them.
 """
 
 from __future__ import annotations
@@ -69,11 +69,17 @@ def gradcam_plus_plus(
 def layercam(
     network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
 ) -> Attribution:
-    """LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943) at the last spatial features.
+    """LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943).
 
-    Each pixel of each feature map is weighted by its own gradient where that is positive.
+    Each pixel of each feature map is weighted by its own gradient where that is positive. The maps
+    are the last spatial features, or with the option `stride` the network's last layer of that
+    stride (`ws3.attribution.layers`), which is where the method differs from Grad-CAM most.
+
+    Raises:
+        Ws3Error: If the network has no layer of the stride that is asked for.
     """
-    return _weighted(network, inputs, classes, lambda features, gradient: gradient.relu())
+    stride = options.values.get("stride")
+    return _weighted(network, inputs, classes, lambda features, gradient: gradient.relu(), stride)
 
 
 def _mean_gradient(features: Tensor, gradient: Tensor) -> Tensor:
@@ -94,12 +100,17 @@ def _weighted(
     inputs: Tensor,
     classes: Sequence[int],
     weights: Callable[[Tensor, Tensor], Tensor],
+    stride: int | None = None,
 ) -> Attribution:
     """Sum the features times `weights(features, gradient)`; negative sums are set to 0."""
     with torch.no_grad():
-        features = network.features(inputs)
+        features = network.features(inputs) if stride is None else network.layer(inputs, stride)
     features.requires_grad_()
-    logits = network.logits_from_features(features)
+    logits = (
+        network.logits_from_features(features)
+        if stride is None
+        else network.logits_from_layer(features, stride)
+    )
     scores = []
     for position, index in enumerate(classes):
         (gradient,) = torch.autograd.grad(

@@ -85,13 +85,12 @@ class Attributor:
             image: uint8 RGB (H, W, 3).
             plan: The image's samples.
             classes: Logit indices of the classes to explain.
-            numbers: Which of the samples, in ascending order, or the whole-image sample alone.
+            numbers: Which of the samples: in ascending order, then those of `plan.cover`.
 
         Yields:
             The samples in that order.
         """
-        size = self.recipe.samples.network_batch
-        for slots in network_batches(numbers, size):
+        for size, slots in network_batches(plan, numbers):
             samples = {slot: plan.sample(number) for slot, number in slots.items()}
             first = next(iter(samples.values()))
             # Always the full batch, since its shape decides the rounding; the rest stays 0.
@@ -104,18 +103,22 @@ class Attributor:
                 yield AttributedSample(sample, scores[:, slot], weights)
 
 
-def network_batches(numbers: Iterable[int], size: int) -> Iterator[dict[int, int]]:
-    """Divide sample numbers into network batches: slot -> sample number.
+def network_batches(
+    plan: SamplePlan, numbers: Iterable[int]
+) -> Iterator[tuple[int, dict[int, int]]]:
+    """Divide sample numbers into network batches.
 
-    Sample k always has slot k mod size, so its place in the network's batch does not depend on
-    which samples are still missing.
+    A sample's place in its batch (`SamplePlan.place`) does not depend on which samples are still
+    missing.
 
-    Example:
-        >>> list(network_batches([2, 3, 4], 4))
-        [{2: 2, 3: 3}, {0: 4}]
+    Yields:
+        The batch's size, and the sample number of each slot that is in use.
     """
-    for _, group in groupby(numbers, key=lambda number: number // size):
-        yield {number % size: number for number in group}
+    for (_, _, size), group in groupby(
+        ((plan.place(number), number) for number in numbers),
+        key=lambda placed: (placed[0].regular, placed[0].batch, placed[0].size),
+    ):
+        yield size, {place.slot: number for place, number in group}
 
 
 class FeatureReader:

@@ -1,8 +1,11 @@
-"""Gradients of a class's logit with respect to the normalised input.
+"""Gradients of a class's logit with respect to the normalised input, or to a layer's output.
 
 "Normalised" means RGB in [0, 1], minus the mean and divided by the standard deviation that the
 classifier was trained with: per unit of RGB, a channel's gradient would be larger by 1 / std.
-`Method` says what the methods get; they have no options of their own.
+With the option `stride` the gradient ends at the network's last layer of that stride
+(`ws3.attribution.layers`): its channels take the place of red, green and blue, the map has the
+layer's resolution, and what lies before the layer needs no backward pass. `Method` says what the
+methods get.
 """
 
 from __future__ import annotations
@@ -23,14 +26,21 @@ def gradient(
     """Input gradients, "vanilla saliency" (Simonyan et al. 2013, arXiv 1312.6034).
 
     One forward pass for all classes, one backward pass per class.
+
+    Raises:
+        Ws3Error: If the network has no layer of the stride that is asked for.
     """
-    return _from_gradients(network, inputs, classes, options, lambda inputs, gradient: gradient)
+    return _from_gradients(network, inputs, classes, options, lambda values, gradient: gradient)
 
 
 def input_x_gradient(
     network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
 ) -> Attribution:
-    """Input times gradient (Shrikumar et al. 2016, arXiv 1605.01713)."""
+    """Input, or a layer's output, times gradient (Shrikumar et al. 2016, arXiv 1605.01713).
+
+    Raises:
+        Ws3Error: If the network has no layer of the stride that is asked for.
+    """
     return _from_gradients(network, inputs, classes, options, torch.mul)
 
 
@@ -41,9 +51,11 @@ def _from_gradients(
     options: Options,
     values: Callable[[Tensor, Tensor], Tensor],
 ) -> Attribution:
-    """Reduce `values(inputs, gradient)` for each class."""
-    leaf = inputs.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    logits = network(leaf)
+    """Reduce `values(inputs, gradient)` for each class; `inputs` may be a layer's output."""
+    stride = options.values.get("stride")
+    reached = inputs if stride is None else network.layer(inputs, stride)
+    leaf = reached.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    logits = network(leaf) if stride is None else network.logits_from_layer(leaf, stride)
     scores = []
     for position, index in enumerate(classes):
         # Samples don't mix in the network, so the gradient of the sum holds each sample's own.

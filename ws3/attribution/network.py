@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ws3.attribution.layers import Cut, cut_at
 from ws3.attribution.smooth_relu import with_smooth_relu
 from ws3.classifier.model import Classifier, cam_weight, folded
 from ws3.errors import Ws3Error
@@ -93,6 +94,7 @@ class AttributionNetwork:
         self.input_size = classifier.input_size
         parameters = [*self.classifier_head.parameters(), *self.backbone.parameters()]
         reference = parameters[0] if parameters else torch.zeros(1, device=self.device)
+        self._cuts: dict[int, Cut] = {}
         self.mean = reference.new_tensor(classifier.mean).view(1, 3, 1, 1)
         self.std = reference.new_tensor(classifier.std).view(1, 3, 1, 1)
 
@@ -103,6 +105,34 @@ class AttributionNetwork:
     def normalise(self, images: Tensor) -> Tensor:
         """Return the network's input for RGB images (B, 3, H, W) in [0, 1] on its device."""
         return (images - self.mean) / self.std
+
+    def layer(self, inputs: Tensor, stride: int) -> Tensor:
+        """Return the output (B, F, H / stride, W / stride) of a layer, without a gradient.
+
+        Args:
+            inputs: Normalised, (B, 3, H, W).
+            stride: Of the layer; see `ws3.attribution.layers.cut_at`.
+
+        Raises:
+            Ws3Error: If the network has no such layer.
+        """
+        with torch.no_grad():
+            before = self._cut(stride).before
+            result: Tensor = before(inputs.contiguous(memory_format=torch.channels_last))
+        return result
+
+    def logits_from_layer(self, features: Tensor, stride: int) -> Tensor:
+        """Return the logits (B, classes) of what `layer` returned.
+
+        Raises:
+            Ws3Error: If the network has no such layer.
+        """
+        return self.logits_from_features(self._cut(stride).after(features))
+
+    def _cut(self, stride: int) -> Cut:
+        if stride not in self._cuts:
+            self._cuts[stride] = cut_at(self.backbone, stride, self.architecture)
+        return self._cuts[stride]
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return the last spatial features (B, F, h, w) of normalised inputs (B, 3, H, W).

@@ -23,6 +23,16 @@ class NoOptions(Section):
     """For a method that has no options."""
 
 
+class LayerOptions(Section):
+    """Options of the methods that may look at a layer."""
+
+    stride: Annotated[int, Field(strict=True, ge=1, le=64)] | None = Field(
+        None,
+        description="End at the network's last layer of this stride: a pixel of the map then "
+        "stands for stride x stride of the input. null: the method's own end.",
+    )
+
+
 class IntegratedGradientsOptions(Section):
     """Options of `integrated_gradients`."""
 
@@ -54,7 +64,8 @@ class MethodEntry:
         reduces: Whether the recipe's `reduce_channels` and `sign` apply: the method gives one value
             per channel of the input. The others give one per pixel, negative ones set to 0.
         log_odds: Whether the recipe's `target` may be `log_odds`.
-        smooths: Whether the recipe may set `smooth_relu`: the method is a gradient of the input.
+        smooths: Whether the recipe may set `smooth_relu`: the method's backward pass goes through
+            the network.
         options: The recipe's `options` for this method: names, types, bounds and defaults. None:
             the function checks them itself.
     """
@@ -96,20 +107,24 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "features weighted pixel by pixel by their positive gradients",
         "Jiang et al. 2021, doi 10.1109/TIP.2021.3089943",
         "ws3.attribution.cam:layercam",
+        smooths=True,
+        options=LayerOptions,
     ),
     "gradient": MethodEntry(
-        "gradient of the logit with respect to the input",
+        "gradient of the logit with respect to the input or a layer",
         "Simonyan et al. 2013, arXiv 1312.6034",
         "ws3.attribution.gradients:gradient",
         reduces=True,
         smooths=True,
+        options=LayerOptions,
     ),
     "input_x_gradient": MethodEntry(
-        "gradient times the normalised input",
+        "gradient times the normalised input, or times a layer's output",
         "Shrikumar et al. 2016, arXiv 1605.01713",
         "ws3.attribution.gradients:input_x_gradient",
         reduces=True,
         smooths=True,
+        options=LayerOptions,
     ),
     "guided_backprop": MethodEntry(
         "gradient with negative gradients stopped at every ReLU; ReLU networks only",

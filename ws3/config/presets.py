@@ -22,6 +22,15 @@ class Preset:
 
 # A gradient's few strongest pixels are far above the rest: scaled by the maximum, a map would be
 # cut at 0.05 to 0.15, each image differently. Scaled by the 99th percentile, 0.2 to 0.45 suits.
+_CONTRAST = {
+    "method": "layercam",
+    "options": {"stride": 4},
+    "target": "log_odds",
+    "smooth_relu": 3.0,
+    "aggregation": {"weight": "probability", "smoothing": 0.02, "percentile": 98.0},
+}
+_SIZES = [0.7, 1.0, 1.4]
+
 PRESETS: Mapping[str, Preset] = {
     "cam": Preset(
         "CAM of the image once",
@@ -56,15 +65,38 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "contrast_crops": Preset(
-        "Input gradient of the class's log-odds through smooth ReLUs, averaged over random crops, "
-        "weighted by probability, smoothed",
+        "LayerCAM of the class's log-odds at stride 4 through smooth ReLUs, averaged over random "
+        "crops and the whole image at three sizes, weighted by probability, smoothed",
         "ours; chosen in docs/study.md",
         {
+            **_CONTRAST,
+            "samples": {
+                "kind": "crops",
+                "count": 12,
+                "samples_per_chunk": 12,
+                "batch": 12,
+                "whole_image": _SIZES,
+                "input_size": 224,
+            },
+        },
+    ),
+    "contrast_scales": Preset(
+        "The same of the whole image at three sizes alone, without crops: less than half the cost",
+        "ours; chosen in docs/study.md",
+        {
+            **_CONTRAST,
+            "samples": {"kind": "scales", "scales": _SIZES, "flip": True, "input_size": 224},
+        },
+    ),
+    "contrast_input": Preset(
+        "Input gradient of the class's log-odds through smooth ReLUs, averaged over random crops, "
+        "weighted by probability, smoothed",
+        "ours; chosen in docs/study.md, `contrast_crops` until 0.2",
+        {
+            **_CONTRAST,
             "method": "gradient",
-            "target": "log_odds",
-            "smooth_relu": 3.0,
+            "options": {},
             "samples": {"kind": "crops", "count": 40, "samples_per_chunk": 10, "input_size": 224},
-            "aggregation": {"weight": "probability", "smoothing": 0.02, "percentile": 98.0},
         },
     ),
     "smoothgrad": Preset(

@@ -64,6 +64,11 @@ class Samples(Section):
     flip: bool = Field(
         False, description="Scales and full: add the mirrored image; others: mirror odd samples."
     )
+    whole_image: tuple[Annotated[Float, Field(gt=0.0, le=4.0)], ...] = Field(
+        (),
+        description="Crops: sizes, relative to the network's input, at which the whole image is a "
+        "sample too, each followed by its mirror image; `count` doesn't count them.",
+    )
     input_size: Annotated[Int, Field(ge=32, le=4096)] | None = Field(
         None, description="Side in pixels of the network's input; null: the classifier's own."
     )
@@ -86,6 +91,12 @@ class Samples(Section):
             raise ValueError(f"count has no meaning for kind {self.kind}; leave it out")
         if self.keep_samples and self.kind == "scales":
             raise ValueError("keep_samples needs samples of one size; it does not go with scales")
+        if self.whole_image and self.kind != "crops":
+            raise ValueError(
+                f"whole_image is for kind crops; with kind {self.kind} the image is whole anyway"
+            )
+        if self.whole_image and self.keep_samples:
+            raise ValueError("keep_samples needs samples of one size; leave out whole_image")
         return self
 
     @property
@@ -99,8 +110,13 @@ class Samples(Section):
 
     @property
     def network_batch(self) -> int:
-        """Samples that pass the network at once: one where each has a size of its own."""
-        return 1 if self.kind in ("full", "scales") else self.batch
+        """Samples that pass the network at once.
+
+        Where each has a size of its own, it is one with its mirror image.
+        """
+        if self.kind in ("full", "scales"):
+            return 2 if self.flip else 1
+        return self.batch
 
     @property
     def per_chunk(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ws3.sampling.windows import Window, WindowSequence, windows_to_cover
 _STRIDE = 32
 
 WHOLE_IMAGE = -1
-"""Number of the whole-image sample that a covering too small is completed with."""
+"""Number of the first sample of the whole image beside crops; the next are -2, -3 and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,22 @@ class Sample:
     flip: bool = False
     noise: float | None = None
     masking: Masking | None = None
+
+
+class Place(NamedTuple):
+    """A sample's place in the network's batches, which doesn't depend on the other samples.
+
+    Attributes:
+        regular: Whether the sample is none of those of the whole image beside crops.
+        batch: Number of the batch, among those of its kind.
+        slot: The place in it.
+        size: Of the batch; slots without a sample are padded.
+    """
+
+    regular: bool
+    batch: int
+    slot: int
+    size: int
 
 
 class SamplePlan:
@@ -67,21 +84,40 @@ class SamplePlan:
         if windows is None:
             self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
             self.total = samples.total
-            self.needs_cover = samples.kind == "crops" and samples.count < self.covering
+            leaves_out = samples.kind == "crops" and samples.count < self.covering
         else:
             self._windows = windows
             self.total = len(windows)
-            self.needs_cover = not _cover(windows, height, width)
+            leaves_out = not _cover(windows, height, width)
+        self.needs_cover = leaves_out and not samples.whole_image
 
     @property
     def cover(self) -> tuple[int, ...]:
-        """The whole-image sample's number if the crops leave pixels out; else nothing."""
-        return (WHOLE_IMAGE,) if self.needs_cover else ()
+        """Numbers of the whole-image samples beside the crops.
+
+        They are those of `samples.whole_image`, each size followed by its mirror image. Without
+        these it is one, if the crops leave pixels out, and else none.
+        """
+        views = 2 * len(self._samples.whole_image) or int(self.needs_cover)
+        return tuple(range(WHOLE_IMAGE, WHOLE_IMAGE - views, -1))
+
+    def place(self, number: int) -> Place:
+        """Return where sample `number` has its place in the network's batches."""
+        if number >= 0:
+            size = self._samples.network_batch
+            return Place(True, number // size, number % size, size)
+        size = 2 if self._samples.whole_image else 1
+        beside = WHOLE_IMAGE - number
+        return Place(False, beside // size, beside % size, size)
 
     def sample(self, number: int) -> Sample:
-        """Return sample `number`, or the whole-image sample for `WHOLE_IMAGE`."""
+        """Return sample `number`, or one of the whole image for `WHOLE_IMAGE` and below."""
         samples, size = self._samples, self._input_size
-        if number == WHOLE_IMAGE:
+        if number < 0 and samples.whole_image:
+            scale, mirrored = divmod(WHOLE_IMAGE - number, 2)
+            height, width = self._fitted(samples.whole_image[scale])
+            return Sample(number, self.whole, height, width, flip=mirrored == 1)
+        if number < 0:
             return Sample(WHOLE_IMAGE, self.whole, size, size)
         if samples.kind == "scales":
             views = 2 if samples.flip else 1

@@ -1,0 +1,185 @@
+"""Gradients that end at a layer: the cut, and the methods against autograd and pytorch-grad-cam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam import LayerCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from ws3.attribution.engine import Attributor
+from ws3.attribution.interface import Options
+from ws3.attribution.layers import cut_at
+from ws3.attribution.network import AttributionNetwork
+from ws3.classifier.build import build_classifier
+from ws3.classifier.model import Classifier, folded
+from ws3.config.methods import check_method, method_entry
+from ws3.config.recipes import Recipe
+from ws3.errors import Ws3Error
+
+CLASSES = ("a", "b", "c", "d")
+EXPLAINED = [2, 0]
+
+
+def trained(architecture: str) -> Classifier:
+    """Make a network whose batch norms are not idle, as if it had been trained."""
+    torch.manual_seed(4)
+    classifier = build_classifier(architecture, CLASSES, 64)
+    with torch.no_grad():
+        classifier.network.train()
+        for _ in range(4):
+            classifier.network(torch.randn(4, 3, 64, 64))
+    classifier.network.eval().double()
+    return classifier
+
+
+def images(count: int = 2) -> Tensor:
+    return torch.randn(count, 3, 64, 96, generator=torch.Generator().manual_seed(2)).double()
+
+
+def reached(layer: nn.Module, network: nn.Module, inputs: Tensor, index: int) -> list[Tensor]:
+    """Return a layer's output and its gradient, by a hook of the whole, unfolded network."""
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, given: object, output: Tensor) -> Tensor:
+        outputs.append(output)
+        return output.clone()  # what comes behind may work in place
+
+    with layer.register_forward_hook(keep):
+        logits = network(inputs.clone().requires_grad_())
+    (gradient,) = torch.autograd.grad(logits[:, index].sum(), outputs[0])
+    return [outputs[0].detach(), gradient]
+
+
+def by_contribution(output: Tensor, gradient: Tensor) -> Tensor:
+    return (output * gradient).relu().sum(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "expected"),
+    [
+        ("gradient", Options("l2", "abs", {"stride": 8}), lambda a, g: g.pow(2).sum(1).sqrt()),
+        ("gradient", Options("max", "abs", {"stride": 8}), lambda a, g: g.abs().amax(1)),
+        ("input_x_gradient", Options("sum", "positive", {"stride": 8}), by_contribution),
+        ("layercam", Options(values={"stride": 8}), lambda a, g: (g.relu() * a).sum(1).relu()),
+    ],
+)
+def test_scores_are_those_of_the_layers_own_gradient(
+    method: str, options: Options, expected: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    classifier = trained("resnet18")
+    network = AttributionNetwork(classifier)
+    found = method_entry(method).load()(network, images(), EXPLAINED, options).scores
+    assert found.shape == (2, 2, 8, 12)  # stride 8
+    layer = classifier.network.get_submodule("layer2")
+    for position, index in enumerate(EXPLAINED):
+        wanted = expected(*reached(layer, classifier.network, images(), index)).float()
+        torch.testing.assert_close(
+            found[position], wanted, rtol=1e-4, atol=1e-5 * float(wanted.max())
+        )
+    assert found.any()
+
+
+def test_pytorch_grad_cam_agrees_at_an_early_layer() -> None:
+    classifier = trained("resnet18")
+    options = Options(values={"stride": 4})
+    found = method_entry("layercam").load()(
+        AttributionNetwork(classifier), images(1), EXPLAINED, options
+    )
+    layer = classifier.network.get_submodule("layer1")
+    for position, index in enumerate(EXPLAINED):
+        target = [ClassifierOutputTarget(index)]
+        with LayerCAM(model=classifier.network, target_layers=[layer]) as peer:
+            peer(images(1), target)
+            seen = peer.activations_and_grads
+            arrays = (seen.activations[0].numpy(), seen.gradients[0].numpy())
+            wanted = peer.get_cam_image(images(1), layer, target, *arrays, False)[0]
+        torch.testing.assert_close(
+            found.scores[position, 0].numpy(),
+            np.maximum(wanted, 0).astype(np.float32),
+            rtol=1e-4,
+            atol=1e-6 * float(np.abs(wanted).max()),
+        )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "strides"),
+    [
+        ("resnet18", (2, 4, 8, 16, 32)),
+        ("mobilenet_v2", (2, 4, 8, 16, 32)),
+        ("mobilenet_v3_small", (2, 4, 8, 16, 32)),
+        ("vgg11", (1, 2, 4, 8, 16, 32)),
+        ("densenet121", (2, 4, 8, 16, 32)),
+        ("efficientnet_b0", (2, 4, 8, 16, 32)),
+        ("shufflenet_v2_x0_5", (2, 4, 8, 16, 32)),
+        ("convnext_tiny", (4, 8, 16, 32)),
+    ],
+)
+def test_both_parts_together_are_the_network(architecture: str, strides: tuple[int, ...]) -> None:
+    backbone = folded(build_classifier(architecture, CLASSES, 64).backbone)
+    inputs = images(1).float()
+    with torch.no_grad():
+        whole = backbone(inputs)
+        for stride in strides:
+            cut = cut_at(backbone, stride, architecture)
+            layer = cut.before(inputs)
+            assert layer.ndim == 4
+            kept = layer.clone()
+            assert torch.equal(cut.after(layer), whole)
+            assert torch.equal(layer, kept)
+            # Networks that cut borders off have maps a little smaller.
+            assert layer.shape[2] == pytest.approx(64 / stride, abs=1)
+            assert layer.shape[3] == pytest.approx(96 / stride, abs=1)
+
+
+def test_the_last_of_several_places_is_taken() -> None:
+    classifier = build_classifier("mobilenet_v2", CLASSES, 64)
+    before = cut_at(folded(classifier.backbone), 4, "mobilenet_v2").before
+    # The expansion of the first block that strides from 4 to 8 pixels.
+    assert [name for name, _ in before.named_modules()][-1] == "features.4.conv.0.2"
+
+
+def test_a_stride_that_no_layer_has_is_refused_with_a_choice() -> None:
+    backbone = folded(build_classifier("resnet18", CLASSES, 64).backbone)
+    with pytest.raises(Ws3Error, match=r"resnet18 has no layer of stride 3 .*: 2, 4, 8, 16, 32$"):
+        cut_at(backbone, 3, "resnet18")
+
+
+def test_a_network_that_cannot_be_traced_is_refused() -> None:
+    class Moody(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs if inputs.sum() > 0 else -inputs
+
+    with pytest.raises(Ws3Error, match=r"the layers of moody can't be told apart .*leave it out"):
+        cut_at(Moody(), 4, "moody")
+
+
+@pytest.mark.parametrize("stride", [0, 65, 4.0, "4", True])
+def test_a_stride_that_is_no_stride_is_refused(stride: object) -> None:
+    with pytest.raises(Ws3Error, match="the option stride of the method layercam is"):
+        check_method(Recipe(method="layercam", options={"stride": stride}))
+
+
+def test_a_recipe_takes_log_odds_and_smooth_relus_to_the_layer() -> None:
+    recipe = Recipe.model_validate(
+        {
+            "method": "layercam",
+            "target": "log_odds",
+            "smooth_relu": 3.0,
+            "options": {"stride": 4},
+            "samples": {"kind": "scales", "scales": [1.0], "flip": True},
+        }
+    )
+    classifier = trained("mobilenet_v2")
+    classifier.network.float()
+    inputs = images(1).float().numpy()
+    scores, probabilities = Attributor(classifier, recipe)(inputs, EXPLAINED)
+    sharp = Attributor(classifier, recipe.model_copy(update={"smooth_relu": None}))
+    other, same = sharp(inputs, EXPLAINED)
+    assert scores.shape == (2, 1, 16, 24)
+    assert np.array_equal(probabilities, same)
+    assert np.abs(scores - other).max() > 0.01 * other.max()
