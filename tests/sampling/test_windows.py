@@ -128,6 +128,31 @@ def _plan(height, width, **samples):
     )
 
 
+def test_whole_images_beside_crops_have_their_sizes_and_mirror_images():
+    plan = _plan(300, 400, kind="crops", count=1, whole_image=[0.5, 1.0])
+    assert not plan.needs_cover
+    samples = [plan.sample(number) for number in plan.cover]
+    assert [sample.number for sample in samples] == [-1, -2, -3, -4]
+    assert all(sample.window == plan.whole for sample in samples)
+    # The area of 32 x 32 and of 64 x 64 in the proportion 3 : 4, in steps of 32.
+    assert [(s.height, s.width) for s in samples] == [(32, 32)] * 2 + [(64, 64)] * 2
+    assert [sample.flip for sample in samples] == [False, True] * 2
+    large = _plan(300, 400, kind="crops", count=1, whole_image=[4.0]).sample(-1)
+    assert (large.height, large.width) == (224, 288)  # 221.7 x 295.6
+
+
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        ({"kind": "scales", "whole_image": [1.0]}, "whole_image is for kind crops"),
+        ({"kind": "crops", "keep_samples": True, "whole_image": [1.0]}, "leave out whole_image"),
+    ],
+)
+def test_whole_images_where_they_have_no_meaning_are_refused(samples, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Samples(**samples)
+
+
 def test_scales_keep_the_aspect_and_mirror_every_second_sample():
     plan = _plan(100, 200, kind="scales", scales=[1.0, 2.0], flip=True)
     shapes = [(plan.sample(k).height, plan.sample(k).width, plan.sample(k).flip) for k in range(4)]

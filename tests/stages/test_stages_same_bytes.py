@@ -16,6 +16,7 @@ from ws3.aggregation.random_walk import random_walk
 from ws3.attribution.engine import Attributor, network_batches
 from ws3.classifier import checkpoints
 from ws3.config.load import resolve
+from ws3.config.recipes import Samples
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.runner import open_stage, run_batches, run_images
 from ws3.run.batches import Batch, stage_batches, stage_splits
@@ -23,6 +24,7 @@ from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
+from ws3.sampling.plan import SamplePlan
 from ws3.stages.index import write_config
 from ws3.stages.saliency import SaliencyStage
 from ws3.store.saliency import SaliencyStore
@@ -251,9 +253,30 @@ def test_attribution_computes_on_one_thread_whatever_the_process_has(small_run, 
     assert threads == [1]
 
 
+def batches(numbers, **samples):
+    plan = SamplePlan(
+        Samples(kind="crops", batch=4, **samples),
+        image="i",
+        height=64,
+        width=64,
+        seed=0,
+        recipe="r",
+        input_size=64,
+    )
+    return list(network_batches(plan, [*numbers, *plan.cover]))
+
+
 def test_the_place_in_the_network_batch_depends_on_the_number_alone():
-    assert list(network_batches(range(6), 4)) == [{0: 0, 1: 1, 2: 2, 3: 3}, {0: 4, 1: 5}]
-    assert list(network_batches([3, 4, 5], 4)) == [{3: 3}, {0: 4, 1: 5}]
+    first, second = {0: 0, 1: 1, 2: 2, 3: 3}, {0: 4, 1: 5}
+    assert batches(range(6), count=40) == [(4, first), (4, second)]
+    assert batches([3, 4, 5], count=40) == [(4, {3: 3}), (4, second)]
+
+
+def test_whole_images_beside_crops_are_computed_without_empty_slots():
+    # One that covers what too few crops leave out is alone; others come with their mirror image.
+    assert batches(range(4), count=4)[1:] == [(1, {0: -1})]
+    beside = batches(range(4), count=4, whole_image=[0.5, 1.0])[1:]
+    assert beside == [(2, {0: -1, 1: -2}), (2, {0: -3, 1: -4})]
 
 
 def test_too_few_crops_are_completed_by_the_whole_image(small_run):
@@ -264,6 +287,24 @@ def test_too_few_crops_are_completed_by_the_whole_image(small_run):
     image = run.index.rows[0].image
     chunks = SaliencyStore(run.results("saliency", CROPS)).chunk_samples(image)
     assert chunks == {"0": (0, 1), "cover": (-1,)}
+
+
+def test_whole_images_stand_beside_the_crops_in_a_chunk_of_their_own(small_run):
+    views = {"method": "layercam", "options": {"stride": 8}} | {
+        "samples": {"kind": "crops", "count": 2, "batch": 2, "whole_image": [0.5, 1.0]}
+    }
+    stores = {}
+    for count in (2, 4):
+        run = small_run(f"of_{count}", **{f"recipes__{CROPS}": views})
+        run = reconfigured(run, **{f"recipes__{CROPS}__samples__count": count})
+        run_stage(run, "saliency")
+        stores[count] = SaliencyStore(run.results("saliency", CROPS))
+    image = run.index.rows[0].image
+    assert stores[2].chunk_samples(image) == {"0": (0, 1), "cover": (-1, -2, -3, -4)}
+    # They are the same whatever the number of crops.
+    few, more = (store.read(image, "cover") for store in stores.values())
+    assert np.array_equal(few.sums, more.sums)
+    assert (few.weights == 4).all()
 
 
 def test_a_score_that_is_not_a_number_fails_its_image_alone(small_run, monkeypatch):
