@@ -181,6 +181,7 @@ STAGES: Mapping[str, StageSpec] = {
                 "background": run.threshold(recipe).background.model_dump()
             },
             results="masks/{recipe}",
+            version=2,  # the CRF sees a reduced picture of a large one
             memory_mb=2000,
             minutes=60,
         ),
@@ -194,6 +195,7 @@ STAGES: Mapping[str, StageSpec] = {
             results="predictions/{recipe}",
             splits="reported",
             recipes=lambda config: list(config.segmentation_names),
+            version=2,  # as for masks
             memory_mb=4000,
             minutes=60,
             gpus="one",
