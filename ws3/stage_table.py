@@ -27,7 +27,8 @@ class JobSpec:
 
     Attributes:
         name: Of the rule, the receipts' and the logs' folder; the command, with "-" for "_".
-        memory_mb: Memory of its first attempt, in MB; each further attempt gets as much more.
+        memory_mb: Memory of its first attempt, in MB; each further attempt gets as much more. Large
+            pictures need more, which `ws3.run.memory` says.
         minutes: Run time of its first attempt, and of each further one as much more; only a queue
             asks for it.
         gpus: Whether a job uses no GPU, one, or all that it can get.
