@@ -27,7 +27,8 @@ class JobSpec:
 
     Attributes:
         name: Of the rule, the receipts' and the logs' folder; the command, with "-" for "_".
-        memory_mb: Memory of its first attempt, in MB; each further attempt gets as much more.
+        memory_mb: Memory of its first attempt, in MB; each further attempt gets as much more. Large
+            pictures need more, which `ws3.run.memory` says.
         minutes: Run time of its first attempt, and of each further one as much more; only a queue
             asks for it.
         gpus: Whether a job uses no GPU, one, or all that it can get.
@@ -181,6 +182,7 @@ STAGES: Mapping[str, StageSpec] = {
                 "background": run.threshold(recipe).background.model_dump()
             },
             results="masks/{recipe}",
+            version=2,  # the CRF sees a reduced picture of a large one
             memory_mb=2000,
             minutes=60,
         ),
@@ -194,6 +196,7 @@ STAGES: Mapping[str, StageSpec] = {
             results="predictions/{recipe}",
             splits="reported",
             recipes=lambda config: list(config.segmentation_names),
+            version=2,  # as for masks
             memory_mb=4000,
             minutes=60,
             gpus="one",

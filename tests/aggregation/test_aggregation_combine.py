@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -285,3 +286,23 @@ def test_a_sample_is_normalised_class_by_class():
     np.testing.assert_allclose(by_max, np.array([[[1 / 3, 1]], [[0, 0]], [[1, 0.25]]]))
     by_mean = normalised(scores, Aggregation(normalise_samples="mean"))
     np.testing.assert_allclose(by_mean, np.array([[[0.5, 1.5]], [[0, 0]], [[1.6, 0.4]]]))
+
+
+@pytest.mark.parametrize("weight", ["uniform", "probability"])
+def test_chunks_are_taken_one_by_one_and_not_kept(weight):
+    """A large image's chunks don't fit into memory together."""
+    plan, aggregation = plan_of(count=12), Aggregation(weight=weight)
+    layout = [range(start, start + 3) for start in (0, 3, 6, 9)]
+    kept: list[weakref.ref[SampleChunk]] = []
+
+    def one_by_one():
+        for numbers in layout:
+            assert [chunk for chunk in kept if chunk() is not None] == []
+            chunk = accumulated(plan, numbers, aggregation)
+            kept.append(weakref.ref(chunk))
+            yield chunk
+            del chunk
+
+    expected = combine([accumulated(plan, some, aggregation) for some in layout], aggregation, plan)
+    assert np.array_equal(combine(one_by_one(), aggregation, plan), expected)
+    assert len(kept) == 4

@@ -1,12 +1,15 @@
+import cv2
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
 from ws3.config.masks import CrfParameters
 from ws3.errors import Ws3Error
 from ws3.masks.background import add_background, hard_labels
-from ws3.masks.crf import PRESETS, DenseCrf, normalise, parameters
+from ws3.masks.crf import PRESETS, DenseCrf, normalise, parameters, reduced_size
 
 
 def picture(seed=0, height=30, width=44):
@@ -160,3 +163,72 @@ def test_an_image_too_large_for_the_widths_never_reaches_the_library(monkeypatch
     ) as error:
         DenseCrf(np.zeros((1, 5000, 3), np.uint8), 2, numbers)
     assert "\n" not in str(error.value)
+
+
+# Large images ------------------------------------------------------------------------------------
+
+
+def test_up_to_the_bound_the_bytes_are_those_of_no_bound():
+    image, _, maps = picture()
+    scores = add_background(maps, 0.3)
+    numbers = [PRESETS["irn"].model_copy(update={"max_pixels": bound}) for bound in (1320, None)]
+    bounded, unbounded = (DenseCrf(image, 3, one).refine(scores) for one in numbers)
+    assert image.shape[0] * image.shape[1] == 1320
+    assert np.array_equal(bounded, unbounded)
+    assert np.array_equal(bounded, plainly(image, scores, PRESETS["irn"]))
+
+
+def test_beyond_the_bound_it_is_the_crf_of_the_averaged_image_by_hand():
+    """Exactly half the sides: each pixel that the CRF sees is the mean of four."""
+    image, _, maps = picture(height=60, width=88)
+    scores = add_background(maps, 0.3)
+    numbers = PRESETS["psa"].model_copy(update={"max_pixels": 30 * 44})
+
+    def halved(values):
+        return values.reshape(*values.shape[:-2], 30, 2, 44, 2).mean(axis=(-3, -1))
+
+    small = np.rint(halved(image.transpose(2, 0, 1).astype(float))).astype(np.uint8)
+    reduced = plainly(
+        np.ascontiguousarray(small.transpose(1, 2, 0)),
+        halved(scores.astype(float)).astype(np.float32),
+        numbers,
+    )
+    expected = np.stack([cv2.resize(one, (88, 60)) for one in reduced])
+    found = DenseCrf(image, 3, numbers).refine(scores)
+    assert found.shape == scores.shape
+    assert np.allclose(found.sum(axis=0), 1, atol=1e-5)
+    # A mean of exactly half may be rounded up or down.
+    assert np.abs(found - expected).max() < 0.05
+    assert np.mean(found.argmax(axis=0) == expected.argmax(axis=0)) > 0.999
+
+
+@pytest.mark.parametrize("preset", ["irn", "deeplab"])
+@pytest.mark.parametrize("factor", [0.9, 0.5, 0.3])
+def test_the_mask_of_a_reduced_image_agrees_with_that_of_the_whole_one(preset, factor):
+    image, inside, maps = picture(height=240, width=360)
+    image = cv2.GaussianBlur(image, (0, 0), 1)
+    scores = add_background(maps[:1], 0.4)
+    bound = int(factor**2 * inside.size)
+    numbers = PRESETS[preset].model_copy(update={"max_pixels": bound})
+    whole = DenseCrf(image, 2, PRESETS[preset]).refine(scores).argmax(axis=0) == 1
+    reduced = DenseCrf(image, 2, numbers).refine(scores).argmax(axis=0) == 1
+    assert np.sum(whole & reduced) / np.sum(whole | reduced) > 0.95
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 10**7))
+@example(1, 10_000, 100)
+@example(10_000, 1, 1)
+def test_a_reduced_size_keeps_the_bound_and_the_aspect(height, width, bound):
+    found = reduced_size(height, width, bound)
+    if height * width <= bound:
+        assert found == (height, width)
+        return
+    assert 1 <= found[0] <= height and 1 <= found[1] <= width
+    assert found[0] * found[1] <= bound
+    factor = (bound / (height * width)) ** 0.5
+    if min(height, width) * factor >= 1:
+        assert found[0] > height * factor - 1.001 and found[1] > width * factor - 1.001
+
+
+def test_without_a_bound_no_image_is_reduced():
+    assert reduced_size(20_000, 30_000, None) == (20_000, 30_000)

@@ -8,7 +8,7 @@ from fake_stage import FingerprintedStage, all_batches
 from ws3.cli.inspect import status
 from ws3.config.load import resolve
 from ws3.jobs.runner import run_batches, run_images
-from ws3.run import journal
+from ws3.run import journal, phases
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
 from ws3.run.timing import run_times
@@ -121,3 +121,14 @@ def test_the_command_shows_them_in_eighty_columns(timed, capsys, monkeypatch):
     assert row.split()[2:] == ["4", "2", "2", "15", "1", "25%", "0.20", "0:00:15"]
     # The title is the run's folder, however long.
     assert all(len(line.rstrip()) <= 80 for line in lines[1:])
+
+
+def test_a_phase_inside_another_counts_once(monkeypatch):
+    now = iter([0.0, 10.0, 13.0, 20.0, 21.0, 26.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    timer = phases.PhaseTimer()
+    with timer.phase("compute"), timer.phase("load"):
+        pass
+    with timer.phase("write"):
+        pass
+    assert timer.seconds == {"start": 0, "load": 3, "compute": 17, "write": 5}

@@ -214,7 +214,9 @@ def test_missing_samples_are_named_with_the_command_that_makes_them(small_run):
     run = small_run()
     run_stage(run, "saliency")
     more = reconfigured(run, **{f"recipes__{CROPS}__samples__count": 30})
-    with pytest.raises(Ws3Error, match=r"stored result\. Repair it with: ws3 saliency .*--image"):
+    with pytest.raises(
+        Ws3Error, match=r"samples are missing; make them with: ws3 saliency .*--image"
+    ):
         run_stage(more, "maps")
     assert issubclass(StaleResultError, Ws3Error)
 

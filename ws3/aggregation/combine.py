@@ -44,6 +44,27 @@ def combine(
         Ws3Error: If a pixel lies in no sample, or a value is not a finite number.
         ValueError: If there is no image, or no features, to walk over.
     """
+    maps = _averaged(chunks, aggregation, plan)
+    if not np.isfinite(maps).all():
+        raise Ws3Error("the map holds values that are not finite numbers")
+    maps = subtract_others(smooth(maps, aggregation.smoothing), aggregation.subtract_others)
+    if aggregation.random_walk is not None:
+        if image is None:
+            raise ValueError("a random walk needs the image")
+        maps = random_walk(image, maps, aggregation.random_walk, features)
+    return scale(maps, aggregation.percentile).astype(np.float16)
+
+
+def _averaged(
+    chunks: Iterable[SampleChunk | RawChunk], aggregation: Aggregation, plan: SamplePlan
+) -> NDArray[np.float32]:
+    """Return the weighted mean, or the maximum, over the samples of all chunks.
+
+    At most one chunk is held at a time.
+
+    Raises:
+        Ws3Error: If a pixel lies in no sample.
+    """
     sums: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
     for chunk in chunks:
@@ -54,17 +75,10 @@ def combine(
         else:
             sums = np.maximum(sums, summed.sums) if _is_max(aggregation) else sums + summed.sums
             weights = weights + weight
+        del chunk, summed, weight  # else the next chunk would come to be beside this one
     if sums is None or weights is None or not (weights > 0).all():
         raise Ws3Error("some pixels lie in no sample; ask for more samples")
-    maps = sums if _is_max(aggregation) else sums / weights
-    if not np.isfinite(maps).all():
-        raise Ws3Error("the map holds values that are not finite numbers")
-    maps = subtract_others(smooth(maps, aggregation.smoothing), aggregation.subtract_others)
-    if aggregation.random_walk is not None:
-        if image is None:
-            raise ValueError("a random walk needs the image")
-        maps = random_walk(image, maps, aggregation.random_walk, features)
-    return scale(maps, aggregation.percentile).astype(np.float16)
+    return sums if _is_max(aggregation) else sums / weights
 
 
 def sum_raw(chunk: RawChunk, aggregation: Aggregation, plan: SamplePlan) -> SampleChunk:

@@ -9,6 +9,10 @@ from pydantic import Field
 from ws3.config.model import Float, Int, Positive, Section
 from ws3.config.recipes import Fraction
 
+MOST_CRF_PIXELS = 4_000_000
+"""Pixels that the presets of the CRF see at most: ten times those of a picture of VOC or COCO, and
+twice those of a Full HD frame."""
+
 # pydensecrf divides by the widths and makes whole numbers of the result, unchecked: of a tiny one
 # they overflow. Beyond the upper bounds nothing changes, or floats lose their precision.
 _Pixels = Annotated[Float, Field(ge=0.5, le=10_000)]
@@ -39,6 +43,11 @@ class CrfParameters(Section):
     )
     gt_prob: Annotated[Float, Field(gt=0, lt=1)] = Field(
         0.7, description="Certainty of a hard label (unary: labels)."
+    )
+    max_pixels: Annotated[Int, Field(ge=1)] | None = Field(
+        MOST_CRF_PIXELS,
+        description="A larger picture is reduced to this many pixels for the CRF, whose "
+        "probabilities are enlarged again; null: never.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from ws3.config.masks import CrfParameters
 from ws3.errors import Ws3Error
 from ws3.masks.background import hard_labels
 from ws3.messages import shown
+from ws3.pixels import resize
 
 _MOST_WIDTHS = 8000
 PRESETS: dict[str, CrfParameters] = {
@@ -72,6 +74,14 @@ class DenseCrf:
     The two permutohedral lattices depend on the image alone and are built once, in the first
     `refine`; further calls reuse them and return, bit for bit, what a fresh object would.
 
+    An image of more than `parameters.max_pixels` pixels is reduced to `reduced_size` by averaging
+    areas, and the scores with it; the probabilities are interpolated back to the image's size. The
+    kernels' widths are then in pixels of the reduced image. So memory and time are bounded, and the
+    kernels keep a size relative to the image nearer to that of the photographs, of less than half a
+    megapixel, that the presets' widths are chosen for. (Tiles would keep the widths in pixels of
+    the image, where the presets' are a hundredth of a large one's side, and need overlaps for what
+    ten steps of inference carry across.)
+
     Args:
         image: uint8 (H, W, 3), the RGB photograph as it was read, with nothing subtracted.
         labels: Number of labels, the background included.
@@ -95,10 +105,12 @@ class DenseCrf:
         self._parameters = parameters
         if labels == 1:
             return
-        _check_widths(image.shape[:2], parameters)
+        height, width = reduced_size(image.shape[0], image.shape[1], parameters.max_pixels)
+        self._size = height, width
+        image = resize(image, height, width)
+        _check_widths(self._size, parameters)
         from pydensecrf.densecrf import DenseCRF2D
 
-        height, width = image.shape[:2]
         self._crf = DenseCRF2D(width, height, labels)
         self._crf.addPairwiseGaussian(
             sxy=parameters.gaussian_sxy, compat=parameters.gaussian_compat
@@ -135,9 +147,19 @@ class DenseCrf:
             raise ValueError("the scores hold NaN or values outside [0, 1]")
         if len(scores) == 1:
             return np.ones(self._shape, np.float32)
+        if self._size != self._shape[1:]:
+            # An average of scores may pass 1 by a rounding.
+            reduced = np.stack([resize(one, *self._size) for one in scores])
+            scores = np.clip(reduced, 0, 1, out=reduced)
         self._crf.setUnaryEnergy(self._unary(scores))
-        probabilities = self._crf.inference(self._parameters.iterations)
-        return np.array(probabilities, np.float32).reshape(self._shape)
+        inferred = self._crf.inference(self._parameters.iterations)
+        if self._size == self._shape[1:]:
+            return np.array(inferred, np.float32).reshape(self._shape)
+        inferred = np.asarray(inferred, np.float32).reshape(len(scores), *self._size)
+        probabilities = np.empty(self._shape, np.float32)
+        for enlarged, one in zip(probabilities, inferred, strict=True):
+            enlarged[:] = resize(one, *self._shape[1:])
+        return probabilities
 
     def _unary(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         from pydensecrf.utils import unary_from_labels, unary_from_softmax
@@ -150,6 +172,28 @@ class DenseCrf:
                 hard_labels(scores), len(scores), self._parameters.gt_prob, zero_unsure=False
             )
         return unary
+
+
+def reduced_size(height: int, width: int, max_pixels: int | None) -> tuple[int, int]:
+    """Return the height and width that the CRF sees of an image, its aspect kept.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        max_pixels: Its pixels are at most this many; None: as many as the image has.
+
+    Example:
+        >>> reduced_size(3648, 5472, 4_000_000)
+        (1632, 2449)
+        >>> reduced_size(375, 500, 4_000_000)
+        (375, 500)
+    """
+    if max_pixels is None or height * width <= max_pixels:
+        return height, width
+    factor = math.sqrt(max_pixels / (height * width))
+    short = max(1, int(min(height, width) * factor))
+    long = min(int(max(height, width) * factor), max_pixels // short)
+    return (short, long) if height <= width else (long, short)
 
 
 def _check_widths(sides: Sequence[int], parameters: CrfParameters) -> None:
@@ -180,4 +224,4 @@ def normalise(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(scores / total, np.float32)
 
 
-__all__ = ["PRESETS", "DenseCrf", "normalise", "parameters"]
+__all__ = ["PRESETS", "DenseCrf", "normalise", "parameters", "reduced_size"]

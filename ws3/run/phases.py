@@ -19,6 +19,7 @@ class PhaseTimer:
         """Begin with the seconds that the program took to start, for its first batch."""
         self.seconds: dict[Phase, float] = {**dict.fromkeys(PHASES, 0.0), "start": start}
         self._told = dict.fromkeys(PHASES, 0.0)
+        self._inside = 0.0
 
     def lap(self) -> dict[str, float]:
         """Return the seconds by phase since the last call; at first, all of them."""
@@ -28,12 +29,14 @@ class PhaseTimer:
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Add the block's seconds to a phase."""
-        began = time.monotonic()
+        """Add the block's seconds to a phase, without those of phases inside it."""
+        began, inside = time.monotonic(), self._inside
         try:
             yield
         finally:
-            self.seconds[name] += time.monotonic() - began
+            spent = time.monotonic() - began
+            self.seconds[name] += spent - (self._inside - inside)
+            self._inside = inside + spent
 
 
 def since_start() -> float:

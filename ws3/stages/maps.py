@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.aggregation.combine import combine
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
@@ -75,23 +77,38 @@ class MapsStage(StoreStage):
                 f"{plan.covering} or more (recipe {self.recipe})"
             )
         with timer.phase("load"):
-            try:
-                chunks = [self._source.read(row.image, name) for name in layout]
-            except StaleResultError as error:
-                raise StaleResultError(f"{error} Repair it with: {repair}") from None
             walk = self.settings.aggregation.random_walk
             image = None if walk is None else load_image(row)
             reader = None if walk is None or walk.features is None else self._reader
-            for chunk, numbers in zip(chunks, layout.values(), strict=True):
-                if chunk.samples != numbers:
-                    raise StaleResultError(f"samples are missing; make them with: {repair}")
         with timer.phase("compute"):
             features = None if image is None or reader is None else reader(image)
+            chunks = self._chunks(row.image, layout, repair, timer)
             try:
                 maps = combine(chunks, self.settings.aggregation, plan, image, features)
+            except StaleResultError:
+                raise
             except Ws3Error as error:
                 raise Ws3Error(f"{error} (recipe {self.recipe})") from None
         with timer.phase("write"):
             attributes = {**self.attributes(row, fingerprint), "samples": plan.total}
             self._store.write(row.image, maps, attributes)
         return ImageResult(plan.total, maps.nbytes)
+
+    def _chunks(
+        self, image: str, layout: Mapping[str, tuple[int, ...]], repair: str, timer: PhaseTimer
+    ) -> Iterator[SampleChunk | RawChunk]:
+        """Read an image's sample chunks one by one: of a large image each takes much memory.
+
+        Raises:
+            StaleResultError: If one is missing or damaged, or lacks samples.
+        """
+        for name, numbers in layout.items():
+            with timer.phase("load"):
+                try:
+                    chunk = self._source.read(image, name)
+                except StaleResultError as error:
+                    raise StaleResultError(f"{error} Repair it with: {repair}") from None
+            if chunk.samples != numbers:
+                raise StaleResultError(f"samples are missing; make them with: {repair}")
+            yield chunk
+            del chunk

@@ -11,13 +11,14 @@ from ws3.config.dataset import KINDS
 from ws3.config.load import load
 from ws3.config.run import RunConfig
 from ws3.datasets import dataset_root, list_dataset
-from ws3.datasets.index import Listing
+from ws3.datasets.index import ImageRow, Listing
 from ws3.datasets.listing_files import MISSING
 from ws3.errors import Ws3Error
 from ws3.messages import reason
 from ws3.outside import TENSORS_BYTES, check_regular
 from ws3.run.folder import Run
-from ws3.tools.doctor_machine import GB_PER_MEGAPIXEL, available_memory
+from ws3.run.memory import PROGRAM_MB, picture_mb
+from ws3.tools.doctor_machine import available_memory
 from ws3.tools.finding import Finding
 
 LEAST_FREE = 0.1
@@ -144,7 +145,7 @@ def _device_findings(config: RunConfig) -> Iterator[Finding]:
 
 
 def _size_findings(run: Run) -> Iterator[Finding]:
-    """Compare the memory with the largest image of the index."""
+    """Compare the memory with the image of the index whose mask takes most."""
     try:
         rows = [row for row in run.index.rows if row.width]
     except (Ws3Error, OSError) as error:
@@ -152,17 +153,23 @@ def _size_findings(run: Run) -> Iterator[Finding]:
         return
     if not rows or run.config.masks.crf == "none":
         return
-    largest = max(rows, key=lambda row: row.width * row.height)
-    needed = largest.width * largest.height / 1e6 * GB_PER_MEGAPIXEL
+
+    def megabytes(row: ImageRow) -> float:
+        return PROGRAM_MB + picture_mb(run.config, "masks", row.width * row.height, len(row.labels))
+
+    largest = max(rows, key=megabytes)
+    needed = megabytes(largest) / 1e3
     available = available_memory() / 1e9
     jobs = int(available / needed)
     text = (
-        f"the largest, {largest.image}, has {largest.width} x {largest.height} pixels: its CRF "
-        f"takes about {needed:.1f} GB of {available:.1f}"
+        f"the largest, {largest.image}, has {largest.width} x {largest.height} pixels: its mask "
+        f"takes at most about {needed:.1f} GB of {available:.1f}"
     )
     cores = len(os.sched_getaffinity(0))
     if jobs < 1:
-        yield Finding("images", "fault", text, "scale it down, or set masks.crf: none")
+        yield Finding(
+            "images", "fault", text, "scale it down, or set a smaller masks.crf.max_pixels"
+        )
     elif jobs < cores:
         yield Finding(
             "images", "warning", text, f"run at most {jobs} jobs: snakemake --cores {jobs}"

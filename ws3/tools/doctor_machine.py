@@ -15,11 +15,11 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from ws3.config.masks import MOST_CRF_PIXELS
 from ws3.messages import reason
+from ws3.run.memory import crf_mb
 from ws3.tools.finding import Finding
 
-GB_PER_MEGAPIXEL = 0.43
-"""Memory of the dense CRF, most of it its two lattices."""
 USUAL_CRF = 9.0
 """Time of the small CRF relative to the loop that it is compared with, of an optimised build."""
 SLOW_CRF = 4.0
@@ -99,11 +99,11 @@ def slurm_finding() -> Finding:
 
 
 def memory_finding() -> Finding:
-    """Say how large a picture the memory is enough for."""
-    gigabytes = available_memory() / 1e9
+    """Say how much memory there is, and what the CRF takes of it."""
+    gigabytes, per_megapixel = available_memory() / 1e9, crf_mb(1, 3) / 1e3
     text = (
-        f"{gigabytes:.1f} GB available; the CRF takes {GB_PER_MEGAPIXEL} GB per megapixel: enough "
-        f"for pictures of up to {gigabytes / GB_PER_MEGAPIXEL:.0f} megapixels, one at a time"
+        f"{gigabytes:.1f} GB available; for three labels the CRF takes {per_megapixel:.2f} GB per "
+        f"megapixel, of which it sees at most {MOST_CRF_PIXELS / 1e6:.0f} of a picture"
     )
     if gigabytes < 2:
         return Finding("memory", "fault", text, "a training needs at least 4 GB")

@@ -21,6 +21,7 @@ from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
 from ws3.run.folder import Run, check_format
+from ws3.run.memory import memory_mb, sizes_of
 from ws3.run.tuning import tuning_list
 from ws3.stage_table import STAGES
 
@@ -74,6 +75,14 @@ class Plan:
     def batches(self, stage: str) -> Batches:
         """Return the batches of a stage."""
         return self._batches(stage_splits(self.config, stage), self.config.batch_size(stage))
+
+    @cached_property
+    def _sizes(self) -> set[tuple[int, int]]:
+        return sizes_of(self.listing.rows)
+
+    def memory_mb(self, job: str) -> int:
+        """Return the memory of a job's first attempt in MB; the pictures' sizes are the index's."""
+        return memory_mb(self.config, job, self._sizes)
 
     def settings(self, stage: str, recipe: str) -> str:
         """Return what a stage's jobs depend on, beyond their images and the stages before."""

@@ -86,7 +86,7 @@ class Rules(Plan):
 
     def mem_mb(self, job: str) -> Any:
         """Memory of a job in MB; on a cluster, more at each attempt."""
-        return per_attempt(JOBS[job].memory_mb, queued=self._queued)
+        return per_attempt(self.memory_mb(job), queued=self._queued)
 
     def runtime(self, job: str) -> Any:
         """Minutes of a job, more at each attempt; None on one machine, where nobody asks."""
