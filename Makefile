@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/tools
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo study test test-fast torture fuzz lint docs format schema clean
+.PHONY: help setup demo study test test-fast test-tools torture fuzz lint docs format schema clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,17 @@ test: $(READY)  ## Run all tests, the fast ones first
 
 test-fast: $(READY)  ## Run the tests that take under about five seconds each
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
+
+# A folder of their own: these packages ask for older versions than ours of what they share with us.
+$(TOOLS)/.ready: $(READY) tests/tools.txt
+	rm -rf $(TOOLS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(TOOLS) \
+		--requirement tests/tools.txt
+	touch $@
+
+test-tools: $(TOOLS)/.ready  ## Run the tests of what other tools write and read, with these tools
+	WS3_TEST_TOOLS=1 PYTHONPATH=$(CURDIR)/$(TOOLS) $(BIN)/pytest tests/datasets/importing/test_import_by_tools.py \
+		tests/exports/test_exports_readers.py
 
 # Another seed: make torture TORTURE='--count 50 --seed 7'
 TORTURE ?= --count 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def label_argmax(
     return values, score
 
 
+@cache
 def voc_palette() -> bytes:
     """Return the VOC colour map as a PNG palette.
 

@@ -335,10 +335,16 @@ def test_malformed_entries_are_named(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400])
-def test_a_coordinate_is_finite(value: float) -> None:
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 10**400, True, "3"])
+@pytest.mark.parametrize("place", range(6))
+def test_a_coordinate_is_a_finite_number_wherever_it_stands(value: object, place: int) -> None:
+    polygon = [*OUTLINE[:place], value, *OUTLINE[place + 1 : 6]]
     with pytest.raises(ValueError, match="polygon 1 has the coordinate"):
-        coco_regions.encode_region([[*OUTLINE[:5], value]], 12, 20)
+        coco_regions.encode_region([polygon], 12, 20)
+    # Two that cancel each other out, or hide one another from a comparison.
+    polygon[place - 1] = float("inf")
+    with pytest.raises(ValueError, match="polygon 1 has the coordinate"):
+        coco_regions.encode_region([polygon], 12, 20)
 
 
 @given(st.data())

@@ -88,6 +88,8 @@ def test_orientation_is_applied_where_the_coding_says_so() -> None:
     found = images.decode_rgb(data, "a.png", "upright+binary")
     np.testing.assert_array_equal(found, np.rot90(expected, -1))
     np.testing.assert_array_equal(images.decode_rgb(data, "a.png", "binary"), expected)
+    assert images.decoded_size(data, "a.png", "upright") == (24, 16)
+    assert images.decoded_size(data, "a.png") == (16, 24)
     assert images.digest(data, "upright") != images.digest(data) == images.sha256(data)
 
 
@@ -119,6 +121,8 @@ def test_every_truncation_is_refused(kind: str) -> None:
     for share in (0.0, 0.02, 0.3, 0.7):
         with pytest.raises(Ws3Error, match=r"bad\.img.*truncated or not an image.*on_bad_image"):
             images.decode_rgb(data[: int(share * len(data))], "bad.img")
+        with pytest.raises(Ws3Error, match=r"bad\.img.*truncated or not an image.*on_bad_image"):
+            images.decoded_size(data[: int(share * len(data))], "bad.img")
 
 
 def test_text_is_no_image() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from dataset_files import listing_of, write_image, write_mask
+from dataset_files import HEIGHT, WIDTH, listing_of, write_image, write_mask
+from PIL import Image
 
 from ws3.config.dataset import Voc
 from ws3.datasets import list_dataset
+from ws3.datasets.importing.look import look
 from ws3.datasets.index import check_files
 from ws3.datasets.voc import CLASSES, watched
 from ws3.datasets.xml_files import object_names, parse_xml
@@ -248,3 +251,23 @@ def test_an_annotation_without_objects_is_a_negative(voc_tree: Tree) -> None:
     root = voc_tree({"train": {"full": ["dog"], "empty": []}})
     rows = check_files(listing_of(voc(root, "train", None))).rows
     assert [(row.labels, row.problem) for row in rows] == [(("dog",), ""), ((), "")]
+
+
+def test_masks_in_colours_are_refused_and_the_remedy_helps(voc_tree: Tree, tmp_path: Path) -> None:
+    root = voc_tree(SPLITS)
+    for path in (root / "SegmentationClass").glob("*.png"):
+        with Image.open(path) as mask:
+            mask.convert("RGB").save(path)
+    listing = list_dataset(voc(root), tmp_path)
+    with pytest.raises(Ws3Error, match=r"holds colours .* ws3 import FOLDER") as error:
+        check_files(listing)
+    assert str(root / "SegmentationClass" / "2007_000033.png") in str(error.value)
+    found = look(root)
+    pictures = {picture.path.stem: picture for picture in found.pictures}
+    for row in listing.rows:
+        picture = pictures[row.image]
+        assert set(picture.labels) == set(row.labels)
+        assert picture.draw is not None
+        assert set(np.unique(picture.draw(HEIGHT, WIDTH))) - {0, 255} == {
+            found.classes.index(label) + 1 for label in row.labels
+        }

@@ -1,12 +1,13 @@
 """Exports, read by the libraries that people read them with.
 
-torchvision and pycocotools are always there; supervision and datumaro where they are installed.
+torchvision and pycocotools are always there; `make test-tools` installs supervision and datumaro.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from other_tools import tool
 from PIL import Image
 
 from ws3.exports.coco import write_coco
@@ -64,7 +65,7 @@ def test_torchvision_opens_the_devkit(items, masks, tmp_path, mode):
 
 
 def test_supervision_reads_voc(items, tmp_path):
-    sv = pytest.importorskip("supervision")
+    sv = tool("supervision")
     write_voc(tmp_path / "out", items, CLASSES)
     found = sv.DetectionDataset.from_pascal_voc(
         str(tmp_path / "out" / "JPEGImages"), str(tmp_path / "out" / "Annotations")
@@ -82,7 +83,7 @@ def test_supervision_reads_voc(items, tmp_path):
 
 @pytest.mark.parametrize("image_folder", [False, True])
 def test_supervision_reads_coco_without_objects_that_are_none(items, masks, tmp_path, image_folder):
-    sv = pytest.importorskip("supervision")
+    sv = tool("supervision")
     out = tmp_path / "out"
     write_coco(out, items, CLASSES, image_folder=image_folder)
     for split in ("train", "val"):
@@ -112,7 +113,7 @@ def drawn_by_datumaro(item, names):
 
 @pytest.mark.parametrize("kind", ["voc", "voc_segmentation"])
 def test_datumaro_reads_names_and_pixels_of_voc(items, masks, tmp_path, kind):
-    datumaro = pytest.importorskip("datumaro")
+    datumaro = tool("datumaro")
     write_voc(tmp_path / "out", items, CLASSES)
     found = datumaro.Dataset.import_from(str(tmp_path / "out"), kind)
     names = [one.name for one in found.categories()[datumaro.AnnotationType.label]]
@@ -128,7 +129,7 @@ def test_datumaro_reads_names_and_pixels_of_voc(items, masks, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["coco", "coco_instances"])
 def test_datumaro_reads_names_and_pixels_of_coco(items, masks, tmp_path, kind):
-    datumaro = pytest.importorskip("datumaro")
+    datumaro = tool("datumaro")
     write_coco(tmp_path / "out", items, CLASSES, image_folder=True)
     found = datumaro.Dataset.import_from(str(tmp_path / "out"), kind)
     names = [one.name for one in found.categories()[datumaro.AnnotationType.label]]

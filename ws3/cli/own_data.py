@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
@@ -60,8 +61,10 @@ def import_data(
     target = Path(f"{name or 'data'}_ws3") if output is None else output
     if not dry_run:
         check_output(target)
-    found = look(path, images, format_name)
     console = Console(soft_wrap=True, highlight=False)
+    # A file of COCO's size takes a minute or more.
+    with Console(stderr=True).status(f"looking through {escape(str(path))}"):
+        found = look(path, images, format_name)
     console.print(f"{path}: taken for {found.kind}, since {found.reason}", markup=False)
     if dry_run:
         _show_found(console, found)

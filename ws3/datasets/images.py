@@ -155,6 +155,19 @@ def decode_rgb(data: bytes, path: str | Path, coding: str = "") -> npt.NDArray[n
     Raises:
         Ws3Error: If the file is truncated, no image, too large, or has 16-bit or float pixels.
     """
+    return np.array(_rgb(data, path, coding))
+
+
+def decoded_size(data: bytes, path: str | Path, coding: str = "") -> tuple[int, int]:
+    """Decode a photograph to see that it can be decoded; return its height and width in pixels.
+
+    It takes what `decode_rgb` takes, and raises what that raises, but makes no array of the pixels.
+    """
+    width, height = _rgb(data, path, coding).size
+    return height, width
+
+
+def _rgb(data: bytes, path: str | Path, coding: str) -> Image.Image:
     image = open_image(data, path)
     if image.mode in _DEEP_MODES:
         raise Ws3Error(
@@ -163,4 +176,4 @@ def decode_rgb(data: bytes, path: str | Path, coding: str = "") -> npt.NDArray[n
         )
     if photograph_coding(coding):
         image = decode_with(lambda: ImageOps.exif_transpose(image), path)
-    return np.array(convert(image, "RGB", path))
+    return convert(image, "RGB", path)

@@ -540,7 +540,7 @@ def _check(
     photograph = b""
     try:
         photograph = data = images.read_bytes(row.path)
-        height, width, _ = images.decode_rgb(data, row.path, row.coding).shape
+        height, width = images.decoded_size(data, row.path, row.coding)
         found |= {
             "width": width,
             "height": height,

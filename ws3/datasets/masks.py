@@ -148,8 +148,9 @@ def _values(
 def _gray(pixels: npt.NDArray[np.uint8], path: str | Path) -> npt.NDArray[np.uint8]:
     if (pixels[..., :1] != pixels[..., 1:]).any():
         raise Ws3Error(
-            f"{path}: the mask holds colours (mode RGB), but {_WANTED}; name the class of each "
-            "colour with dataset.colors, or convert each to its class value"
+            f"{path}: the mask holds colours (mode RGB), but {_WANTED}; let ws3 import FOLDER "
+            "read the dataset, which knows Pascal VOC's colours, or, with kind: folder, name the "
+            "class of each colour with dataset.colors"
         )
     return pixels[..., 0].copy()
 

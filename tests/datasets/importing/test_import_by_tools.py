@@ -1,4 +1,4 @@
-"""Trees that the tools themselves write, where they are installed (the extra `tools`)."""
+"""Trees that the tools themselves write; `make test-tools` installs all of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from import_trees import (
     true_mask,
     write_pictures,
 )
+from other_tools import tool
 
 from ws3.datasets.importing.look import look
 
@@ -25,7 +26,7 @@ LABELLED = [name for name, labels in LABELS.items() if labels]
 
 
 def supervision_set(root: Path) -> Any:
-    sv = pytest.importorskip("supervision", reason="supervision isn't installed")
+    sv = tool("supervision")
     write_pictures(root / "source")
     annotations = {}
     for name, labels in LABELS.items():
@@ -101,7 +102,7 @@ DATUMARO = {
 
 @pytest.mark.parametrize("kind", DATUMARO)
 def test_datumaro(tmp_path: Path, kind: str) -> None:
-    dm = pytest.importorskip("datumaro", reason="datumaro isn't installed")
+    dm = tool("datumaro")
     write_pictures(tmp_path / "source")
     items = []
     for name, labels in LABELS.items():
@@ -141,7 +142,7 @@ def test_datumaro(tmp_path: Path, kind: str) -> None:
 
 
 def test_pascal_voc_writer(tmp_path: Path) -> None:
-    writer = pytest.importorskip("pascal_voc_writer", reason="pascal-voc-writer isn't installed")
+    writer = tool("pascal_voc_writer")
     write_pictures(tmp_path / "JPEGImages")
     (tmp_path / "Annotations").mkdir()
     for name, labels in LABELS.items():
@@ -153,7 +154,7 @@ def test_pascal_voc_writer(tmp_path: Path) -> None:
 
 
 def test_globox_coco(tmp_path: Path) -> None:
-    globox = pytest.importorskip("globox", reason="globox isn't installed")
+    globox = tool("globox")
     write_pictures(tmp_path / "images")
     annotations = [
         globox.Annotation(

@@ -210,3 +210,35 @@ def test_a_pickled_array_is_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "cls_labels.npy").write_bytes(b"no array")
     with pytest.raises(Ws3Error, match=r"cls_labels.npy may hold labels, but as Python objects"):
         look(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", '{"shapes": [', "\xff"])
+def test_a_broken_json_file_beside_a_table_is_named_and_left_out(
+    tmp_path: Path, content: str
+) -> None:
+    root = table(tmp_path, rows(";"))
+    (root / "notes.json").write_bytes(content.encode("latin-1"))
+    found = look(root)
+    assert found.kind == "a table of labels"
+    assert labels_of(found) == expected()
+    (note,) = (note for note in found.notes if "notes.json" in note)
+    assert note.startswith("left out: ")
+
+
+@pytest.mark.parametrize("name", ["a01.json", "z99.json"])
+def test_a_broken_json_file_among_those_of_labelme_is_an_error(tmp_path: Path, name: str) -> None:
+    root = table(tmp_path, rows(";"))
+    page = {"imagePath": "m.jpg", "flags": {"cat": True}, "shapes": []}
+    (root / "m.json").write_text(json.dumps(page))
+    (root / name).write_text("{")
+    with pytest.raises(Ws3Error, match=rf"{name}: no valid JSON"):
+        look(root)
+
+
+def test_folders_beside_a_broken_json_file_are_not_taken_for_classes(tmp_path: Path) -> None:
+    pictures(tmp_path / "cat")
+    pictures(tmp_path / "dog")
+    assert look(tmp_path).kind == "a folder per class"
+    (tmp_path / "labels.json").write_text("{")
+    with pytest.raises(Ws3Error, match=r"labels.json: no valid JSON"):
+        look(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
@@ -69,6 +70,9 @@ def _is_coco(tree: Tree, name: str) -> bool:
     try:
         with open_regular(tree.path(name), 1 << 40) as file:
             head = file.read(_HEAD)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - _HEAD, _HEAD))
+            tail = file.read()
     except OSError:
         return False
     if head.startswith((BOM_UTF16_BE, BOM_UTF16_LE)):
@@ -78,8 +82,12 @@ def _is_coco(tree: Tree, name: str) -> bool:
     found = set(_KEY.findall(head))
     if b"images" not in found and not (found >= {b"info", b"licenses"}):
         return False
-    # The other lists may lie behind the first 64 kB: then what it holds is asked for.
-    return {b"images", b"annotations", b"categories"} <= found or all(
+    # Of a long file the other lists lie further on, the last of them as a rule near its end.
+    if found >= {b"images", b"annotations", b"categories"} or (
+        tail and found | set(_KEY.findall(tail)) >= {b"images", b"categories"}
+    ):
+        return True
+    return all(
         next(items_of(tree.path(name), key), None) is not None for key in ("images", "categories")
     )
 

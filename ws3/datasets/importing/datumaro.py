@@ -8,7 +8,7 @@ from typing import Any
 
 from ws3.datasets.importing.found import Found
 from ws3.datasets.importing.objects import Object, ObjectPictures, Outline, polygon
-from ws3.datasets.importing.reading import read_json, split_of
+from ws3.datasets.importing.reading import look_at_json, split_of
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
 
@@ -25,7 +25,7 @@ def read(tree: Tree) -> Found | None:
     files = [name for name in tree.texts(".json") if name.count("/") <= 1]
     if not files or len(files) > 20:
         return None
-    data = {name: read_json(tree, name) for name in files}
+    data = {name: look_at_json(tree, name) for name in files}
     data = {name: one for name, one in data.items() if _is_datumaro(one)}
     if not data:
         return None

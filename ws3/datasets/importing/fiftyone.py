@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from ws3.datasets.importing.found import Found
 from ws3.datasets.importing.objects import Object, ObjectPictures
-from ws3.datasets.importing.reading import read_json
+from ws3.datasets.importing.reading import look_at_json
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
 from ws3.messages import shown
@@ -22,7 +22,7 @@ def read(tree: Tree) -> Found | None:
     for name in tree.texts(".json"):
         if PurePosixPath(name).name != "labels.json":
             continue
-        data = read_json(tree, name)
+        data = look_at_json(tree, name)
         if isinstance(data, Mapping) and {"classes", "labels"} <= data.keys():
             return _read(tree, name, data)
     return None

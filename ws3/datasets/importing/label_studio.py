@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ws3.datasets.importing.found import Found
 from ws3.datasets.importing.objects import Object, ObjectPictures, polygon
-from ws3.datasets.importing.reading import counted, read_json, read_text
+from ws3.datasets.importing.reading import counted, look_at_json, read_text
 from ws3.datasets.importing.tree import Tree
 from ws3.datasets.names import is_picture
 from ws3.errors import Ws3Error
@@ -37,7 +37,7 @@ def read(tree: Tree) -> Found | None:
         )
     exports: dict[str, list[Any]] = {}
     for name in tree.texts(".json"):
-        data = read_json(tree, name)
+        data = look_at_json(tree, name)
         if _is_tasks(data):
             exports[name] = data
     for name in () if exports else tree.texts(".csv", ".tsv"):

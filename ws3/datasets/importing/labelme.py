@@ -14,7 +14,7 @@ import numpy as np
 from ws3.datasets import images
 from ws3.datasets.importing.found import Found
 from ws3.datasets.importing.objects import Object, ObjectPictures, Outline, polygon
-from ws3.datasets.importing.reading import read_json, read_text
+from ws3.datasets.importing.reading import look_at_json, read_json, read_text
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
 from ws3.messages import shown
@@ -30,7 +30,7 @@ def read(tree: Tree) -> Found | None:
         Ws3Error: If one is malformed.
     """
     files = tree.texts(".json")
-    first = next((x for x in files[:_LOOKED_AT] if _is_labelme(read_json(tree, x))), None)
+    first = next((x for x in files[:_LOOKED_AT] if _is_labelme(look_at_json(tree, x))), None)
     if first is None:
         return None
     pictures = ObjectPictures(tree, str(tree.path(first)))

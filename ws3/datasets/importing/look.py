@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ws3.datasets.importing.found import Found
@@ -34,6 +35,11 @@ READERS: Mapping[str, Callable[[Tree], Found | None]] = {
 """Readers by format, the surest signs first. Each returns None for what isn't its own, and raises
 `Ws3Error` for what is but can't be read."""
 
+_CERTAIN_WITHOUT_JSON = {
+    *("yolo", "voc", "label-me-xml", "cvat", "open-images", "imagenet-txt", "table"),
+}
+"""Readers that need no JSON and don't guess: what they read stays true beside a broken one."""
+
 _NO_LABELS = (
     (
         ("label.png", "label_names.txt"),
@@ -58,14 +64,20 @@ def look(path: str | Path, images: str | Path | None = None, reader: str | None 
         reader: A name of `READERS`, to try no other; None tries all.
 
     Raises:
-        Ws3Error: If no reader knows it, it is damaged, or none of its pictures is found.
+        Ws3Error: If no reader knows it, it is damaged, or none of its pictures is found. A broken
+            JSON file beside what needs none, such as a table, is a note.
     """
     tree = Tree(path, images)
     readers = READERS if reader is None else {reader: READERS[reader]}
-    for read in readers.values():
+    for name, read in readers.items():
         found = read(tree)
+        if found is not None and (not tree.broken or name in _CERTAIN_WITHOUT_JSON):
+            left_out = (f"left out: {error}" for error in tree.broken.values())
+            return replace(found, notes=(*found.notes, *left_out))
         if found is not None:
-            return found
+            break
+    if tree.broken:
+        raise next(iter(tree.broken.values()))
     raise Ws3Error(_why_not(tree, path))
 
 

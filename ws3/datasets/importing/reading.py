@@ -88,7 +88,21 @@ def read_json(tree: Tree, name: str) -> Any:
     try:
         return json.loads(read_text(tree, name))
     except (ValueError, RecursionError) as error:
-        raise Ws3Error(f"{tree.path(name)}: no valid JSON ({reason(error)})") from error
+        raise Ws3Error(
+            f"{tree.path(name)}: no valid JSON ({reason(error)}); mend it, or take it away"
+        ) from error
+
+
+def look_at_json(tree: Tree, name: str) -> Any:
+    """Return a JSON file of the tree that may be anybody's; None if it can't be read.
+
+    What is wrong with it is kept in `Tree.broken`.
+    """
+    try:
+        return read_json(tree, name)
+    except Ws3Error as error:
+        tree.broken[name] = error
+        return None
 
 
 def read_xml(tree: Tree, name: str, limit: int = ANNOTATION_BYTES) -> Element:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws3.datasets.importing.found import Found
-from ws3.datasets.importing.reading import read_json
+from ws3.datasets.importing.reading import look_at_json
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
 
@@ -18,7 +18,7 @@ def read(tree: Tree) -> Found | None:
         Ws3Error: If this is what Segment Anything wrote.
     """
     files = tree.texts(".json")
-    if files and _is_its(read_json(tree, files[0])):
+    if files and _is_its(look_at_json(tree, files[0])):
         raise Ws3Error(
             f"{tree.path(files[0])}: regions without classes, as Segment Anything writes them, "
             "tell no labels; export with classes, as COCO for example"

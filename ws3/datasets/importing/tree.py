@@ -42,6 +42,7 @@ class Tree:
         named: Name of the file that `path` is, relative to `root`, or None.
         files: Names of all files below the folder, relative to it with '/', sorted; hidden folders
             and files are left out, links to folders aren't followed.
+        broken: What is wrong with each file that was looked at and can't be read, by its name.
 
     Raises:
         Ws3Error: If there is no such folder or file, or more than `MAX_FILES` files.
@@ -54,6 +55,7 @@ class Tree:
         if self.named is not None and not path.exists():
             raise Ws3Error(f"{shortened(str(path))}: no such file or folder")
         self.files = _scan(self.root)
+        self.broken: dict[str, Ws3Error] = {}
         self._images = None if images is None else Path(images)
 
     def texts(self, *suffixes: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ws3.datasets.importing.found import Found
 from ws3.datasets.importing.objects import Object, ObjectPictures, Outline, polygon
-from ws3.datasets.importing.reading import counted, read_json, split_of
+from ws3.datasets.importing.reading import counted, look_at_json, split_of
 from ws3.datasets.importing.tree import Tree
 from ws3.errors import Ws3Error
 from ws3.messages import shown
@@ -25,7 +25,7 @@ def read(tree: Tree) -> Found | None:
     files = [name for name in tree.texts(".json") if name.count("/") <= 1]
     if not files or len(files) > 20:
         return None
-    entries = {name: _entries(read_json(tree, name)) for name in files}
+    entries = {name: _entries(look_at_json(tree, name)) for name in files}
     entries = {name: found for name, found in entries.items() if found}
     if not entries:
         return None
