@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from ws3.aggregation.accumulate import Accumulator
 from ws3.attribution import device_geometry
-from ws3.attribution.device_geometry import DeviceSums, ImageOnDevice, axis_taps, frames
+from ws3.attribution.device_geometry import (
+    DeviceSums,
+    ImageOnDevice,
+    as_chunk,
+    axis_taps,
+    frames,
+)
 from ws3.config.recipes import Aggregation, Masking, Samples
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, resize
 from ws3.sampling.plan import Sample, SamplePlan
@@ -50,6 +56,14 @@ def rendered(image, samples, plan):
     return found.numpy(), np.stack(one_by_one)
 
 
+def named(samples):
+    return [("0", sample) for sample in samples]
+
+
+def chunk_of(sums):
+    return as_chunk(sums.samples["0"], sums.sums[0], sums.weights[0])
+
+
 def in_bytes(difference):
     return np.abs(difference) * np.array(IMAGENET_STD)[:, None, None] * 255
 
@@ -58,13 +72,14 @@ def in_bytes(difference):
 def test_taps_are_opencvs_own_weights(height, width, new_height, new_width):
     pixels = np.random.default_rng(0).random((height, width)).astype(np.float32)
     sizes = frames([Sample(0, Window(0, 0, height, width), new_height, new_width)], CPU)
+    at = torch.arange(max(new_height, new_width), dtype=torch.float64)[None, None, :, None]
+    places, weights = axis_taps(sizes, at)
     matrices = []
     for axis, (new, old) in enumerate([(new_height, height), (new_width, width)]):
-        at = torch.arange(new, dtype=torch.float64)[None, :, None]
-        places, weights = axis_taps(sizes, axis, at)
-        matrices.append(torch.zeros(new, old).scatter_add_(1, places[0], weights[0]).numpy())
+        one = places[axis, 0, :new], weights[axis, 0, :new]
+        matrices.append(torch.zeros(new, old).scatter_add_(1, *one).numpy())
     expected = resize(pixels, new_height, new_width)
-    np.testing.assert_allclose(matrices[0] @ pixels @ matrices[1].T, expected, atol=2e-6)
+    np.testing.assert_allclose(matrices[0] @ pixels @ matrices[1].T, expected, atol=1e-5)
 
 
 @settings(max_examples=60)
@@ -128,31 +143,34 @@ def test_sums_are_the_cpus(place, combine_samples, weight, normalise_samples, co
     expected = Accumulator(aggregation, 2, height, width)
     for index, sample in enumerate(samples):
         expected.add(sample, scores[:, index], probabilities[index])
-    sums = DeviceSums(aggregation, 2, height, width, CPU)
-    sums.add(samples, torch.from_numpy(scores), torch.from_numpy(probabilities))
-    found, want = sums.chunk(), expected.chunk()
+    sums = DeviceSums(aggregation, 2, height, width, CPU, {"0": None})
+    sums.add(named(samples), torch.from_numpy(scores), torch.from_numpy(probabilities))
+    found, want = chunk_of(sums), expected.chunk()
     assert found.samples == want.samples
     assert found.weights.dtype == want.weights.dtype
     np.testing.assert_allclose(found.weights, want.weights, rtol=1e-5)
     np.testing.assert_allclose(found.sums, want.sums, rtol=1e-5, atol=1e-5)
 
 
-def test_a_sum_goes_on_from_a_stored_chunk():
-    plan = plan_of(40, 50, Samples(kind="crops", count=6))
-    samples = [plan.sample(number) for number in range(6)]
-    scores = torch.rand(1, 6, 8, 8)
-    certain = torch.ones(6, 1)
-    begun, whole = (DeviceSums(Aggregation(), 1, 40, 50, CPU) for _ in range(2))
-    begun.add(samples[:4], scores[:, :4], certain[:4])
-    stored = begun.chunk()
+def test_a_sum_goes_on_from_a_stored_chunk_beside_another():
+    plan = plan_of(40, 50, Samples(kind="crops", count=8))
+    samples = [plan.sample(number) for number in range(8)]
+    scores, certain = torch.rand(1, 8, 8, 8), torch.ones(8, 1)
+    names = [*"000000", *"11"]
+
+    def sums(numbers, stored):
+        made = DeviceSums(Aggregation(), 1, 40, 50, CPU, stored)
+        some = [(names[number], samples[number]) for number in numbers]
+        made.add(some, scores[:, list(numbers)], certain[list(numbers)])
+        return made
+
+    stored = chunk_of(sums(range(4), {"0": None}))
     before = stored.sums.copy()
-    going_on = DeviceSums(Aggregation(), 1, 40, 50, CPU, stored)
-    going_on.add(samples[4:], scores[:, 4:], certain[4:])
-    whole.add(samples, scores, certain)
-    found, expected = going_on.chunk(), whole.chunk()
-    assert found.samples == expected.samples == (0, 1, 2, 3, 4, 5)
-    np.testing.assert_array_equal(found.weights, expected.weights)
-    np.testing.assert_allclose(found.sums, expected.sums, rtol=1e-6)
+    going_on = sums(range(4, 8), {"0": stored, "1": None})
+    whole = sums(range(8), {"0": None, "1": None})
+    assert going_on.samples == whole.samples == {"0": (0, 1, 2, 3, 4, 5), "1": (6, 7)}
+    torch.testing.assert_close(going_on.weights, whole.weights, rtol=0, atol=0)
+    torch.testing.assert_close(going_on.sums, whole.sums)
     np.testing.assert_array_equal(stored.sums, before)
 
 
@@ -164,8 +182,9 @@ def test_large_batches_are_worked_on_in_parts(monkeypatch):
 
     def both():
         seen = ImageOnDevice(image, plan, IMAGENET_MEAN, IMAGENET_STD, CPU).render(samples)
-        sums = DeviceSums(Aggregation(weight="probability"), 2, 60, 80, CPU)
-        sums.add(samples, scores, certain)
+        weighted = Aggregation(weight="probability")
+        sums = DeviceSums(weighted, 2, 60, 80, CPU, {"0": None})
+        sums.add(named(samples), scores, certain)
         return seen, sums.sums, sums.weights
 
     at_once = both()

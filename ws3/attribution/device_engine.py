@@ -50,41 +50,43 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Raw:
-    """Samples of a chunk that are kept one by one."""
+    """An image's samples that are kept one by one: maps, scales, weights, by chunk."""
 
-    samples: list[Sample] = field(default_factory=list)
-    maps: list[Tensor] = field(default_factory=list)
-    scales: list[Tensor] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
+    samples: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    parts: dict[str, list[tuple[Tensor, ...]]] = field(default_factory=dict)
 
-    def add(self, samples: Sequence[Sample], scores: Tensor, probabilities: Tensor) -> None:
+    def add(
+        self, samples: Sequence[tuple[str, Sample]], scores: Tensor, probabilities: Tensor
+    ) -> None:
         scales = scores.amax(dim=(2, 3))
         maps = scores / torch.where(scales > 0, scales, 1.0)[:, :, None, None]
-        self.samples += samples
-        self.maps.append(maps.transpose(0, 1).half())
-        self.scales.append(scales.T)
-        self.weights.append(probabilities)
+        together, done = (maps.transpose(0, 1).half(), scales.T, probabilities), 0
+        for name, group in groupby(samples, key=lambda pair: pair[0]):
+            numbers = tuple(sample.number for _, sample in group)
+            part = slice(done, done + len(numbers))
+            self.samples[name] = (*self.samples.get(name, ()), *numbers)
+            self.parts.setdefault(name, []).append(tuple(tensor[part] for tensor in together))
+            done = part.stop
 
 
 class DevicePending:
     """One image that was handed to the device."""
 
-    def __init__(
-        self, chunks: Mapping[str, DeviceSums | _Raw], finite: Tensor, began: _Moment
-    ) -> None:
-        device = finite.device
+    def __init__(self, made: DeviceSums | _Raw, finite: Tensor, began: _Moment) -> None:
         self._finite = _fetched(finite)
-        self._numbers: dict[str, tuple[int, ...]] = {}
-        self._tensors: dict[str, list[Tensor]] = {}
-        for name, chunk in chunks.items():
-            if isinstance(chunk, DeviceSums):
-                self._numbers[name] = chunk.samples
-                parts = [chunk.sums, chunk.weights]
-            else:
-                self._numbers[name] = tuple(sample.number for sample in chunk.samples)
-                parts = [torch.cat(some) for some in (chunk.maps, chunk.scales, chunk.weights)]
-            self._tensors[name] = [_fetched(part) for part in parts]
-        self._began, self._ended = began, _Moment(device)
+        self._numbers, self._raw = made.samples, isinstance(made, _Raw)
+        self._tensors: dict[str, list[Tensor]]
+        if isinstance(made, _Raw):
+            self._tensors = {
+                name: [_fetched(torch.cat(some)) for some in zip(*parts, strict=True)]
+                for name, parts in made.parts.items()
+            }
+        else:
+            chunks = zip(_fetched(made.sums), _fetched(made.weights), strict=True)
+            self._tensors = {
+                name: list(some) for name, some in zip(made.samples, chunks, strict=True)
+            }
+        self._began, self._ended = began, _Moment(finite.device)
 
     def chunks(self) -> dict[str, SampleChunk | RawChunk]:
         """Wait for the device, and return what the samples add up to, by chunk.
@@ -97,11 +99,11 @@ class DevicePending:
             raise non_finite()
         made: dict[str, SampleChunk | RawChunk] = {}
         for name, tensors in self._tensors.items():
-            if len(tensors) == 2:
-                made[name] = as_chunk(self._numbers[name], *tensors)
-            else:
+            if self._raw:
                 maps, scales, weights = (tensor.numpy() for tensor in tensors)
                 made[name] = RawChunk(self._numbers[name], maps, scales, weights)
+            else:
+                made[name] = as_chunk(self._numbers[name], *tensors)
         return made
 
     @property
@@ -143,8 +145,7 @@ class DeviceAttributor:
         self, image: Pixels, plan: SamplePlan, wanted: Mapping[str, Sequence[int]]
     ) -> Prepared:
         """Do what the host does before `begin`; any thread can, ahead of it."""
-        samples = [plan.sample(number) for numbers in wanted.values() for number in numbers]
-        return prepared(image, plan, samples, self.device)
+        return prepared(image, plan, _samples(plan, wanted), self.device)
 
     def begin(
         self,
@@ -194,28 +195,22 @@ class DeviceAttributor:
         began = _Moment(self.device)
         shape = (len(classes), plan.whole.height, plan.whole.width)
         keep, aggregation = self.recipe.samples.keep_samples, self.recipe.aggregation
-        chunks: dict[str, DeviceSums | _Raw] = {
-            name: _Raw() if keep else DeviceSums(aggregation, *shape, self.device, stored.get(name))
-            for name in wanted
-        }
-        samples = [(name, plan.sample(number)) for name in wanted for number in wanted[name]]
+        begun = {name: stored.get(name) for name in wanted}
+        made = _Raw() if keep else DeviceSums(aggregation, *shape, self.device, begun)
+        if not isinstance(image, Prepared):
+            image = self.prepare(image, plan, wanted)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         mean, std = self._attributor.mean, self._attributor.std
         with one_thread(), torch.no_grad():
             view = ImageOnDevice(image, plan, mean, std, self.device)
-            for batch in self._batches(samples):
+            for batch in self._batches(image.samples):
                 attribution = self._attribute(view.render([one for _, one in batch]), classes)
                 scores = attribution.scores.float()
                 finite &= scores.isfinite().all()
                 weights = attribution.probabilities.float().clamp(min=float(SMALLEST_PROBABILITY))
-                done = 0
                 with arithmetic("fp32", self.device):
-                    for name, group in groupby(batch, key=lambda pair: pair[0]):
-                        some = [sample for _, sample in group]
-                        part = slice(done, done + len(some))
-                        chunks[name].add(some, scores[:, part], weights[part])
-                        done += len(some)
-            return DevicePending(chunks, finite, began)
+                    made.add(batch, scores, weights)
+            return DevicePending(made, finite, began)
 
     def _batches(self, samples: Sequence[tuple[str, Sample]]) -> list[Sequence[tuple[str, Sample]]]:
         """Divide samples, with their chunks, into batches of one input size and like length."""
@@ -243,7 +238,7 @@ class DeviceAttributor:
 
     def _halve(self, plan: SamplePlan, wanted: Mapping[str, Sequence[int]]) -> None:
         """Let batches be half as large as those that didn't fit."""
-        samples = [(name, plan.sample(number)) for name in wanted for number in wanted[name]]
+        samples = _samples(plan, wanted)
         largest = max(self._batches(samples), key=lambda b: len(b) * b[0][1].height * b[0][1].width)
         area = largest[0][1].height * largest[0][1].width
         if len(largest) == 1:
@@ -261,6 +256,11 @@ class DeviceAttributor:
             len(largest),
             len(largest) // 2,
         )
+
+
+def _samples(plan: SamplePlan, wanted: Mapping[str, Sequence[int]]) -> list[tuple[str, Sample]]:
+    """Return samples, each with the name of its chunk."""
+    return [(name, plan.sample(number)) for name in wanted for number in wanted[name]]
 
 
 def _pixels_that_fit(device: torch.device) -> int:

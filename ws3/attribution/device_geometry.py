@@ -15,6 +15,7 @@ billion operations. Products with full matrices would be 700 million.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -40,11 +41,11 @@ linear interpolation, of numbers with 11 bits, loses on the way."""
 
 
 class Taps(NamedTuple):
-    """Resizing along one axis: result p of sample b is sum_k weights[b, p, k] x[places[b, p, k]].
+    """Resizing along an axis: result p of sample b is sum_k weights[b, p, k] x[places[b, p, k]].
 
     Attributes:
-        places: int64 (samples, results, taps).
-        weights: float32 (samples, results, taps).
+        places: int64 (2, samples, results, taps), along rows and along columns.
+        weights: float32 (2, samples, results, taps).
     """
 
     places: Tensor
@@ -55,20 +56,22 @@ class Frames(NamedTuple):
     """Where some samples lie in their image, and how they are resized, on the device.
 
     Attributes:
-        taps: Numbers per result that resizing along rows and along columns takes at most.
+        taps: Numbers per result that resizing along an axis takes at most.
         corners: float64 (2, samples, 1, 1), top and left of the windows.
         old: float64 (2, samples, 1, 1), heights and widths before resizing.
         new: float64 (2, samples, 1, 1), heights and widths after it.
         flips: bool (samples, 1, 1).
+        mirrored: bool (2, samples, 1, 1), of rows never, of columns as `flips`.
         area: bool (samples, 1, 1): there are fewer pixels after resizing.
         averages: bool (samples, 1, 1): and along no side more.
     """
 
-    taps: tuple[int, int]
+    taps: int
     corners: Tensor
     old: Tensor
     new: Tensor
     flips: Tensor
+    mirrored: Tensor
     area: Tensor
     averages: Tensor
 
@@ -83,7 +86,7 @@ def frames(
         device: Where to compute.
         maps: Height and width of the samples' maps, for the way back.
     """
-    rows, taps = [], [1, 1]
+    rows, taps = [], 1
     for sample in samples:
         window = sample.window
         inside, seen = (window.height, window.width), (sample.height, sample.width)
@@ -92,11 +95,13 @@ def frames(
         averages = area and new[0] <= old[0] and new[1] <= old[1]
         for axis in (0, 1):
             count = old[axis] // new[axis] + 2 if averages else 2
-            taps[axis] = max(taps[axis], count)
-        rows.append([window.top, window.left, *old, *new, sample.flip, area, averages])
+            taps = max(taps, count)
+        rows.append([window.top, window.left, *old, *new, False, sample.flip, area, averages])
     facts = sent(torch.tensor(rows, dtype=torch.float64).T.contiguous(), device)[:, :, None, None]
-    flips, area, averages = facts[6:] > 0
-    return Frames((taps[0], taps[1]), facts[:2], facts[2:4], facts[4:6], flips, area, averages)
+    truths = facts[6:] > 0
+    return Frames(
+        taps, facts[:2], facts[2:4], facts[4:6], truths[1], truths[:2], truths[2], truths[3]
+    )
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -112,68 +117,66 @@ class Prepared(NamedTuple):
 
     Attributes:
         pixels: uint8 RGB (H, W, 3), in pinned memory if it goes to a GPU.
+        samples: Its samples, each with the name of its chunk.
         noise: What is added to a sample's pixels, float32 (h, w, 3), by its number.
     """
 
     pixels: Tensor
+    samples: Sequence[tuple[str, Sample]]
     noise: Mapping[int, NDArray[np.float32]]
 
 
 def prepared(
-    image: Pixels, plan: SamplePlan, samples: Sequence[Sample], device: torch.device | str
+    image: Pixels,
+    plan: SamplePlan,
+    samples: Sequence[tuple[str, Sample]],
+    device: torch.device | str,
 ) -> Prepared:
     """Prepare an image, and the noise of its samples as far as memory for it is bounded."""
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))
     if torch.device(device).type == "cuda":
         pixels = pixels.pin_memory()
     noise, left = {}, _LARGEST_TABLE
-    for sample in samples:
+    for _, sample in samples:
         left -= 12 * sample.height * sample.width
         if not sample.noise or left < 0:
             break
         noise[sample.number] = draw_noise(sample, plan)
-    return Prepared(pixels, noise)
+    return Prepared(pixels, samples, noise)
 
 
-def axis_taps(frames: Frames, axis: int, positions: Tensor) -> Taps:
-    """Return the weights that `ws3.pixels.resize` has along one axis.
+def axis_taps(frames: Frames, positions: Tensor) -> Taps:
+    """Return the weights that `ws3.pixels.resize` has, along rows and along columns.
 
     Args:
         frames: How the samples are resized.
-        axis: 0 for rows, 1 for columns.
-        positions: float64 (samples, results, 1), which pixels of the resized array are wanted; one
-            outside of it is 0.
+        positions: float64 (2, samples, results, 1), which rows, and which columns, of the resized
+            array are wanted; what lies outside of it is 0.
     """
-    old, new, at = frames.old[axis], frames.new[axis], positions
-    tap = torch.arange(frames.taps[axis], dtype=torch.float64, device=at.device)
-    scale = old / new
+    old, new, at = frames.old, frames.new, positions
+    tap = _numbers(frames.taps, at.device)
+    inverse = new / old
+    scale = 1 / inverse  # OpenCV's order of rounding: a floor follows
 
     # Bilinear; `corner` is OpenCV's variant of it where one side shrinks and the other grows.
-    centre = (at + 0.5) * scale - 0.5
+    centre = ((at + 0.5) * scale - 0.5).float().double()
     corner = torch.floor(at * scale)
-    beyond = (at + 1) - (corner + 1) / scale
-    beyond = torch.where(beyond <= 0, 0.0, beyond - beyond.floor())
+    beyond = ((at + 1) - (corner + 1) * inverse).float().double()
+    beyond = (beyond - beyond.floor()) * (beyond > 0)
     first = torch.where(frames.area, corner, centre.floor())
     share = torch.where(frames.area, beyond, centre - centre.floor())
-    share = torch.where((first < 0) | (first >= old - 1), 0.0, share)
+    share = share * ((first >= 0) & (first < old - 1))
     first = first.clamp(min=0)
-    weight = torch.where(tap == 0, 1 - share, torch.where(tap == 1, share, 0.0))
+    linear = (1 - (tap - share).abs()).clamp(min=0)
 
     # The mean over the pixels that a result's pixel covers, wholly or in part.
     begin = at * scale
-    end = begin + scale
-    size = torch.minimum(scale, old - begin)
-    last = torch.minimum(end.floor(), old - 1)
-    whole = torch.minimum(begin.ceil(), last)
     place = begin.floor() + tap
-    left, right = whole - begin, end - last
-    left = torch.where(left > _IGNORED, left, 0.0)
-    right = torch.where(right > _IGNORED, torch.minimum(right.clamp(max=1), size), 0.0)
-    covered = torch.where(place < whole, left, torch.where(place < last, 1.0, right)) / size
-    covered = torch.where(place > last, 0.0, covered)
+    covered = torch.minimum(place + 1, begin + scale) - torch.maximum(place, begin)
+    size = torch.minimum(scale, old - begin).clamp(min=_IGNORED)  # of what lies outside, too
+    covered = covered * (covered > _IGNORED) / size
 
-    inside = (at >= 0) & (at < new)
-    weights = torch.where(inside, torch.where(frames.averages, covered, weight), 0.0)
+    weights = torch.where(frames.averages, covered, linear) * ((at >= 0) & (at < new))
     places = torch.where(frames.averages, place, first + tap)
     places = torch.minimum(places.clamp(min=0), old - 1).to(torch.int64)
     return Taps(places, weights.to(torch.float32))
@@ -246,17 +249,15 @@ class ImageOnDevice:
         """Return float32 (samples, h, w, 3) in [0, 255], whole numbers as a file has them."""
         count, height, width = len(samples), samples[0].height, samples[0].width
         sizes = frames(samples, self._device)
-        across = _numbers(width, self._device)[None, :, None]
-        columns = axis_taps(sizes, 1, torch.where(sizes.flips, width - 1 - across, across))
-        places = columns.places + sizes.corners[1].long()
-        narrow = product(self._columns, places.flatten(0, 1), columns.weights.flatten(0, 1))
+        at = _numbers(max(height, width), self._device)[:, None].expand(2, count, -1, -1)
+        taps = axis_taps(sizes, torch.where(sizes.mirrored, width - 1 - at, at))
+        places = (taps.places + sizes.corners).long()
+        along = places[1, :, :width], taps.weights[1, :, :width]
+        narrow = product(self._columns, *(one.flatten(0, 1) for one in along))
         table = narrow.view(count, width, self._height, 3).transpose(1, 2).reshape(-1, width * 3)
-        rows = axis_taps(
-            sizes, 0, _numbers(height, self._device)[None, :, None].expand(count, -1, -1)
-        )
-        start = self._height * _numbers(count, self._device)[:, None, None]
-        places = (rows.places + (start + sizes.corners[0]).long()).flatten(0, 1)
-        resized = product(table, places, rows.weights.flatten(0, 1))
+        starts = self._height * _numbers(count, self._device).long()[:, None, None]
+        along = places[0, :, :height] + starts, taps.weights[0, :, :height]
+        resized = product(table, *(one.flatten(0, 1) for one in along))
         resized = resized.view(count, height, width, 3)
         return resized.add_((_HALF - _TRUNCATED * ~sizes.averages[..., None]).float()).floor_()
 
@@ -278,9 +279,14 @@ class ImageOnDevice:
 
 
 class DeviceSums:
-    """The running sum, or maximum, of one sample chunk of one image, on the device.
+    """The running sums, or maxima, of an image's sample chunks, on the device.
 
-    `Accumulator` makes the same on the CPU; sums differ by the rounding of float32.
+    `Accumulator` makes the same of one chunk on the CPU; sums differ by the rounding of float32.
+
+    Attributes:
+        samples: Numbers of the samples added so far, by chunk.
+        sums: float32 (chunks, classes, H, W).
+        weights: float32 (chunks, H, W), numbers of samples, or (chunks, classes, H, W).
     """
 
     def __init__(
@@ -290,28 +296,42 @@ class DeviceSums:
         height: int,
         width: int,
         device: torch.device | str,
-        stored: SampleChunk | None = None,
+        stored: Mapping[str, SampleChunk | None],
     ) -> None:
-        """Begin with zeros, or with a chunk that was stored before it was full."""
+        """Begin each chunk with zeros, or with what was stored of it before it was full.
+
+        Args:
+            aggregation: The recipe's `aggregation` section.
+            classes: Number of the image's classes.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+            device: Where to compute.
+            stored: What there is of each chunk, by its name.
+        """
         self._aggregation, self._device = aggregation, torch.device(device)
         self._shape = classes, height, width
-        self.samples: tuple[int, ...] = ()
-        by_class = aggregation.weight == "probability"
-        weights = (classes, height, width) if by_class else (height, width)
-        if stored is None:
-            self.sums = torch.zeros(self._shape, device=self._device)
-            self.weights = torch.zeros(weights, device=self._device)
-        else:
-            self.samples = stored.samples
-            self.sums = torch.from_numpy(stored.sums).to(self._device, copy=True)
-            counted = torch.from_numpy(stored.weights.astype(np.float32))
-            self.weights = counted.to(self._device, copy=True)
+        self._place = {name: place for place, name in enumerate(stored)}
+        self.samples: dict[str, tuple[int, ...]] = {}
+        by_class = (classes,) if aggregation.weight == "probability" else ()
+        self.sums = torch.zeros((len(stored), classes, height, width), device=self._device)
+        weights = (len(stored), *by_class, height, width)
+        self.weights = torch.zeros(weights, device=self._device)
+        for name, chunk in stored.items():
+            self.samples[name] = () if chunk is None else chunk.samples
+            if chunk is not None:
+                place = self._place[name]
+                self.sums[place] = sent(torch.from_numpy(chunk.sums), self._device)
+                counted = torch.from_numpy(chunk.weights.astype(np.float32))
+                self.weights[place] = sent(counted, self._device)
 
-    def add(self, samples: Sequence[Sample], scores: Tensor, probabilities: Tensor) -> None:
+    def add(
+        self, samples: Sequence[tuple[str, Sample]], scores: Tensor, probabilities: Tensor
+    ) -> None:
         """Paste the maps of some samples back and add them.
 
         Args:
-            samples: The samples; their numbers follow those added before.
+            samples: The samples, each with the name of its chunk; those of a chunk are together,
+                and their numbers follow those added before.
             scores: float32 (classes, samples, h, w), finite and not negative.
             probabilities: float32 (samples, classes) of the classifier on these samples.
         """
@@ -321,48 +341,50 @@ class DeviceSums:
         for begin in range(0, len(samples), size):
             part = slice(begin, begin + size)
             self._add(samples[part], scores[:, part], probabilities[part])
-        self.samples = (*self.samples, *(sample.number for sample in samples))
+        for name, group in groupby(samples, key=lambda pair: pair[0]):
+            self.samples[name] = (*self.samples[name], *(sample.number for _, sample in group))
 
-    def _add(self, samples: Sequence[Sample], scores: Tensor, probabilities: Tensor) -> None:
+    def _add(
+        self, samples: Sequence[tuple[str, Sample]], scores: Tensor, probabilities: Tensor
+    ) -> None:
         classes, height, width = self._shape
         count, inner_height, inner_width = len(samples), scores.shape[2], scores.shape[3]
         scores = relative(scores, self._aggregation)
-        sizes = frames(samples, self._device, (inner_height, inner_width))
-        down = _numbers(height, self._device)[None, :, None] - sizes.corners[0]
-        across = _numbers(width, self._device)[None, :, None] - sizes.corners[1]
-        rows, columns = axis_taps(sizes, 0, down), axis_taps(sizes, 1, across)
-        within = [
-            ((at >= 0) & (at < new))[:, :, 0].float()
-            for at, new in zip((down, across), sizes.new, strict=True)
-        ]
+        sizes = frames([one for _, one in samples], self._device, (inner_height, inner_width))
+        at = _numbers(max(height, width), self._device)[:, None] - sizes.corners
+        taps = axis_taps(sizes, at)
+        within = ((at >= 0) & (at < sizes.new))[..., 0].float()
+        rows, columns = within[0, :, :height], within[1, :, :width]
         if self._aggregation.weight == "probability":
             scores = scores * probabilities.T[:, :, None, None]
-            each = probabilities.T[:, :, None] * within[0]
-            self.weights += torch.einsum("cby,bx->cyx", each, within[1])
-        else:
-            self.weights += within[0].T @ within[1]
+            rows = probabilities.T[:, :, None] * rows
 
-        number = _numbers(count, self._device).long()[:, None, None]
-        places = torch.where(sizes.flips, inner_width - 1 - columns.places, columns.places)
-        places += inner_width * number
         # A table whose rows are the maps' columns, all classes and rows of a map in each.
         table = scores.permute(1, 3, 0, 2).reshape(count * inner_width, classes * inner_height)
-        wide = product(table, places.flatten(0, 1), columns.weights.flatten(0, 1))
+        starts = _numbers(count, self._device).long()[:, None, None]
+        places = taps.places[1, :, :width]
+        places = torch.where(sizes.flips, inner_width - 1 - places, places) + inner_width * starts
+        weights = taps.weights[1, :, :width]
+        wide = product(table, places.flatten(0, 1), weights.flatten(0, 1))
         wide = wide.view(count, width, classes, inner_height).permute(0, 3, 2, 1)
         table = wide.reshape(count * inner_height, classes * width)
-        places = rows.places + inner_height * number
-        if self._aggregation.combine_samples == "max":
-            pasted = product(table, places.flatten(0, 1), rows.weights.flatten(0, 1))
-            largest = pasted.view(count, height, classes, width).amax(dim=0).transpose(0, 1)
-            torch.maximum(self.sums, largest, out=self.sums)
-            return
-        # All samples at once: what a row of the sum takes from each of them is one bag.
-        taken = [part.transpose(0, 1).reshape(height, -1) for part in (places, rows.weights)]
-        self.sums += product(table, *taken).view(height, classes, width).transpose(0, 1)
-
-    def chunk(self) -> SampleChunk:
-        """Return the sum so far; this waits for the device."""
-        return as_chunk(self.samples, self.sums.cpu(), self.weights.cpu())
+        places = taps.places[0, :, :height] + inner_height * starts
+        weights = taps.weights[0, :, :height]
+        done = 0
+        for name, group in groupby(samples, key=lambda pair: pair[0]):
+            part = slice(done, done + len(list(group)))
+            done, place = part.stop, self._place[name]
+            self.weights[place] += rows[..., part, :].mT @ columns[part]
+            chosen, shares = places[part], weights[part]
+            if self._aggregation.combine_samples == "max":
+                pasted = product(table, chosen.flatten(0, 1), shares.flatten(0, 1))
+                largest = pasted.view(-1, height, classes, width).amax(dim=0).transpose(0, 1)
+                torch.maximum(self.sums[place], largest, out=self.sums[place])
+                continue
+            # All of a chunk's at once: what a row of the sum takes from each sample is one bag.
+            bags = [one.transpose(0, 1).reshape(height, -1) for one in (chosen, shares)]
+            total = product(table, *bags).view(height, classes, width)
+            self.sums[place] += total.transpose(0, 1)
 
 
 def _numbers(count: int, device: torch.device) -> Tensor:

@@ -20,6 +20,7 @@ from ws3.run.results import classifier_file
 from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.sampling.plan import SamplePlan
 from ws3.stages.recipe_stage import StoreStage
+from ws3.store.groups import FAST_LEVEL
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
@@ -210,6 +211,6 @@ class _OnDevice:
             return ImageResult()
         work, written = read[0], 0
         for name, chunk in pending.chunks().items():
-            self._stage.store.write(work.row.image, name, chunk, self._computed_on)
+            self._stage.store.write(work.row.image, name, chunk, self._computed_on, FAST_LEVEL)
             written += chunk.nbytes
         return ImageResult(len(work.numbers), written)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.errors import StaleResultError
-from ws3.store.groups import Store, StoredGroup, group_names, new_group, open_group
+from ws3.store.groups import LEVEL, Store, StoredGroup, group_names, new_group, open_group
 
 
 class SaliencyStore(Store):
@@ -44,6 +44,7 @@ class SaliencyStore(Store):
         name: str,
         chunk: SampleChunk | RawChunk,
         also: Mapping[str, Any] = MappingProxyType({}),
+        level: int = LEVEL,
     ) -> None:
         """Commit one chunk, in place of any of that name.
 
@@ -52,6 +53,7 @@ class SaliencyStore(Store):
             name: Of the chunk.
             chunk: What its samples add up to.
             also: What else its attributes say.
+            level: Of the compression; see `NewGroup.write`.
 
         Raises:
             StaleResultError: If the image's group was not begun.
@@ -66,11 +68,11 @@ class SaliencyStore(Store):
                 group.write("weights", chunk.weights, chunks=chunk.weights.shape)
                 return
             by_class = (1, *chunk.sums.shape[1:])
-            group.write("sum", chunk.sums, chunks=by_class)
+            group.write("sum", chunk.sums, chunks=by_class, level=level)
             if chunk.weights.ndim == 2:
-                group.write("count", chunk.weights, chunks=chunk.weights.shape)
+                group.write("count", chunk.weights, chunks=chunk.weights.shape, level=level)
             else:
-                group.write("weight", chunk.weights, chunks=by_class)
+                group.write("weight", chunk.weights, chunks=by_class, level=level)
 
     def read(self, image: str, name: str) -> SampleChunk | RawChunk:
         """Read one chunk.
