@@ -51,9 +51,10 @@ def plan_of(recipe, image):
 @pytest.mark.parametrize(
     ("preset", "samples"),
     [
+        ("contrast_input", {"input_size": SIZE}),
+        ("contrast_input", {"input_size": SIZE, "count": 4}),  # and the whole image
+        ("contrast_input", {"input_size": SIZE, "keep_samples": True}),
         ("contrast_crops", {"input_size": SIZE}),
-        ("contrast_crops", {"input_size": SIZE, "count": 4}),  # and the whole image
-        ("contrast_crops", {"input_size": SIZE, "keep_samples": True}),
         ("cam_multiscale", {}),
         ("gradient", {"flip": True}),
         ("smoothgrad", {"count": 6}),
@@ -71,7 +72,7 @@ def test_maps_are_the_cpus_up_to_rounding(classifier, image, preset, samples):
 
 
 def test_a_chunk_goes_on_where_it_was_stored(classifier, image):
-    recipe = recipe_of("contrast_crops", input_size=SIZE)
+    recipe = recipe_of("contrast_input", input_size=SIZE)
     attributor = Attributor(classifier, recipe)
     device, plan = DeviceAttributor(attributor), plan_of(recipe, image)
     stored = collect_chunk(
@@ -90,7 +91,7 @@ def test_a_chunk_goes_on_where_it_was_stored(classifier, image):
 
 
 def test_too_little_memory_halves_the_batch_with_one_line(classifier, image, caplog):
-    recipe = recipe_of("contrast_crops", input_size=SIZE)
+    recipe = recipe_of("contrast_input", input_size=SIZE)
     attributor = Attributor(classifier, recipe)
     plan, method, seen = plan_of(recipe, image), attributor.method, []
 
@@ -138,7 +139,7 @@ def test_a_score_that_is_not_finite_is_an_error(classifier, image):
         pending.chunks()
 
 
-@pytest.mark.parametrize("preset", ["contrast_crops", "cam_multiscale"])
+@pytest.mark.parametrize("preset", ["contrast_input", "cam_multiscale"])
 def test_a_network_of_chosen_classes_is_the_network_itself(classifier, preset):
     attributor = Attributor(classifier, recipe_of(preset))
     inputs, chosen = torch.randn(3, 3, SIZE, SIZE), torch.tensor([2, 0])
@@ -159,9 +160,9 @@ def test_what_a_result_depends_on_is_named(classifier):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-@pytest.mark.parametrize("preset", ["contrast_crops", "cam_multiscale"])
+@pytest.mark.parametrize("preset", ["contrast_input", "cam_multiscale"])
 def test_a_gpu_makes_the_cpus_maps_without_being_waited_for(classifier, image, preset):
-    recipe = recipe_of(preset, **({"input_size": SIZE} if preset == "contrast_crops" else {}))
+    recipe = recipe_of(preset, **({"input_size": SIZE} if preset == "contrast_input" else {}))
     plan = plan_of(recipe, image)
     expected = image_maps(Attributor(classifier, recipe), image, plan, [0, 2])
     device = DeviceAttributor(Attributor(classifier, recipe, "cuda"))

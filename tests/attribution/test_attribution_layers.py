@@ -124,12 +124,16 @@ def test_both_parts_together_are_the_network(architecture: str, strides: tuple[i
     inputs = images(1).float()
     with torch.no_grad():
         whole = backbone(inputs)
+        reached = inputs
+        for part in cut_at(backbone, strides, architecture):
+            reached = part(reached)
+        assert torch.equal(reached, whole)
         for stride in strides:
-            cut = cut_at(backbone, stride, architecture)
-            layer = cut.before(inputs)
+            before, after = cut_at(backbone, [stride], architecture)
+            layer = before(inputs)
             assert layer.ndim == 4
             kept = layer.clone()
-            assert torch.equal(cut.after(layer), whole)
+            assert torch.equal(after(layer), whole)
             assert torch.equal(layer, kept)
             # Networks that cut borders off have maps a little smaller.
             assert layer.shape[2] == pytest.approx(64 / stride, abs=1)
@@ -138,7 +142,7 @@ def test_both_parts_together_are_the_network(architecture: str, strides: tuple[i
 
 def test_the_last_of_several_places_is_taken() -> None:
     classifier = build_classifier("mobilenet_v2", CLASSES, 64)
-    before = cut_at(folded(classifier.backbone), 4, "mobilenet_v2").before
+    before = cut_at(folded(classifier.backbone), [4], "mobilenet_v2")[0]
     # The expansion of the first block that strides from 4 to 8 pixels.
     assert [name for name, _ in before.named_modules()][-1] == "features.4.conv.0.2"
 
@@ -146,7 +150,7 @@ def test_the_last_of_several_places_is_taken() -> None:
 def test_a_stride_that_no_layer_has_is_refused_with_a_choice() -> None:
     backbone = folded(build_classifier("resnet18", CLASSES, 64).backbone)
     with pytest.raises(Ws3Error, match=r"resnet18 has no layer of stride 3 .*: 2, 4, 8, 16, 32$"):
-        cut_at(backbone, 3, "resnet18")
+        cut_at(backbone, [4, 3], "resnet18")
 
 
 def test_a_network_that_cannot_be_traced_is_refused() -> None:
@@ -155,10 +159,26 @@ def test_a_network_that_cannot_be_traced_is_refused() -> None:
             return inputs if inputs.sum() > 0 else -inputs
 
     with pytest.raises(Ws3Error, match=r"the layers of moody can't be told apart .*leave it out"):
-        cut_at(Moody(), 4, "moody")
+        cut_at(Moody(), [4], "moody")
 
 
-@pytest.mark.parametrize("stride", [0, 65, 4.0, "4", True])
+def test_the_maps_of_several_layers_are_added_at_the_same_mean() -> None:
+    network = AttributionNetwork(trained("resnet18"))
+
+    def scores(stride: int | list[int]) -> Tensor:
+        options = Options(values={"stride": stride})
+        return method_entry("layercam").load()(network, images(), EXPLAINED, options).scores
+
+    fine, coarse = scores(4), scores(16)
+    enlarged = torch.stack(
+        [nn.functional.interpolate(one[:, None], (16, 24), mode="bilinear")[:, 0] for one in coarse]
+    )
+    means = [one.mean(dim=(2, 3), keepdim=True) for one in (fine, enlarged)]
+    torch.testing.assert_close(scores([4, 16]), fine + enlarged * means[0] / means[1])
+    assert torch.equal(scores([4]), fine)
+
+
+@pytest.mark.parametrize("stride", [0, 65, 4.0, "4", True, [], [16, 4], [4, 4], [4, 0]])
 def test_a_stride_that_is_no_stride_is_refused(stride: object) -> None:
     with pytest.raises(Ws3Error, match="the option stride of the method layercam is"):
         check_method(Recipe(method="layercam", options={"stride": stride}))

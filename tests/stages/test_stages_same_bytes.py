@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ws3.aggregation.accumulate import AttributedSample
+from ws3.aggregation.chunks import SampleChunk
 from ws3.aggregation.combine import scale, smooth
 from ws3.aggregation.random_walk import random_walk
 from ws3.attribution.engine import Attributor, network_batches
@@ -305,6 +306,8 @@ def test_whole_images_stand_beside_the_crops_in_a_chunk_of_their_own(small_run):
     assert stores[2].chunk_samples(image) == {"0": (0, 1), "cover": (-1, -2, -3, -4)}
     # They are the same whatever the number of crops.
     few, more = (store.read(image, "cover") for store in stores.values())
+    assert isinstance(few, SampleChunk)
+    assert isinstance(more, SampleChunk)
     assert np.array_equal(few.sums, more.sums)
     assert (few.weights == 4).all()
 

@@ -73,13 +73,50 @@ def layercam(
 
     Each pixel of each feature map is weighted by its own gradient where that is positive. The maps
     are the last spatial features, or with the option `stride` the network's last layer of that
-    stride (`ws3.attribution.layers`), which is where the method differs from Grad-CAM most.
+    stride (`ws3.attribution.layers`), which is where the method differs from Grad-CAM most. The
+    maps of several strides are added at the resolution of the first, each scaled to the mean of
+    that one's. (The paper takes their maximum after scaling them by a tanh.)
 
     Raises:
-        Ws3Error: If the network has no layer of the stride that is asked for.
+        Ws3Error: If the network has no layer of a stride that is asked for.
     """
     stride = options.values.get("stride")
-    return _weighted(network, inputs, classes, lambda features, gradient: gradient.relu(), stride)
+    if stride is None:
+        return _weighted(network, inputs, classes, _positive_gradient)
+    strides = [stride] if isinstance(stride, int) else stride
+    layers, logits = network.through_layers(inputs, strides)
+    scores = []
+    for position, index in enumerate(classes):
+        gradients = torch.autograd.grad(
+            logits[:, index].sum(), layers, retain_graph=position + 1 < len(classes)
+        )
+        with torch.no_grad():
+            scores.append(_added([*map(_layer_scores, layers, gradients)]))
+    return Attribution(torch.stack(scores), of_classes(logits.detach(), classes).float().sigmoid())
+
+
+def _layer_scores(features: Tensor, gradient: Tensor) -> Tensor:
+    """Return LayerCAM's float32 (B, 1, h, w) of features and their gradient (B, F, h, w)."""
+    weighted = _positive_gradient(features, gradient) * features
+    return weighted.sum(dim=1, keepdim=True).relu().float()
+
+
+def _added(maps: Sequence[Tensor]) -> Tensor:
+    """Return the sum (B, h, w) of maps (B, 1, ., .), at the first one's size and mean."""
+    total = first = maps[0]
+    mean = first.mean(dim=(2, 3), keepdim=True)
+    for scores in maps[1:]:
+        resized = nn.functional.interpolate(
+            scores, first.shape[2:], mode="bilinear", align_corners=False
+        )
+        own = resized.mean(dim=(2, 3), keepdim=True)
+        # A map that is 0 everywhere adds nothing.
+        total = total + resized * torch.where(own > 0, mean / own, 0.0)
+    return total[:, 0]
+
+
+def _positive_gradient(features: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.relu()
 
 
 def _mean_gradient(features: Tensor, gradient: Tensor) -> Tensor:
@@ -100,17 +137,12 @@ def _weighted(
     inputs: Tensor,
     classes: Sequence[int],
     weights: Callable[[Tensor, Tensor], Tensor],
-    stride: int | None = None,
 ) -> Attribution:
     """Sum the features times `weights(features, gradient)`; negative sums are set to 0."""
     with torch.no_grad():
-        features = network.features(inputs) if stride is None else network.layer(inputs, stride)
+        features = network.features(inputs)
     features.requires_grad_()
-    logits = (
-        network.logits_from_features(features)
-        if stride is None
-        else network.logits_from_layer(features, stride)
-    )
+    logits = network.logits_from_features(features)
     scores = []
     for position, index in enumerate(classes):
         (gradient,) = torch.autograd.grad(

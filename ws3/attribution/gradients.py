@@ -53,9 +53,11 @@ def _from_gradients(
 ) -> Attribution:
     """Reduce `values(inputs, gradient)` for each class; `inputs` may be a layer's output."""
     stride = options.values.get("stride")
-    reached = inputs if stride is None else network.layer(inputs, stride)
-    leaf = reached.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    logits = network(leaf) if stride is None else network.logits_from_layer(leaf, stride)
+    if stride is None:
+        leaf = inputs.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        logits = network(leaf)
+    else:
+        (leaf,), logits = network.through_layers(inputs, [stride])
     scores = []
     for position, index in enumerate(classes):
         # Samples don't mix in the network, so the gradient of the sum holds each sample's own.

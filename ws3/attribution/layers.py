@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import fx, nn
@@ -14,51 +14,48 @@ from ws3.errors import Ws3Error
 _SIDE = 224  # pixels: divisible by every stride that networks have, and cheap to try
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A backbone in two parts.
+def cut_at(backbone: nn.Module, strides: Sequence[int], architecture: str) -> list[nn.Module]:
+    """Cut a backbone at its last layer of each of some strides.
 
-    Attributes:
-        before: From the input (B, 3, H, W) to the layer's output (B, F, H / stride, W / stride).
-        after: From there to the last spatial features.
-    """
-
-    before: nn.Module
-    after: nn.Module
-
-
-def cut_at(backbone: nn.Module, stride: int, architecture: str) -> Cut:
-    """Cut a backbone at its last layer of a stride.
-
-    The cut goes where everything passes through one tensor (B, F, H / stride, W / stride): after a
+    A cut goes where everything passes through one tensor (B, F, H / stride, W / stride): after a
     whole residual or dense block, not within. Of several such places the last is taken, whose
-    features have seen most of the network. Both parts share the backbone's parameters.
+    features have seen most of the network. The parts share the backbone's parameters, and none
+    writes over what it is given.
 
     Args:
-        backbone: From the input to the last spatial features, in evaluation mode.
-        stride: How many pixels of the input one pixel of the layer stands for, per side.
+        backbone: From the input (B, 3, H, W) to the last spatial features, in evaluation mode.
+        strides: How many pixels of the input one pixel of a layer stands for, per side; ascending.
         architecture: What messages call the network.
+
+    Returns:
+        One more part than strides, to be called one after the other.
 
     Raises:
         Ws3Error: If torch.fx can't trace the backbone, or it has no such layer.
 
     Example:
         >>> backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-        >>> [list(part.children()) for part in vars(cut_at(backbone, 1, "a toy")).values()]
-        [[Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1)), ReLU()], \
-[MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)]]
+        >>> [[type(layer).__name__ for layer in part.children()] for part in
+        ...  cut_at(backbone, [1], "a toy")]
+        [['Conv2d', 'ReLU'], ['MaxPool2d']]
     """
     graph_module = _traced(backbone, architecture)
     nodes = list(graph_module.graph.nodes)
-    places = {node: _stride(node) for node in _bottlenecks(nodes)}
-    found = [node for node, own in places.items() if own == stride]
-    if not found:
-        strides = sorted({own for own in places.values() if own is not None})
-        raise Ws3Error(
-            f"{architecture} has no layer of stride {stride} through which everything passes; "
-            f"choose from: {', '.join(map(str, strides)) or 'none'}"
-        )
-    return Cut(*_divided(graph_module, nodes, found[-1]))
+    places = {_stride(node): node for node in _bottlenecks(nodes)}
+    ends = []
+    for stride in strides:
+        if stride not in places:
+            known = sorted(own for own in places if own is not None)
+            raise Ws3Error(
+                f"{architecture} has no layer of stride {stride} through which everything passes; "
+                f"choose from: {', '.join(map(str, known)) or 'none'}"
+            )
+        ends.append(places[stride])
+    begins = [None, *ends]
+    return [
+        _part(graph_module, nodes, begin, end)
+        for begin, end in zip(begins, [*ends, None], strict=True)
+    ]
 
 
 class _LayerTracer(fx.Tracer):
@@ -114,22 +111,20 @@ def _stride(node: fx.Node) -> int | None:
     return 1 << round(math.log2(_SIDE / shape[2]))
 
 
-def _divided(
-    whole: fx.GraphModule, nodes: list[fx.Node], last: fx.Node
-) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Return the graph up to and with a node, and the graph behind it."""
-    place = nodes.index(last)
-    before, after = fx.Graph(), fx.Graph()
-    copied: dict[fx.Node, fx.Node] = {}
-    for node in nodes[: place + 1]:
-        copied[node] = before.node_copy(node, copied.__getitem__)
-    before.output(copied[last])
-    # A copy, as a rectifier that works in place would write over what the gradient is taken of.
-    copied = {last: after.call_method("clone", (after.placeholder("features"),))}
-    for node in nodes[:place]:
-        if node.op == "get_attr":
-            copied[node] = after.node_copy(node, copied.__getitem__)
-    for node in nodes[place + 1 :]:
-        copied[node] = after.node_copy(node, copied.__getitem__)
-    parts = fx.GraphModule(whole, before), fx.GraphModule(whole, after)
-    return parts[0].eval(), parts[1].eval()
+def _part(
+    whole: fx.GraphModule, nodes: list[fx.Node], begin: fx.Node | None, end: fx.Node | None
+) -> fx.GraphModule:
+    """Return the graph behind a node (None: from the input), to another (None: to the output)."""
+    first = 0 if begin is None else nodes.index(begin) + 1
+    part, copied = fx.Graph(), dict[fx.Node, fx.Node]()
+    if begin is not None:
+        # A copy, as a rectifier that works in place would write over what others look at.
+        copied[begin] = part.call_method("clone", (part.placeholder("features"),))
+        for node in nodes[:first]:
+            if node.op == "get_attr":
+                copied[node] = part.node_copy(node, copied.__getitem__)
+    for node in nodes[first : len(nodes) if end is None else nodes.index(end) + 1]:
+        copied[node] = part.node_copy(node, copied.__getitem__)
+    if end is not None:
+        part.output(copied[end])
+    return fx.GraphModule(whole, part).eval()

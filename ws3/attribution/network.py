@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ws3.attribution.layers import Cut, cut_at
+from ws3.attribution.layers import cut_at
 from ws3.attribution.smooth_relu import with_smooth_relu
 from ws3.classifier.model import Classifier, cam_weight, folded
 from ws3.errors import Ws3Error
@@ -94,7 +95,7 @@ class AttributionNetwork:
         self.input_size = classifier.input_size
         parameters = [*self.classifier_head.parameters(), *self.backbone.parameters()]
         reference = parameters[0] if parameters else torch.zeros(1, device=self.device)
-        self._cuts: dict[int, Cut] = {}
+        self._parts: dict[tuple[int, ...], list[nn.Module]] = {}
         self.mean = reference.new_tensor(classifier.mean).view(1, 3, 1, 1)
         self.std = reference.new_tensor(classifier.std).view(1, 3, 1, 1)
 
@@ -106,33 +107,32 @@ class AttributionNetwork:
         """Return the network's input for RGB images (B, 3, H, W) in [0, 1] on its device."""
         return (images - self.mean) / self.std
 
-    def layer(self, inputs: Tensor, stride: int) -> Tensor:
-        """Return the output (B, F, H / stride, W / stride) of a layer, without a gradient.
+    def through_layers(self, inputs: Tensor, strides: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """Return the outputs of some layers on the way, and the logits that they lead to.
+
+        The first is a leaf: what lies before it takes no part in a backward pass.
 
         Args:
             inputs: Normalised, (B, 3, H, W).
-            stride: Of the layer; see `ws3.attribution.layers.cut_at`.
+            strides: Of the layers, ascending; see `ws3.attribution.layers.cut_at`.
+
+        Returns:
+            layers: Per stride (B, F, H / stride, W / stride).
+            logits: (B, classes).
 
         Raises:
             Ws3Error: If the network has no such layer.
         """
+        key = tuple(strides)
+        if key not in self._parts:
+            self._parts[key] = cut_at(self.backbone, strides, self.architecture)
+        before, *parts = self._parts[key]
         with torch.no_grad():
-            before = self._cut(stride).before
-            result: Tensor = before(inputs.contiguous(memory_format=torch.channels_last))
-        return result
-
-    def logits_from_layer(self, features: Tensor, stride: int) -> Tensor:
-        """Return the logits (B, classes) of what `layer` returned.
-
-        Raises:
-            Ws3Error: If the network has no such layer.
-        """
-        return self.logits_from_features(self._cut(stride).after(features))
-
-    def _cut(self, stride: int) -> Cut:
-        if stride not in self._cuts:
-            self._cuts[stride] = cut_at(self.backbone, stride, self.architecture)
-        return self._cuts[stride]
+            reached = before(inputs.contiguous(memory_format=torch.channels_last))
+        layers = [reached.detach().requires_grad_()]
+        for part in parts[:-1]:
+            layers.append(part(layers[-1]))
+        return layers, self.logits_from_features(parts[-1](layers[-1]))
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return the last spatial features (B, F, h, w) of normalised inputs (B, 3, H, W).

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from ws3.config.model import Section
 from ws3.config.recipes import Recipe
@@ -23,13 +23,32 @@ class NoOptions(Section):
     """For a method that has no options."""
 
 
+def _ascending(strides: list[int]) -> list[int]:
+    if not strides or sorted(set(strides)) != strides:
+        raise ValueError(f"strides must be one or more, ascending and different, not {strides}")
+    return strides
+
+
+_Stride = Annotated[int, Field(strict=True, ge=1, le=64)]
+
+
 class LayerOptions(Section):
     """Options of the methods that may look at a layer."""
 
-    stride: Annotated[int, Field(strict=True, ge=1, le=64)] | None = Field(
+    stride: _Stride | None = Field(
         None,
         description="End at the network's last layer of this stride: a pixel of the map then "
         "stands for stride x stride of the input. null: the method's own end.",
+    )
+
+
+class LayersOptions(Section):
+    """Options of the methods that may look at several layers."""
+
+    stride: _Stride | Annotated[list[_Stride], AfterValidator(_ascending)] | None = Field(
+        None,
+        description="The network's last layer of this stride, or of each of several (ascending): a "
+        "pixel of the map then stands for stride x stride of the input. null: the last features.",
     )
 
 
@@ -108,7 +127,7 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "Jiang et al. 2021, doi 10.1109/TIP.2021.3089943",
         "ws3.attribution.cam:layercam",
         smooths=True,
-        options=LayerOptions,
+        options=LayersOptions,
     ),
     "gradient": MethodEntry(
         "gradient of the logit with respect to the input or a layer",
