@@ -34,7 +34,7 @@ STUDY = results/pascal10_seed
 STUDY_DATA = dataset='{root: "$(DATA)/pascal10"}' \
 	classifier='{weights: "$(DATA)/weights/mobilenet_v2_imagenet1k.pth"}'
 # Every seed for these, all recipes of the study for the first.
-FINAL := cam gradient crops_20 contrast_crops
+FINAL := cam gradient crops_20 contrast_input contrast_scales contrast_crops
 
 study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ and weights/>
 	test -f "$(DATA)/pascal10/labels.csv" || { echo 'make study DATA=FOLDER: $(DATA)/pascal10/labels.csv is not there' >&2; exit 2; }

@@ -48,7 +48,7 @@ def test_listing_and_checking_import_no_torch() -> None:
     [
         ("grad_cam", {}, "no method 'grad_cam'; did you mean gradcam.* choose from: cam, "),
         ("zzz", {}, "no method 'zzz'; choose from: cam, "),
-        ("gradient", {"steps": 3}, "gradient has no option 'steps'; it has none"),
+        ("gradient", {"steps": 3}, "gradient has no option 'steps'; it has: stride"),
         ("occlusion", {"size": 3}, "no option 'size'; it has: window, stride"),
         ("integrated_gradients", {"steps": 0}, "is 0, but must be a whole number from 1 to 1000"),
         ("integrated_gradients", {"steps": 2.0}, "is 2.0, but must be a whole number"),

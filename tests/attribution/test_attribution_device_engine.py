@@ -39,7 +39,9 @@ def image():
 
 
 def recipe_of(preset, **samples):
-    recipe = PRESETS[preset].recipe
+    recipe = dict(PRESETS[preset].recipe)
+    if recipe["method"] == "layercam":
+        recipe["options"] = {"stride": [2, 4]}  # the network's
     return resolve_recipe({**recipe, "samples": {**recipe.get("samples", {}), **samples}}, "it")
 
 

@@ -59,7 +59,7 @@ def large_run(tmp_path):
         "dataset": {"kind": "folder", "root": str(data), "classes": "classes.txt"},
         "recipes": {
             "crops": {
-                "preset": "contrast_crops",
+                "preset": "contrast_input",
                 # Without smoothing: with sigmas of a hundred pixels it takes minutes.
                 "aggregation": {"smoothing": 0.0},
             }
