@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 TOOLS := $(VENV)/tools
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo study test test-fast test-tools torture fuzz lint docs format schema clean
+.PHONY: help setup demo study test test-fast test-tools torture fuzz gpu lint docs format schema clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and 
 	$(BIN)/snakemake --lint
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tests/doc_words.py
+
+# On a bare machine: it needs no .venv.
+gpu:  ## Measure ws3 on a GPU, in at most eight minutes
+	$(PYTHON) benchmarks/gpu.py
 
 # Without the variable, its theme advertises its successor.
 docs: $(READY)  ## Build the documentation site into site/, strictly and offline

@@ -161,6 +161,7 @@ def test_what_a_result_depends_on_is_named(classifier):
     assert facts == {"device": "cpu", "precision": "fp32", "torch": torch.__version__, "cuda": ""}
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 @pytest.mark.parametrize("preset", ["contrast_input", "cam_multiscale"])
 def test_a_gpu_makes_the_cpus_maps_without_being_waited_for(classifier, image, preset):

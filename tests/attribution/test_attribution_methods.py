@@ -473,7 +473,7 @@ def test_a_contrast_needs_a_second_class(resnet):
         ({"method": "deeplift", "target": "log_odds"}, "deeplift has no target: log_odds"),
         (
             {"method": "gradcam", "smooth_relu": 3},
-            "no smooth_relu; these have it: layercam, gradient, input_x_gradient, integrated_gradients$",
+            "have it: layercam, gradient, input_x_gradient, integrated_gradients$",
         ),
     ],
 )

@@ -82,7 +82,8 @@ def _show_times(run: Run) -> None:
     from datetime import timedelta
 
     table = _stage_table(run, ("images", *PHASES, "overhead", "images/s", "left"))
-    for entry in run_times(run):
+    entries = list(run_times(run))
+    for entry in entries:
         left = entry.seconds_left
         table.add_row(
             entry.status.stage,
@@ -99,6 +100,14 @@ def _show_times(run: Run) -> None:
         "seconds of all jobs together; images/s of one job; left: one job after another",
         highlight=False,
     )
+    for entry in entries:
+        if entry.sample_rate is not None and entry.overhead is not None:
+            console.print(
+                f"{entry.status.stage} {entry.status.recipe}: {entry.sample_rate:.1f} samples/s of "
+                f"one job, whose device waited {entry.overhead:.0%} of the time",
+                markup=False,
+                highlight=False,
+            )
 
 
 def show(

@@ -53,6 +53,11 @@ class StageTime:
         return self.images / self.total if self.total else None
 
     @property
+    def sample_rate(self) -> float | None:
+        """Samples, such as crops, per second and job; None where there are none."""
+        return self.samples / self.total if self.samples and self.total else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Seconds that the missing images take one job after another; None if nothing tells."""
         open_images = self.status.missing + len(self.status.failed)
