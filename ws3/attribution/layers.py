@@ -35,9 +35,9 @@ def cut_at(backbone: nn.Module, strides: Sequence[int], architecture: str) -> li
 
     Example:
         >>> backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-        >>> [[type(layer).__name__ for layer in part.children()] for part in
-        ...  cut_at(backbone, [1], "a toy")]
-        [['Conv2d', 'ReLU'], ['MaxPool2d']]
+        >>> before, after = cut_at(backbone, [1], "a toy")
+        >>> before(torch.zeros(1, 3, 8, 8)).shape, len(list(after.children()))
+        (torch.Size([1, 4, 8, 8]), 1)
     """
     graph_module = _traced(backbone, architecture)
     nodes = list(graph_module.graph.nodes)
