@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 
 from ws3.config.dataset import Folder
@@ -110,7 +111,7 @@ def list_folder(config: Folder, root: Path) -> Listing:
     left_out = len(table) - len(rows)
     if left_out > 0:
         facts.append(f"{left_out} rows of {config.labels} are in no split, and are left out")
-    listed = {name for found in names.values() for name in found}
+    listed = set(chain.from_iterable(names.values()))
     if config.masks is not None and root / config.masks == images:
         listed.update(row.mask.removeprefix(f"{masks_folder}{os.sep}") for row in rows)
     return Listing(classes, rows, tuple(facts), tuple(_strays(config, files, listed, rows)))
@@ -230,7 +231,7 @@ def _classes(config: Folder, root: Path, table: _Table, facts: list[str]) -> tup
 
 
 def _strays(
-    config: Folder, files: _Files, listed: Collection[str], rows: Sequence[ImageRow]
+    config: Folder, files: _Files, listed: set[str], rows: Sequence[ImageRow]
 ) -> Iterator[str]:
     """Yield what is in the folder and not in the table, and the other way round."""
     unlisted = [name for name in files.names if name not in listed and is_picture(name)]
@@ -241,7 +242,8 @@ def _strays(
             f"{files_have} no row in {config.labels}, such as {shortened(min(unlisted))}, and "
             f"{'is' if count == 1 else 'are'} left out"
         )
-    lost = [row for row in rows if row.name not in files.names]
+    known = listed.issuperset(row.name for row in rows)
+    lost = [] if known else [row for row in rows if row.name not in files.names]
     if lost:
         rows_have = "1 row has" if len(lost) == 1 else f"{len(lost)} rows have"
         yield f"{rows_have} no picture file, such as {shortened(lost[0].name)}"
