@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from dataset_files import HEIGHT, WIDTH, listing_of, write_image, write_mask
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from ws3.config.dataset import Folder
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.colors import mask_colors
 from ws3.datasets.index import check_files, row_named, rows_fingerprint
-from ws3.datasets.names import SUFFIXES, image_ids
+from ws3.datasets.names import SUFFIXES, image_ids, is_legal_id
 from ws3.errors import Ws3Error
 from ws3.run.samples import load_image
 
@@ -272,6 +274,20 @@ def test_a_name_is_taken_as_it_stands_where_a_file_bears_it(folder_tree: Tree) -
     assert [(row.name, row.split) for row in rows] == [(" a.jpg", "train"), ("b\\c.jpg", "val")]
     (root / "val.txt").write_text("a.jpg\n")
     assert [row.name for row in listing_of(folder(root, val="val.txt")).rows][1] == " a.jpg"
+
+
+@given(
+    st.lists(
+        st.text(st.sampled_from("aAbß1 ._-/\n"), min_size=1, max_size=8).map("{}.jpg".format)
+        | st.sampled_from(["zarr.json.jpg", "x/zarr.json.png", f"{'n' * 201}.jpg"]),
+        max_size=6,
+    )
+)
+def test_ids_are_legal_and_no_two_are_alike(names: list[str]) -> None:
+    ids = image_ids(names)
+    assert list(ids) == list(dict.fromkeys(names))
+    assert all(map(is_legal_id, ids.values()))
+    assert len({image.casefold() for image in ids.values()}) == len(ids)
 
 
 def test_a_name_is_in_the_message_about_its_picture(named_tree: Path) -> None:
