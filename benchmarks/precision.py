@@ -1,6 +1,6 @@
 """What tf32 and bf16 do to a recipe's maps, on a finished run of photographs with ground truth.
 
-`python benchmarks/precision.py results/pascal10_seed0 contrast_crops --images 60` computes the
+`python benchmarks/precision.py results/pascal10_seed0 contrast_input --images 60` computes the
 recipe's maps of training images anew with each arithmetic and compares their mIoU with that of the
 run's own fp32 maps, at the run's threshold and at the best one of each. A CPU without bf16
 arithmetic takes seconds for a crop, so both are emulated: what enters and leaves a convolution or a

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from bare_runs import bare_run, config_of, dataset
 
@@ -60,7 +58,7 @@ def test_the_plan_takes_the_sizes_from_the_index_and_opens_no_image(bare_run, da
     rows = list(run.index.rows)
     data = run.config.model_dump(mode="json")
     assert Plan(data, check_files=False).memory_mb("masks") == JOBS["masks"].memory_mb
-    rows[2] = replace(rows[2], width=5472, height=3648, labels=("cat", "dog"))
+    rows[2] = rows[2]._replace(width=5472, height=3648, labels=("cat", "dog"))
     write_index(run.index_file, Index(run.index.classes, tuple(rows)))
     for path in (dataset / "images").iterdir():
         path.unlink()
