@@ -147,10 +147,16 @@ def test_the_last_of_several_places_is_taken() -> None:
     assert [name for name, _ in before.named_modules()][-1] == "features.4.conv.0.2"
 
 
-def test_a_stride_that_no_layer_has_is_refused_with_a_choice() -> None:
+def test_a_stride_below_all_layers_is_refused_with_a_choice() -> None:
     backbone = folded(build_classifier("resnet18", CLASSES, 64).backbone)
-    with pytest.raises(Ws3Error, match=r"resnet18 has no layer of stride 3 .*: 2, 4, 8, 16, 32$"):
-        cut_at(backbone, [4, 3], "resnet18")
+    with pytest.raises(Ws3Error, match=r"resnet18 has no layer of stride 1 .*: 2, 4, 8, 16, 32$"):
+        cut_at(backbone, [1], "resnet18")
+
+
+def test_a_network_that_ends_early_gives_its_last_layer_once() -> None:
+    layers = [nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU(inplace=True)]
+    parts = cut_at(nn.Sequential(*layers), [2, 8, 16], "a toy")
+    assert [len(list(part.children())) for part in parts] == [2, 2, 0]
 
 
 def test_a_network_that_cannot_be_traced_is_refused() -> None:

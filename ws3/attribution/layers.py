@@ -17,10 +17,11 @@ _SIDE = 224  # pixels: divisible by every stride that networks have, and cheap t
 def cut_at(backbone: nn.Module, strides: Sequence[int], architecture: str) -> list[nn.Module]:
     """Cut a backbone at its last layer of each of some strides.
 
-    A cut goes where everything passes through one tensor (B, F, H / stride, W / stride): after a
-    whole residual or dense block, not within. Of several such places the last is taken, whose
-    features have seen most of the network. The parts share the backbone's parameters, and none
-    writes over what it is given.
+    Where there is none of a stride, it is the last of the next smaller one: 16 means 8 in a network
+    that ends there. A cut goes where everything passes through one tensor (B, F, H / stride,
+    W / stride): after a whole residual or dense block, not within. Of several such places the last
+    is taken, whose features have seen most of the network. The parts share the backbone's
+    parameters, and none writes over what it is given.
 
     Args:
         backbone: From the input (B, 3, H, W) to the last spatial features, in evaluation mode.
@@ -28,10 +29,11 @@ def cut_at(backbone: nn.Module, strides: Sequence[int], architecture: str) -> li
         architecture: What messages call the network.
 
     Returns:
-        One more part than strides, to be called one after the other.
+        One more part than there are layers, to be called one after the other. Two strides that
+        mean the same layer are one.
 
     Raises:
-        Ws3Error: If torch.fx can't trace the backbone, or it has no such layer.
+        Ws3Error: If torch.fx can't trace the backbone, or all its layers have larger strides.
 
     Example:
         >>> backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
@@ -42,15 +44,17 @@ def cut_at(backbone: nn.Module, strides: Sequence[int], architecture: str) -> li
     graph_module = _traced(backbone, architecture)
     nodes = list(graph_module.graph.nodes)
     places = {_stride(node): node for node in _bottlenecks(nodes)}
-    ends = []
+    known = sorted(stride for stride in places if stride is not None)
+    ends: list[fx.Node] = []
     for stride in strides:
-        if stride not in places:
-            known = sorted(own for own in places if own is not None)
+        fitting = [own for own in known if own <= stride]
+        if not fitting:
             raise Ws3Error(
-                f"{architecture} has no layer of stride {stride} through which everything passes; "
-                f"choose from: {', '.join(map(str, known)) or 'none'}"
+                f"{architecture} has no layer of stride {stride} or less through which everything "
+                f"passes; choose from: {', '.join(map(str, known)) or 'none'}"
             )
-        ends.append(places[stride])
+        ends.append(places[fitting[-1]])
+    ends = list(dict.fromkeys(ends))
     begins = [None, *ends]
     return [
         _part(graph_module, nodes, begin, end)

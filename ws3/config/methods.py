@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, PlainValidator, ValidationError
 
 from ws3.config.model import Section
 from ws3.config.recipes import Recipe
@@ -23,32 +23,45 @@ class NoOptions(Section):
     """For a method that has no options."""
 
 
-def _ascending(strides: list[int]) -> list[int]:
-    if not strides or sorted(set(strides)) != strides:
-        raise ValueError(f"strides must be one or more, ascending and different, not {strides}")
+_STRIDES = (1, 2, 4, 8, 16, 32)
+
+
+def _stride(value: object) -> int | None:
+    if value is not None and (type(value) is not int or value not in _STRIDES):
+        raise ValueError(f"must be one of {', '.join(map(str, _STRIDES))}")
+    return value
+
+
+def _strides(value: object) -> int | list[int] | None:
+    if not isinstance(value, list | tuple):
+        return _stride(value)
+    strides = [stride for stride in map(_stride, value) if stride is not None]
+    if not strides or sorted(set(strides)) != list(value):
+        raise ValueError("must be ascending, if it is a list")
     return strides
-
-
-_Stride = Annotated[int, Field(strict=True, ge=1, le=64)]
 
 
 class LayerOptions(Section):
     """Options of the methods that may look at a layer."""
 
-    stride: _Stride | None = Field(
+    stride: Annotated[int | None, PlainValidator(_stride, int | None)] = Field(
         None,
-        description="End at the network's last layer of this stride: a pixel of the map then "
-        "stands for stride x stride of the input. null: the method's own end.",
+        description="End at the network's last layer of this stride (or of the next smaller one "
+        "that it has): a pixel of the map then stands for stride x stride of the input. null: the "
+        "method's own end.",
     )
 
 
 class LayersOptions(Section):
     """Options of the methods that may look at several layers."""
 
-    stride: _Stride | Annotated[list[_Stride], AfterValidator(_ascending)] | None = Field(
-        None,
-        description="The network's last layer of this stride, or of each of several (ascending): a "
-        "pixel of the map then stands for stride x stride of the input. null: the last features.",
+    stride: Annotated[int | list[int] | None, PlainValidator(_strides, int | list[int] | None)] = (
+        Field(
+            None,
+            description="The network's last layer of this stride (or of the next smaller one that it "
+            "has), or of each of several, ascending: a pixel of the map then stands for stride x "
+            "stride of the input. null: the last features.",
+        )
     )
 
 
@@ -269,7 +282,8 @@ def method_options(name: str, entry: MethodEntry, options: Mapping[str, Any]) ->
         kind = "a whole number" if about["type"] == "integer" else "a number"
         wanted = f"must be {kind} from {about['minimum']} to {about['maximum']}"
     else:
-        wanted = problem["msg"][:1].lower() + problem["msg"][1:]
+        said = problem["msg"].removeprefix("Value error, ")
+        wanted = said[:1].lower() + said[1:]
     raise Ws3Error(
         f"the option {option} of the method {name} is {shown(options.get(option))}, but {wanted}"
     )
