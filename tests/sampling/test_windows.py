@@ -163,7 +163,8 @@ def test_scales_keep_the_aspect_and_mirror_every_second_sample():
 @given(
     height=st.integers(2, 60),
     width=st.integers(2, 60),
-    value=st.floats(0, 10, width=32),
+    # Below the normal numbers a product with a weight loses digits, which no score would miss.
+    value=st.floats(0, 10, width=32, allow_subnormal=False),
     number=st.integers(0, 40),
     kind=st.sampled_from(["full", "crops"]),
 )
@@ -172,7 +173,7 @@ def test_a_constant_map_pastes_back_as_that_constant(height, width, value, numbe
     sample = plan.sample(number if kind == "crops" else number % 2)
     pasted = paste_back(np.full((16, 16), value, np.float32), sample)
     assert pasted.shape == (sample.window.height, sample.window.width)
-    np.testing.assert_allclose(pasted, value, rtol=1e-6)
+    np.testing.assert_allclose(pasted, value, rtol=1e-6, atol=1e-37)
 
 
 def test_mirroring_inverts_exactly():
