@@ -58,9 +58,9 @@ class LayersOptions(Section):
     stride: Annotated[int | list[int] | None, PlainValidator(_strides, int | list[int] | None)] = (
         Field(
             None,
-            description="The network's last layer of this stride (or of the next smaller one that it "
-            "has), or of each of several, ascending: a pixel of the map then stands for stride x "
-            "stride of the input. null: the last features.",
+            description="The network's last layer of this stride (or of the next smaller one that "
+            "it has), or of each of several, ascending: a pixel of the map then stands for stride "
+            "x stride of the input. null: the last features.",
         )
     )
 
