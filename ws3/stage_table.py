@@ -151,6 +151,7 @@ STAGES: Mapping[str, StageSpec] = {
             shared=lambda run, recipe: {"classifier": run.classifier.sha256},
             of_image=_saliency_image,
             results="saliency/{recipe}.zarr",
+            version=2,  # a whole image, or it and its mirror image, is a batch of its own
             # An image takes seconds to minutes here, and a tenth of a second or two in the stages
             # that follow; a job must be long against the seconds that its start takes.
             images_per_job=64,

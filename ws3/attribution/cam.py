@@ -81,24 +81,8 @@ def layercam(
         Ws3Error: If the network has no layer of a stride that is asked for.
     """
     stride = options.values.get("stride")
-    if stride is None:
-        return _weighted(network, inputs, classes, _positive_gradient)
     strides = [stride] if isinstance(stride, int) else stride
-    layers, logits = network.through_layers(inputs, strides)
-    scores = []
-    for position, index in enumerate(classes):
-        gradients = torch.autograd.grad(
-            logits[:, index].sum(), layers, retain_graph=position + 1 < len(classes)
-        )
-        with torch.no_grad():
-            scores.append(_added([*map(_layer_scores, layers, gradients)]))
-    return Attribution(torch.stack(scores), of_classes(logits.detach(), classes).float().sigmoid())
-
-
-def _layer_scores(features: Tensor, gradient: Tensor) -> Tensor:
-    """Return LayerCAM's float32 (B, 1, h, w) of features and their gradient (B, F, h, w)."""
-    weighted = _positive_gradient(features, gradient) * features
-    return weighted.sum(dim=1, keepdim=True).relu().float()
+    return _weighted(network, inputs, classes, lambda features, gradient: gradient.relu(), strides)
 
 
 def _added(maps: Sequence[Tensor]) -> Tensor:
@@ -113,10 +97,6 @@ def _added(maps: Sequence[Tensor]) -> Tensor:
         # A map that is 0 everywhere adds nothing.
         total = total + resized * torch.where(own > 0, mean / own, 0.0)
     return total[:, 0]
-
-
-def _positive_gradient(features: Tensor, gradient: Tensor) -> Tensor:
-    return gradient.relu()
 
 
 def _mean_gradient(features: Tensor, gradient: Tensor) -> Tensor:
@@ -137,18 +117,29 @@ def _weighted(
     inputs: Tensor,
     classes: Sequence[int],
     weights: Callable[[Tensor, Tensor], Tensor],
+    strides: Sequence[int] | None = None,
 ) -> Attribution:
-    """Sum the features times `weights(features, gradient)`; negative sums are set to 0."""
-    with torch.no_grad():
-        features = network.features(inputs)
-    features.requires_grad_()
-    logits = network.logits_from_features(features)
+    """Sum the features times `weights(features, gradient)`; negative sums are set to 0.
+
+    The features are the last ones, or those of the layers of some strides, whose maps are added.
+    """
+    if strides is None:
+        with torch.no_grad():
+            layers = [network.features(inputs)]
+        layers[0].requires_grad_()
+        logits = network.logits_from_features(layers[0])
+    else:
+        layers, logits = network.through_layers(inputs, strides)
     scores = []
     for position, index in enumerate(classes):
-        (gradient,) = torch.autograd.grad(
-            logits[:, index].sum(), features, retain_graph=position + 1 < len(classes)
+        gradients = torch.autograd.grad(
+            logits[:, index].sum(), layers, retain_graph=position + 1 < len(classes)
         )
         with torch.no_grad():
-            scores.append((weights(features, gradient) * features).sum(dim=1).relu().float())
+            maps = [
+                (weights(features, gradient) * features).sum(dim=1, keepdim=True).relu().float()
+                for features, gradient in zip(layers, gradients, strict=True)
+            ]
+            scores.append(_added(maps))
     probabilities = of_classes(logits.detach(), classes).float().sigmoid()
     return Attribution(torch.stack(scores), probabilities)

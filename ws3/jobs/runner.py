@@ -119,7 +119,9 @@ def run_batches(
                 results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
                 remove_leftovers([receipt, *results])
                 summary, timer, start = BatchSummary(), PhaseTimer(start), 0.0
-                _do_images(run, work, batch.rows, summary, timer, check_stop, progress)
+                for outcome in _outcomes(run, work, batch.rows, timer, check_stop):
+                    _settle(run, work, outcome, summary, timer)
+                    progress.advance()
                 empty: set[str] = getattr(work, "empty", set())
                 summary.empty = [image for image in summary.fingerprints if image in empty]
                 if complete and not summary.failed:
@@ -157,24 +159,21 @@ def run_images(run: Run, work: ImageStage, rows: Sequence[ImageRow]) -> None:
     run_batches(run, work, batches.holding(rows), complete=False)
 
 
-def _do_images(
+def _outcomes(
     run: Run,
     work: ImageStage,
     rows: Sequence[ImageRow],
-    summary: BatchSummary,
     timer: PhaseTimer,
     check_stop: Callable[[], None],
-    progress: ProgressReport,
-) -> None:
+) -> Iterator[Outcome]:
+    """Do images one by one; on a GPU, from the first that is open, several at a time."""
     for position, row in enumerate(rows):
         check_stop()
         outcome = Outcome(row, _check(run, work, row))
         if outcome.checked.is_open:
             steps: DeviceSteps | None = getattr(work, "device_steps", lambda: None)()
             if steps is not None:
-                _do_on_device(
-                    run, work, steps, rows[position:], summary, timer, check_stop, progress
-                )
+                yield from _on_device(run, work, steps, rows[position:], timer, check_stop)
                 return
             try:
                 outcome.result = work.compute(row, outcome.checked.fingerprint, timer)
@@ -182,20 +181,17 @@ def _do_images(
                 raise
             except Ws3Error as error:
                 outcome.error = error
-        _settle(run, work, outcome, summary, timer)
-        progress.advance()
+        yield outcome
 
 
-def _do_on_device(
+def _on_device(
     run: Run,
     work: ImageStage,
     steps: DeviceSteps,
     rows: Sequence[ImageRow],
-    summary: BatchSummary,
     timer: PhaseTimer,
     check_stop: Callable[[], None],
-    progress: ProgressReport,
-) -> None:
+) -> Iterator[Outcome]:
     """Do several images at a time; an error that is no image's own stops after those in flight."""
     fatal: list[Exception] = []
 
@@ -209,8 +205,7 @@ def _do_on_device(
         if isinstance(error, NoSpaceError) or not isinstance(error, Ws3Error | None):
             fatal.append(error)
             continue
-        _settle(run, work, outcome, summary, timer)
-        progress.advance()
+        yield outcome
     if fatal:
         raise fatal[0]
 
