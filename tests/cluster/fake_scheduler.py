@@ -90,6 +90,9 @@ def main() -> None:
             print({"": "RUN", "0": "DONE"}.get(ended, "EXIT"))
         case "qstat":
             sys.exit(1 if ended else 0)
+        case "qacct" if not ended:
+            # Its books hold jobs that ended.
+            sys.exit(f"error: job id {options[-1]} not found")
         case "qacct":
             print(f"jobnumber    {options[-1]}\nfailed       0\nexit_status  {ended}")
 
