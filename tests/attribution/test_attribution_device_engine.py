@@ -159,25 +159,3 @@ def test_a_network_of_chosen_classes_is_the_network_itself(classifier, preset):
 def test_what_a_result_depends_on_is_named(classifier):
     facts = DeviceAttributor(Attributor(classifier, recipe_of("gradient"))).facts
     assert facts == {"device": "cpu", "precision": "fp32", "torch": torch.__version__, "cuda": ""}
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-@pytest.mark.parametrize("preset", ["contrast_input", "cam_multiscale"])
-def test_a_gpu_makes_the_cpus_maps_without_being_waited_for(classifier, image, preset):
-    recipe = recipe_of(preset, **({"input_size": SIZE} if preset == "contrast_input" else {}))
-    plan = plan_of(recipe, image)
-    expected = image_maps(Attributor(classifier, recipe), image, plan, [0, 2])
-    device = DeviceAttributor(Attributor(classifier, recipe, "cuda"))
-    for _ in range(4):  # the last ones by a graph
-        found = device.maps(image, plan, [0, 2])
-        for one, other in zip(found, expected, strict=True):
-            assert spearmanr(one.ravel(), other.ravel()).statistic > 0.995
-    wanted = {"0": range(plan.total)}
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        pending = device.begin(image, plan, [0, 2], wanted)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert pending.chunks()["0"].samples == tuple(range(plan.total))
-    assert pending.seconds > 0

@@ -22,5 +22,13 @@ def test_the_dry_form_measures_everything_once(tmp_path):
     rates = found["resnet18 at 64 in fp32"]
     assert all(rates[key] > 0 for key in ("crops per second", "limit", "old way"))
     assert 0 < rates["share of time in which the GPU computed"] <= 1
-    assert found["maps"]["fp32"]["Spearman"] > 0.99
+    assert found["contrast_crops"]["images per second"] > 0
+    maps = found["maps"]
+    assert maps["fp32"]["lowest Spearman"] > 0.99
+    assert (
+        abs(maps["fp32"]["mIoU at its best threshold"] - maps["CPU"]["mIoU at its best threshold"])
+        < 0.01
+    )
+    assert found["training"]["images per second"] > 0
+    assert found["prediction"]["images per second"] > 0
     assert found["wheels"]["installed"] is False

@@ -35,7 +35,7 @@ from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import write_csv
 from ws3.pixels import MOST_ASPECT, resize_short_side
-from ws3.training.batches import SharedBatches
+from ws3.training.batches import SharedBatches, loader_workers
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
 from ws3.training.processes import (
     fit,
@@ -118,7 +118,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     on_gpu = device.type != "cpu"
     if workers is None:
-        workers = min(8, max(1, (os.cpu_count() or 1) // processes)) if on_gpu else 0
+        workers = loader_workers(on_gpu, processes)
     last = folder / CHECKPOINT
     with isolated_torch_state(seed, device):
         start = checkpoints.new_classifier(
@@ -145,7 +145,7 @@ def train(
             precision="bf16-mixed" if on_gpu else "32-true",
             deterministic="warn" if on_gpu else True,
         )
-        data = _Data(rows, val_rows, classes, config, order, workers)
+        data = _Data(rows, val_rows, classes, config, order, workers, on_gpu)
         fit(trainer, module, data, last if _resumable(last, identity) else None)
     if processes > 1:
         # ddp_spawn copies back the weights only; the epochs' metrics come from the checkpoint.
@@ -261,8 +261,10 @@ class _Data(pl.LightningDataModule):
         config: ClassifierConfig,
         order: _Order,
         workers: int,
+        on_gpu: bool,
     ) -> None:
         super().__init__()
+        self.on_gpu = on_gpu
         self.rows = rows
         self.val_rows = val_rows
         self.classes = classes
@@ -275,14 +277,22 @@ class _Data(pl.LightningDataModule):
         size = self.config.input_size
         augmentation = _augmentation(size, self.config)
         images = self._photographs(self.rows, round(_MARGIN * size), augmentation)
-        return DataLoader(images, self.order.share, sampler=self.order, num_workers=self.workers)
+        return DataLoader(
+            images,
+            self.order.share,
+            sampler=self.order,
+            num_workers=self.workers,
+            # Pages that the GPU copies from while it computes.
+            pin_memory=self.on_gpu,
+            persistent_workers=self.workers > 0,
+        )
 
     def val_dataloader(self) -> Any:
         """Return all validation images: each process sees them all, and has the same figures."""
         if not self.val_rows:
             return []
         images = self._photographs(self.val_rows, self.config.input_size, None)
-        return DataLoader(images, 1, num_workers=self.workers)
+        return DataLoader(images, 1, num_workers=self.workers, pin_memory=self.on_gpu)
 
     def _photographs(
         self, rows: Sequence[ImageRow], short_side: int, augmentation: v2.Transform | None

@@ -27,6 +27,7 @@ from ws3.files import write_csv
 from ws3.labels import IGNORED
 from ws3.segmentation.data import EpochSampler, PseudoMaskDataset
 from ws3.segmentation.networks import build
+from ws3.training.batches import loader_workers
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
 from ws3.training.processes import (
     fit,
@@ -281,7 +282,7 @@ def train_network(
     folder: Path,
     device: str,
     progress: bool,
-    workers: int = 0,
+    workers: int | None = None,
     fingerprint: str = "",
     processes: int = 1,
     coding: str = "",
@@ -302,7 +303,8 @@ def train_network(
         folder: Where the checkpoint goes.
         device: "cpu" or "cuda" (with mixed precision).
         progress: Whether to show a progress bar; otherwise one line is logged per epoch.
-        workers: Processes that load images; 0: the training process itself loads them.
+        workers: Processes that load images, for each that trains; 0: the training process itself
+            loads them; None chooses. The result doesn't depend on it.
         fingerprint: Fingerprint of the masks' contents, which their paths don't show.
         processes: How many train together, each on a GPU of its own (or all on the CPU); must
             divide the batch size. They share every batch, so their number changes the outcome by
@@ -323,6 +325,8 @@ def train_network(
     resumed = resumable(folder / CHECKPOINT, identity)
     place = torch.device(device)
     on_gpu = place.type == "cuda"
+    if workers is None:
+        workers = loader_workers(on_gpu, processes)
     with isolated_torch_state(seed, place):
         # A resumed network needs no weights file any more: all of it is in the checkpoint.
         network = build(config.architecture, classes + 1, None if resumed else config.weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +18,21 @@ def processes_for(gpus: int, batch_size: int) -> int:
         3
     """
     return max(number for number in range(1, max(gpus, 1) + 1) if batch_size % number == 0)
+
+
+def loader_workers(on_gpu: bool, processes: int) -> int:
+    """Return how many processes read and augment images for each one that trains.
+
+    On a GPU as many as the job's cores allow, up to eight, so that it does not wait; on a CPU none,
+    as they would take the cores of the training. The result doesn't depend on them.
+
+    Example:
+        >>> loader_workers(False, 1)
+        0
+    """
+    if not on_gpu:
+        return 0
+    return min(8, max(1, len(os.sched_getaffinity(0)) // processes))
 
 
 class SharedBatches(Sampler[tuple[int, int]], ABC):
