@@ -63,7 +63,7 @@ NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} {node}
 PartitionName=cpu Nodes=ALL Default=YES
 PartitionName=gpu Nodes=ALL
 """
-_NODE = f"CPUs=4 RealMemory=64000 Gres=gpu:{GPUS_PER_NODE}"
+_NODE = f"CPUs=16 RealMemory=64000 Gres=gpu:{GPUS_PER_NODE}"
 _GRES = """\
 NodeName=node1 Name=gpu File={base}/gpu[0-1]
 NodeName=node2 Name=gpu File={base}/gpu[2-3]
