@@ -1,12 +1,14 @@
-"""What torch computes on, and with which arithmetic: said explicitly, in one place."""
+"""What torch computes on, with which arithmetic, and how results come back: in one place."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ws3.config.recipes import Precision
 from ws3.errors import Ws3Error
@@ -69,3 +71,60 @@ def device(name: torch.device | str) -> torch.device:
             "install a torch built for CUDA"
         )
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def fetched(tensor: Tensor) -> Tensor:
+    """Return a copy on the CPU, which is there once the device has come to this point.
+
+    The caller doesn't wait: a `Moment` after it tells when. On a CPU the copy is there at once.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return copy.copy_(tensor, non_blocking=True)
+
+
+class Moment:
+    """A point in a device's order of work, which is now on a CPU.
+
+    Example:
+        >>> first = Moment(torch.device("cpu"))
+        >>> second = Moment(torch.device("cpu"))
+        >>> second.wait()
+        >>> second.since(first) >= 0
+        True
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._clock, self._event = time.monotonic(), None
+        if device.type == "cuda":
+            new_event: Any = torch.cuda.Event
+            self._event = new_event(enable_timing=True)
+            self._event.record(torch.cuda.current_stream(device))
+
+    def wait(self) -> None:
+        """Wait until the device has come to this point."""
+        if self._event is not None:
+            self._event.synchronize()
+
+    def since(self, earlier: Moment) -> float:
+        """Return the seconds from another point; both must have passed."""
+        if self._event is not None and earlier._event is not None:
+            return float(earlier._event.elapsed_time(self._event)) / 1000
+        return self._clock - earlier._clock
+
+
+def device_facts(device: torch.device, precision: Precision) -> dict[str, str]:
+    """Return what a result depends on beside its fingerprint: device, precision, versions.
+
+    Example:
+        >>> device_facts(torch.device("cpu"), "fp32")["device"]
+        'cpu'
+    """
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "precision": precision,
+        "torch": torch.__version__,
+        "cuda": (torch.version.cuda or "") if cuda else "",
+    }

@@ -102,7 +102,7 @@ def arguments(folder: Path, rng: Random) -> Input:
 def _is_nothing(value: str) -> bool:
     """Return whether a text, without quotes around it, is a YAML document with nothing in it."""
     try:
-        return yaml.load(value.strip("'\""), Loader=yaml.BaseLoader) is None
+        return yaml.compose(value.strip("'\""), Loader=yaml.SafeLoader) is None
     except yaml.YAMLError:
         return False
 

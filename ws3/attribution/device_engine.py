@@ -9,12 +9,10 @@ device's memory decides, and batches reach across chunks.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +35,7 @@ from ws3.attribution.interface import Attribution
 from ws3.errors import Ws3Error
 from ws3.sampling.plan import Sample, SamplePlan
 from ws3.sampling.views import Pixels
-from ws3.torch_setup import arithmetic, one_thread
+from ws3.torch_setup import Moment, arithmetic, device_facts, fetched, one_thread
 
 _BYTES_PER_PIXEL = 3000
 """Of an input, that a forward pass keeps for the backward pass: ResNet-50's 2,400 and a reserve."""
@@ -72,21 +70,21 @@ class _Raw:
 class DevicePending:
     """One image that was handed to the device."""
 
-    def __init__(self, made: DeviceSums | _Raw, finite: Tensor, began: _Moment) -> None:
-        self._finite = _fetched(finite)
+    def __init__(self, made: DeviceSums | _Raw, finite: Tensor, began: Moment) -> None:
+        self._finite = fetched(finite)
         self._numbers, self._raw = made.samples, isinstance(made, _Raw)
         self._tensors: dict[str, list[Tensor]]
         if isinstance(made, _Raw):
             self._tensors = {
-                name: [_fetched(torch.cat(some)) for some in zip(*parts, strict=True)]
+                name: [fetched(torch.cat(some)) for some in zip(*parts, strict=True)]
                 for name, parts in made.parts.items()
             }
         else:
-            chunks = zip(_fetched(made.sums), _fetched(made.weights), strict=True)
+            chunks = zip(fetched(made.sums), fetched(made.weights), strict=True)
             self._tensors = {
                 name: list(some) for name, some in zip(made.samples, chunks, strict=True)
             }
-        self._began, self._ended = began, _Moment(finite.device)
+        self._began, self._ended = began, Moment(finite.device)
 
     def chunks(self) -> dict[str, SampleChunk | RawChunk]:
         """Wait for the device, and return what the samples add up to, by chunk.
@@ -133,13 +131,7 @@ class DeviceAttributor:
     @property
     def facts(self) -> dict[str, str]:
         """What a result depends on beside its fingerprint: the device, precision, versions."""
-        cuda = self.device.type == "cuda"
-        return {
-            "device": torch.cuda.get_device_name(self.device) if cuda else self.device.type,
-            "precision": self.recipe.precision,
-            "torch": torch.__version__,
-            "cuda": (torch.version.cuda or "") if cuda else "",
-        }
+        return device_facts(self.device, self.recipe.precision)
 
     def prepare(
         self, image: Pixels, plan: SamplePlan, wanted: Mapping[str, Sequence[int]]
@@ -192,7 +184,7 @@ class DeviceAttributor:
         wanted: Mapping[str, Sequence[int]],
         stored: Mapping[str, SampleChunk | None],
     ) -> DevicePending:
-        began = _Moment(self.device)
+        began = Moment(self.device)
         shape = (len(classes), plan.whole.height, plan.whole.width)
         keep, aggregation = self.recipe.samples.keep_samples, self.recipe.aggregation
         begun = {name: stored.get(name) for name in wanted}
@@ -279,31 +271,3 @@ def _fastest_kernels(tried: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
-
-
-def _fetched(tensor: Tensor) -> Tensor:
-    """Return a copy on the CPU, which is there once the device has come to this point."""
-    if tensor.device.type != "cuda":
-        return tensor.cpu()
-    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return copy.copy_(tensor, non_blocking=True)
-
-
-class _Moment:
-    """A point in the device's order of work."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._clock, self._event = time.monotonic(), None
-        if device.type == "cuda":
-            new_event: Any = torch.cuda.Event
-            self._event = new_event(enable_timing=True)
-            self._event.record(torch.cuda.current_stream(device))
-
-    def wait(self) -> None:
-        if self._event is not None:
-            self._event.synchronize()
-
-    def since(self, earlier: _Moment) -> float:
-        if self._event is not None and earlier._event is not None:
-            return float(earlier._event.elapsed_time(self._event)) / 1000
-        return self._clock - earlier._clock

@@ -15,11 +15,16 @@ from torch.nn import functional
 
 from ws3.config.masks import CrfParameters
 from ws3.config.model import Float, Section
+from ws3.config.recipes import Precision
 from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
 from ws3.masks.crf import DenseCrf, parameters
 from ws3.pixels import to_unit
 from ws3.segmentation.data import normalise
+from ws3.torch_setup import Moment, arithmetic, fetched
+
+PRECISION: Precision = "tf32"
+"""Of convolutions on a GPU; a CPU has fp32 alone."""
 
 
 class PredictionSettings(Section):
@@ -62,7 +67,26 @@ def predict_refined(
     Raises:
         Ws3Error: If the network's output is not finite, or the image is too large for the CRF.
     """
-    probabilities = predict(network, image, settings.scales, settings.flip, device)
+    pending = PendingPrediction(network, image, settings, device)
+    return refined(pending.probabilities(), image, settings)
+
+
+def refined(
+    probabilities: NDArray[np.float32], image: NDArray[np.uint8], settings: PredictionSettings
+) -> NDArray[np.float32]:
+    """Return probabilities after the CRF of the settings, if there is one.
+
+    Args:
+        probabilities: float32 (classes with background, H, W), summing to 1 over classes.
+        image: RGB, uint8 (H, W, 3).
+        settings: The CRF.
+
+    Returns:
+        float32, of the same shape.
+
+    Raises:
+        Ws3Error: If the image is too large for the CRF.
+    """
     if settings.crf is not None:
         crf = DenseCrf(image, len(probabilities), settings.crf)
         # Averages of softmaxes may pass 1 by a rounding.
@@ -70,7 +94,6 @@ def predict_refined(
     return probabilities
 
 
-@torch.inference_mode()
 def predict(
     network: nn.Module,
     image: NDArray[np.uint8],
@@ -96,27 +119,67 @@ def predict(
     Raises:
         Ws3Error: If the network's output is not finite.
     """
-    network.to(device).eval()
-    total: Tensor | None = None
-    for scale in scales:
-        at_scale = _probabilities(network, image, scale, device)
-        if flip:
-            mirrored = _probabilities(network, image[:, ::-1], scale, device)
-            at_scale = (at_scale + mirrored.flip(-1)) / 2
-        total = at_scale if total is None else total + at_scale
-    if total is None:
+    if not scales:
         raise ValueError("predict needs at least one scale")
-    probabilities: NDArray[np.float32] = (total / len(scales)).cpu().numpy()
-    if not np.isfinite(probabilities).all():
-        raise Ws3Error(
-            "the segmentation network's output is not finite; train it again with a lower "
-            "segmentation.learning_rate"
-        )
-    return probabilities
+    settings = PredictionSettings(scales=tuple(scales), flip=flip)
+    return PendingPrediction(network, image, settings, device).probabilities()
+
+
+class PendingPrediction:
+    """One image that was handed to the network, on a GPU without waiting for it.
+
+    Args:
+        network: As for `predict`.
+        image: RGB, uint8 (H, W, 3).
+        settings: Scales and flip; the CRF comes after this.
+        device: Where to compute.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        network: nn.Module,
+        image: NDArray[np.uint8],
+        settings: PredictionSettings,
+        device: str,
+    ) -> None:
+        place = torch.device(device)
+        self._began = Moment(place)
+        network.to(place).eval()
+        total = torch.zeros((), device=place)
+        with arithmetic(PRECISION, place):
+            for scale in settings.scales:
+                at_scale = _probabilities(network, image, scale, place)
+                if settings.flip:
+                    mirrored = _probabilities(network, image[:, ::-1], scale, place)
+                    at_scale = (at_scale + mirrored.flip(-1)) / 2
+                total = total + at_scale
+        self._fetched = fetched(total / len(settings.scales))
+        self._ended = Moment(place)
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Wait for the device, and return float32 (classes with background, H, W).
+
+        Raises:
+            Ws3Error: If the network's output is not finite.
+        """
+        self._ended.wait()
+        probabilities: NDArray[np.float32] = self._fetched.numpy()
+        if not np.isfinite(probabilities).all():
+            raise Ws3Error(
+                "the segmentation network's output is not finite; train it again with a lower "
+                "segmentation.learning_rate"
+            )
+        return probabilities
+
+    @property
+    def seconds(self) -> float:
+        """What the device took, from its first step to its last; known after `probabilities`."""
+        return self._ended.since(self._began)
 
 
 def _probabilities(
-    network: nn.Module, image: NDArray[np.uint8], scale: float, device: str
+    network: nn.Module, image: NDArray[np.uint8], scale: float, device: torch.device
 ) -> Tensor:
     """Probabilities (classes, H, W) at the image's size, from the image at one scale."""
     height, width = image.shape[:2]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,15 +37,27 @@ class PngStage(RecipeStage):
             self._note_empty(row, mask)
         return mask is not None
 
-    def commit(self, row: ImageRow, fingerprint: str, mask: NDArray[np.uint8]) -> ImageResult:
-        """Write an image's result, uint8 (H, W): it is there whole or not at all.
+    def commit(
+        self,
+        row: ImageRow,
+        fingerprint: str,
+        mask: NDArray[np.uint8],
+        facts: Mapping[str, str] = MappingProxyType({}),
+    ) -> ImageResult:
+        """Write an image's result: it is there whole or not at all.
 
         A picture of somebody else's in its place is kept under another name.
+
+        Args:
+            row: The image.
+            fingerprint: What the result is made from.
+            mask: uint8 (H, W).
+            facts: What else the file is to say of itself.
         """
         path = self.run.result(self.stage, self.recipe, row.image)
         if is_foreign_mask(path):
             set_aside(path)
-        write_mask(path, mask, {FINGERPRINT: fingerprint})
+        write_mask(path, mask, {FINGERPRINT: fingerprint, **facts})
         self._note_empty(row, mask)
         return ImageResult(bytes=path.stat().st_size)
 
