@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_records import classifier_facts
+from scipy.ndimage import distance_transform_edt, label
+from sklearn.metrics import confusion_matrix
 
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
@@ -107,6 +109,46 @@ def test_figures_equal_those_of_the_files(run):
         assert stages[stage].images == len(rows)
         for name, found in stages[stage].per_class.items():
             assert found.images == sum(name in row.labels for row in rows)
+
+
+def test_confusions_equal_those_of_the_files(run):
+    stages = evaluated(run, "flipped")
+    rows = run.rows(["val"])
+    truth = np.concatenate([read_label_mask(row.mask).ravel() for row in rows])
+    masks = [read_mask(run.result("masks", "flipped", row.image)).ravel() for row in rows]
+    expected = confusion_matrix(truth, np.concatenate(masks), labels=range(4))
+    assert [list(row) for row in stages["masks"].confusion] == expected.tolist()
+    evaluation = read_record(run.evaluation_file("flipped"), Evaluation)
+    held = np.array([[name in row.labels for name in run.index.classes] for row in rows], int)
+    assert [list(row) for row in evaluation.together["val"]] == (held.T @ held).tolist()
+
+
+def test_shares_by_distance_equal_those_of_the_files(run):
+    """Against scipy's distances, object by object, from the reference's stored maps."""
+    pixels, found = np.zeros((3, 10), int), np.zeros((3, 10), int)
+    for row in run.rows(["val"]):
+        truth = read_label_mask(row.mask)
+        mask = read_mask(run.result("masks", "flipped", row.image))
+        maps = RecipeResults(run, "cam").maps(row)
+        for value, scores in zip(run.class_values(row), maps, strict=True):
+            parts, count = label(truth == value, np.ones((3, 3)))
+            for number in range(1, count + 1):
+                inside = parts == number
+                peak = inside & (scores == scores[inside].max())
+                way = distance_transform_edt(~peak)[inside]
+                tenths = np.minimum(np.floor(10 * way / way.max() + 1e-9), 9).astype(int)
+                pixels[value - 1] += np.bincount(tenths, minlength=10)
+                found[value - 1] += np.bincount(tenths[mask[inside] == value], minlength=10)
+    measured = evaluated(run, "flipped")["masks"]
+    shares = np.full((3, 10), np.nan)
+    np.divide(found, pixels, out=shares, where=pixels > 0)
+    for name, counts, expected in zip(run.index.classes, pixels, shares, strict=True):
+        assert list(measured.distances.pixels[name]) == counts.tolist()
+        own = [np.nan if share is None else share for share in measured.distances.per_class[name]]
+        assert own == pytest.approx(expected, nan_ok=True)
+    assert measured.distances.found == pytest.approx(np.nanmean(shares, axis=0))
+    near = [f[:5].sum() / p[:5].sum() for f, p in zip(found, pixels, strict=True) if p[:5].any()]
+    assert measured.figures["near_recall"] == pytest.approx(np.mean(near))
 
 
 def test_the_reference_marks_its_own_regions(run):

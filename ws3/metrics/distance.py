@@ -68,13 +68,15 @@ def _tenths(inside: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32]) -> M
     peak = inside & (scores == scores[inside].max())
     rest = (~peak).view(np.uint8)
     distance = cv2.distanceTransform(rest, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[inside]
-    # Squares are whole numbers, so a pixel on the edge of two tenths is on the edge exactly.
+    # Squares are whole numbers, which makes the edges between tenths exact: where a share of them
+    # is a square number, so are quotient and root.
     square = np.rint(np.square(distance, dtype=np.float64))
     farthest = square.max()
     if farthest == 0:
         return np.full(square.shape, IGNORED, np.uint8)
-    edges = np.arange(1, TENTHS) ** 2 * farthest
-    found: Mask = np.searchsorted(edges, square * TENTHS**2, side="right").astype(np.uint8)
+    square *= TENTHS**2
+    square /= farthest
+    found: Mask = np.minimum(np.sqrt(square, out=square), TENTHS - 1, out=square).astype(np.uint8)
     return found
 
 
@@ -121,9 +123,8 @@ class DistanceRecall(Counts):
         known = (tenths != IGNORED) & (prediction != IGNORED)
         known &= (truth != 0) & (truth != IGNORED)
         cells = (truth[known] - 1) * np.int32(TENTHS) + tenths[known]
-        right = truth[known] == prediction[known]
         self.pixels += self._counted(cells)
-        self.found += self._counted(cells[right])
+        self.found += self._counted(cells[truth[known] == prediction[known]])
 
     def add(self, image: EvaluatedImage) -> None:
         """Add the mask of an image whose distances are known.
