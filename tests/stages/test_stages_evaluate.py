@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -233,3 +234,28 @@ def test_a_missing_or_damaged_evaluation_is_named(run):
     run.evaluation_file("cam").write_text('{"recipe": "cam", "splits": {}}')
     with pytest.raises(Ws3Error, match=r"cam.json: this file is damaged \(seed is missing"):
         summarise_run(run)
+
+
+def test_a_confusion_matrix_of_another_size_is_named(run):
+    evaluate(run, "cam")
+    path = run.evaluation_file("cam")
+    data = json.loads(path.read_text())
+    data["splits"]["val"]["maps"]["confusion"].pop()
+    path.write_text(json.dumps(data))
+    words = r"damaged \(splits.val.maps.confusion must have 4 rows of 4 numbers\); remove it"
+    with pytest.raises(Ws3Error, match=words):
+        read_record(path, Evaluation)
+
+
+def test_an_evaluation_of_before_is_read_and_has_no_distances(run):
+    evaluate(run, "cam")
+    path = run.evaluation_file("cam")
+    data = json.loads(path.read_text())
+    del data["together"]
+    for stage in data["splits"]["val"].values():
+        del stage["confusion"], stage["distances"]
+    path.write_text(json.dumps(data))
+    evaluation = read_record(path, Evaluation)
+    assert evaluation.together == {}
+    assert evaluation.splits["val"]["maps"].distances is None
+    assert evaluation.splits["val"]["maps"].confusion is None

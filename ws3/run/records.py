@@ -351,5 +351,7 @@ def _fault(detail: Any) -> str:
         return f"{key} is {'missing' if kind == 'missing' else 'unknown'}"
     if kind == "model_type":
         return f"{key + ': ' if key else ''}a JSON object is expected"
+    if kind == "value_error" and not key:
+        return shortened(str(detail["ctx"]["error"]))
     message = shortened(str(detail["msg"]))
     return f"{key}: {message[:1].lower()}{message[1:]}"
