@@ -99,10 +99,11 @@ format: $(READY)  ## Format all code
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile rules
 
-schema: $(READY)  ## Write the files that follow from the code: schema, configuration page, floors
+schema: $(READY)  ## Write the files that follow from the code: schema, configuration page, drawings
 	$(BIN)/python -m ws3.config.schema > config/schema.yaml
 	$(BIN)/python -m ws3.config.reference > docs/config.md
 	$(BIN)/python docs/hooks/floors.py > docs/floors.svg
+	$(BIN)/python docs/hooks/drawings.py
 
 clean:  ## Remove .venv and caches, but no results
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist site

@@ -8,6 +8,7 @@ from ws3.run.records import (
     ClassFigures,
     ClassifierFacts,
     ClassifierMetrics,
+    DistanceProfile,
     Evaluation,
     SegmentationFacts,
     StageFigures,
@@ -58,6 +59,8 @@ def stage_figures(**values: Any) -> StageFigures:
         "ignored_share": None,
         "per_class": {},
         "sweep": None,
+        "distances": None,
+        "confusion": None,
     }
     given = {name: values.pop(name) for name in facts if name in values}
     classes = {
@@ -67,19 +70,27 @@ def stage_figures(**values: Any) -> StageFigures:
     return StageFigures(**{**facts, **given, "per_class": classes, "figures": values})
 
 
-def evaluation_of(recipe: str, splits: dict[str, Any], reference: str = "cam") -> Evaluation:
+def distance_profile(*found: float | None) -> DistanceProfile:
+    """Return a profile of no class in particular."""
+    return DistanceProfile(found=found, per_class={}, pixels={})
+
+
+def evaluation_of(
+    recipe: str, splits: dict[str, Any], reference: str = "cam", **facts: Any
+) -> Evaluation:
     """Return a recipe's evaluation.
 
     Args:
         recipe: Its name.
         splits: The keywords of `stage_figures` by stage, by split.
         reference: The reference recipe.
+        facts: Other fields, such as `classes`.
     """
     return Evaluation(
         recipe=recipe,
         seed=3,
         reference=reference,
-        classes=(),
+        **{"classes": (), **facts},
         splits={
             split: {stage: stage_figures(**values) for stage, values in stages.items()}
             for split, stages in splits.items()

@@ -17,6 +17,7 @@ from ws3.metrics.sweep import ThresholdSweep
 TRUTH = np.array([[0, 0, 1, 1, 255]], np.uint8)
 MASK = np.array([[0, 1, 1, 1, 1]], np.uint8)
 MAPS = np.array([[[0.0, 0.5, 0.75, 1.0, 1.0]]], np.float32)
+TENTHS = np.array([[255, 255, 0, 9, 255]], np.uint8)
 PARTS = np.array([[0, 0, 1, 2, 2]], np.uint8)
 
 
@@ -76,11 +77,13 @@ def test_it_survives_strict_json():
 
 
 def test_what_was_not_measured_is_absent():
-    bare, whole = measured(), measured(maps=MAPS, parts=PARTS)
+    bare, whole = measured(), measured(maps=MAPS, parts=PARTS, tenths=TENTHS)
     assert set(whole.means()) - set(bare.means()) == {
         "pxap",
         "discriminative_part_recall",
         "shared_part_recall",
+        "near_recall",
+        "far_recall",
     }
     assert "pxap" not in bare.per_class()[0]
     assert bare.means()["miou"] is not None

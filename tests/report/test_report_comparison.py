@@ -8,7 +8,7 @@ import shutil
 import statistics
 
 import pytest
-from made_records import classifier_facts, evaluation_of
+from made_records import classifier_facts, distance_profile, evaluation_of
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
@@ -132,3 +132,20 @@ def test_a_recipe_with_one_of_the_two_recalls_is_not_drawn(runs, tmp_path):
     drawn = (tmp_path / "out" / "recalls.svg").read_text()
     assert "crops_10" in drawn
     assert "noisy" not in drawn
+
+
+def test_distances_have_a_table_and_a_chart_of_their_means(runs, tmp_path):
+    shares = {0: 0.5, 1: 0.7, 2: 0.9}
+    for (seed, share), run in zip(shares.items(), runs, strict=True):
+        found = [share] * 9 + [None]
+        stage = {**metrics(MIOU[seed], 0.2), "distances": distance_profile(*found)}
+        write_record(run.evaluation_file("cam"), evaluation_of("cam", {"val": {"masks": stage}}))
+    written = compare_runs(runs, tmp_path / "out")
+    assert "distances.svg" in {path.name for path in written}
+    table = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| recipe | runs | 0-10 | 10-20 |" in table
+    cells = " | ".join(["0.700 ± 0.200"] * 9)
+    assert f"| cam | 3 | {cells} |  |" in table
+    drawn = (tmp_path / "out" / "distances.svg").read_text()
+    assert ">cam<" in drawn
+    assert ">crops_10<" not in drawn

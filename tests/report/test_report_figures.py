@@ -8,9 +8,11 @@ from made_records import evaluation_of
 from matplotlib.patches import Rectangle
 
 from ws3.errors import Ws3Error
+from ws3.report.drawings import confusion_drawing, distance_drawing
 from ws3.report.figures import (
     DARK,
     LIGHT,
+    distance_chart,
     miou_chart,
     recall_chart,
     region_drawing,
@@ -134,3 +136,48 @@ def test_colours_stand_out_from_the_page(theme, card):
     assert contrast(theme.muted, card) >= 4.5
     # WCAG 2.1, 1.4.11: graphical objects.
     assert min(contrast(colour, card) for colour in theme.series) >= 3
+
+
+FALLING = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, None, 0.1]
+
+
+def test_the_distance_chart_draws_each_share_at_the_middle_of_its_tenth():
+    axes = distance_chart({"cam": FALLING}).axes[0]
+    (line,) = axes.lines
+    assert np.asarray(line.get_xdata()) == pytest.approx(np.arange(0.05, 1, 0.1))
+    assert np.asarray(line.get_ydata()) == pytest.approx(
+        [np.nan if share is None else share for share in FALLING], nan_ok=True
+    )
+
+
+def test_a_recipe_without_distances_is_left_out_and_the_others_keep_their_looks(tmp_path):
+    both = distance_chart({"cam": FALLING, "crops": FALLING}).axes[0].lines[-1]
+    figure = distance_chart({"cam": (), "crops": FALLING})
+    (alone,) = figure.axes[0].lines
+    for look in ("get_color", "get_linestyle", "get_marker"):
+        assert getattr(alone, look)() == getattr(both, look)()
+    save(figure, tmp_path / "chart.svg")
+    assert "crops" in texts(tmp_path / "chart.svg")
+    assert "cam" not in texts(tmp_path / "chart.svg")
+
+
+def test_deviations_of_the_shares_are_bars():
+    figure = distance_chart({"cam": [0.5] * 10}, deviations={"cam": [0.1] * 9 + [None]})
+    (bars,) = figure.axes[0].collections
+    ends = [np.asarray(path.vertices)[:, 1].tolist() for path in bars.get_paths()]
+    assert ends == [pytest.approx([0.4, 0.6])] * 9 + [[0.5, 0.5]]
+
+
+def test_the_drawing_of_distances_names_both_ends_and_the_tenths(tmp_path):
+    save(distance_drawing(), tmp_path / "distance.svg")
+    words = set(texts(tmp_path / "distance.svg"))
+    assert {"peak", "far end", "0", "10", "90", "100"} <= words
+
+
+def test_the_drawing_of_confusions_bears_pixels_and_shares(tmp_path):
+    matrix = [[900, 80, 20], [10, 40, 0], [30, 12, 58]]
+    save(confusion_drawing(["background", "cat", "dog"], matrix), tmp_path / "confusion.svg")
+    words = " ".join(texts(tmp_path / "confusion.svg"))
+    for cell in ("900 px", "90 %", "12 px", "12 %", "58 px", "0 px"):
+        assert cell in words
+    assert "of the pixels that are dog, 12 % are called cat" in " ".join(words.split())

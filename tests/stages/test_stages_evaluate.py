@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_records import classifier_facts
+from scipy.ndimage import distance_transform_edt, label
+from sklearn.metrics import confusion_matrix
 
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
@@ -109,6 +112,46 @@ def test_figures_equal_those_of_the_files(run):
             assert found.images == sum(name in row.labels for row in rows)
 
 
+def test_confusions_equal_those_of_the_files(run):
+    stages = evaluated(run, "flipped")
+    rows = run.rows(["val"])
+    truth = np.concatenate([read_label_mask(row.mask).ravel() for row in rows])
+    masks = [read_mask(run.result("masks", "flipped", row.image)).ravel() for row in rows]
+    expected = confusion_matrix(truth, np.concatenate(masks), labels=range(4))
+    assert [list(row) for row in stages["masks"].confusion] == expected.tolist()
+    evaluation = read_record(run.evaluation_file("flipped"), Evaluation)
+    held = np.array([[name in row.labels for name in run.index.classes] for row in rows], int)
+    assert [list(row) for row in evaluation.together["val"]] == (held.T @ held).tolist()
+
+
+def test_shares_by_distance_equal_those_of_the_files(run):
+    """Against scipy's distances, object by object, from the reference's stored maps."""
+    pixels, found = np.zeros((3, 10), int), np.zeros((3, 10), int)
+    for row in run.rows(["val"]):
+        truth = read_label_mask(row.mask)
+        mask = read_mask(run.result("masks", "flipped", row.image))
+        maps = RecipeResults(run, "cam").maps(row)
+        for value, scores in zip(run.class_values(row), maps, strict=True):
+            parts, count = label(truth == value, np.ones((3, 3)))
+            for number in range(1, count + 1):
+                inside = parts == number
+                peak = inside & (scores == scores[inside].max())
+                way = distance_transform_edt(~peak)[inside]
+                tenths = np.minimum(np.floor(10 * way / way.max() + 1e-9), 9).astype(int)
+                pixels[value - 1] += np.bincount(tenths, minlength=10)
+                found[value - 1] += np.bincount(tenths[mask[inside] == value], minlength=10)
+    measured = evaluated(run, "flipped")["masks"]
+    shares = np.full((3, 10), np.nan)
+    np.divide(found, pixels, out=shares, where=pixels > 0)
+    for name, counts, expected in zip(run.index.classes, pixels, shares, strict=True):
+        assert list(measured.distances.pixels[name]) == counts.tolist()
+        own = [np.nan if share is None else share for share in measured.distances.per_class[name]]
+        assert own == pytest.approx(expected, nan_ok=True)
+    assert measured.distances.found == pytest.approx(np.nanmean(shares, axis=0))
+    near = [f[:5].sum() / p[:5].sum() for f, p in zip(found, pixels, strict=True) if p[:5].any()]
+    assert measured.figures["near_recall"] == pytest.approx(np.mean(near))
+
+
 def test_the_reference_marks_its_own_regions(run):
     figures = evaluated(run, "cam")["maps"].figures
     names = ("dr_recall", "ndr_recall", "fpr_region_rate", "tn_region_rate")
@@ -191,3 +234,28 @@ def test_a_missing_or_damaged_evaluation_is_named(run):
     run.evaluation_file("cam").write_text('{"recipe": "cam", "splits": {}}')
     with pytest.raises(Ws3Error, match=r"cam.json: this file is damaged \(seed is missing"):
         summarise_run(run)
+
+
+def test_a_confusion_matrix_of_another_size_is_named(run):
+    evaluate(run, "cam")
+    path = run.evaluation_file("cam")
+    data = json.loads(path.read_text())
+    data["splits"]["val"]["maps"]["confusion"].pop()
+    path.write_text(json.dumps(data))
+    words = r"damaged \(splits.val.maps.confusion must have 4 rows of 4 numbers\); remove it"
+    with pytest.raises(Ws3Error, match=words):
+        read_record(path, Evaluation)
+
+
+def test_an_evaluation_of_before_is_read_and_has_no_distances(run):
+    evaluate(run, "cam")
+    path = run.evaluation_file("cam")
+    data = json.loads(path.read_text())
+    del data["together"]
+    for stage in data["splits"]["val"].values():
+        del stage["confusion"], stage["distances"]
+    path.write_text(json.dumps(data))
+    evaluation = read_record(path, Evaluation)
+    assert evaluation.together == {}
+    assert evaluation.splits["val"]["maps"].distances is None
+    assert evaluation.splits["val"]["maps"].confusion is None

@@ -33,6 +33,8 @@ class EvaluatedImage:
             that of maps.
         parts: uint8 (H, W), 1 where an object's part tells its class, 2 where classes share it;
             None if the dataset doesn't know.
+        tenths: uint8 (H, W), how far an object's pixel lies from the peak of the reference
+            recipe's map, 0 to 9, else 255; see `ws3.metrics.distance`. None if nobody measured it.
     """
 
     truth: Mask
@@ -41,6 +43,7 @@ class EvaluatedImage:
     class_values: tuple[int, ...]
     maps: npt.NDArray[np.floating] | None = None
     parts: Mask | None = None
+    tenths: Mask | None = None
 
 
 class Counts(ABC):
@@ -54,7 +57,7 @@ class Counts(ABC):
             metric of these counts is not measured.
     """
 
-    needs: ClassVar[tuple[Literal["maps", "parts"], ...]] = ()
+    needs: ClassVar[tuple[Literal["maps", "parts", "tenths"], ...]] = ()
 
     @abstractmethod
     def __init__(self, classes: int) -> None: ...

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ws3.errors import Ws3Error
-from ws3.metrics.base import Counts, EvaluatedImage, Metric
+from ws3.metrics.base import Counts, CountsType, EvaluatedImage, Metric
 from ws3.metrics.confusion import Confusion
 
 
@@ -86,6 +86,11 @@ class Measurement:
         """Return the share of pixels that are 255 in ground truth or mask; None without pixels."""
         share = self._pixels.ignored_share()
         return None if math.isnan(share) else share
+
+    def counts(self, kind: type[CountsType]) -> CountsType | None:
+        """Return the counts of one kind; None if no metric asked for them, or no image had them."""
+        found = self._counts.get(kind)
+        return found if isinstance(found, kind) and kind in self._counted else None
 
     def _measured(self) -> list[Metric[Any]]:
         return [metric for metric in self._metrics if metric.counts in self._counted]

@@ -15,6 +15,7 @@ from ws3.metrics.confusion import (
     Precision,
     Recall,
 )
+from ws3.metrics.distance import FarRecall, NearRecall
 from ws3.metrics.pixel_ap import MeanPixelAp
 from ws3.metrics.regions import (
     DiscriminativePartRecall,
@@ -30,6 +31,7 @@ _OWN: tuple[type[Metric[Any]], ...] = (
     *(MeanIou, Precision, Recall, MeanPixelAp, MeanBoundaryIou),
     *(FalsePositiveShare, FalseNegativeShare),
     *(DrRecall, NdrRecall, FprRegionRate, TnRegionRate),
+    *(NearRecall, FarRecall),
     *(DiscriminativePartRecall, SharedPartRecall),
 )
 

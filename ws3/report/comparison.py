@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from ws3.metrics.registry import all_metrics
-from ws3.report.figures import LIGHT, Theme, styled
+from ws3.report.figures import LIGHT, Theme, distance_chart, styled
 from ws3.report.model import Score
 from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 
@@ -56,6 +56,8 @@ class Row:
         stage: What was measured.
         runs: Number of runs that have it.
         spreads: By the metric's name; what no run has is absent.
+        distances: Share found in each tenth of the way from the peak of the reference's map; None
+            where no run has it. Empty if no run measured it.
     """
 
     recipe: str
@@ -63,6 +65,7 @@ class Row:
     stage: EvaluatedStage
     runs: int
     spreads: Mapping[str, Spread]
+    distances: tuple[Spread | None, ...] = ()
 
 
 def compare(scores: Sequence[Sequence[Score]]) -> list[Row]:
@@ -85,7 +88,9 @@ def compare(scores: Sequence[Sequence[Score]]) -> list[Row]:
             for metric in metrics
             if (spread := Spread.of(score.figures.get(metric.name) for score in same)) is not None
         }
-        rows.append(Row(recipe, split, stage, len(same), spreads))
+        profiles = [score.distances.found for score in same if score.distances]
+        distances = tuple(map(Spread.of, zip(*profiles, strict=True)))
+        rows.append(Row(recipe, split, stage, len(same), spreads, distances))
     return rows
 
 
@@ -117,6 +122,14 @@ def as_markdown(rows: Sequence[Row]) -> str:
             measured = [row for row in here if row.stage == stage]
             if measured:
                 lines += [f"{_STAGE_TITLES[stage].capitalize()}:", "", *_stage_table(measured), ""]
+            if any(row.distances for row in measured):
+                lines += [
+                    f"{_STAGE_TITLES[stage].capitalize()}, share of the objects' pixels found, by "
+                    "% of the way from the peak of the reference's map to the far end:",
+                    "",
+                    *_distance_table(measured),
+                    "",
+                ]
     return "\n".join(lines)
 
 
@@ -140,6 +153,16 @@ def _stage_table(rows: Sequence[Row]) -> Iterator[str]:
     yield from _head("recipe", "runs", *(f"{m.title} {arrows[m.direction]}" for m in metrics))
     for row in rows:
         yield _line(row.recipe, str(row.runs), *(_cell(row, metric.name) for metric in metrics))
+
+
+def _distance_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of one stage's table: a recipe per row, a tenth of the way per column."""
+    measured = [row for row in rows if row.distances]
+    width = 100 // len(measured[0].distances)
+    yield from _head("recipe", "runs", *(f"{at}-{at + width}" for at in range(0, 100, width)))
+    for row in measured:
+        cells = ("" if spread is None else str(spread) for spread in row.distances)
+        yield _line(row.recipe, str(row.runs), *cells)
 
 
 def _head(*cells: str) -> Iterator[str]:
@@ -242,6 +265,31 @@ def recalls_chart(rows: Sequence[Row], reference: str, theme: Theme = LIGHT) -> 
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside right upper")
     return figure
+
+
+def distances_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure | None:
+    """Draw the share of the objects' pixels that the masks hold, by distance from the peak.
+
+    Args:
+        rows: Rows of one split.
+        theme: Colours.
+
+    Returns:
+        None if no run measured it.
+    """
+    shown = {row.recipe: row.distances for row in rows if row.stage == "masks" and row.distances}
+    if not shown:
+        return None
+    means = {
+        recipe: [None if spread is None else spread.mean for spread in spreads]
+        for recipe, spreads in shown.items()
+    }
+    deviations = {
+        recipe: [None if spread is None else spread.deviation for spread in spreads]
+        for recipe, spreads in shown.items()
+        if any(spread is not None and spread.deviation is not None for spread in spreads)
+    }
+    return distance_chart(means, theme, deviations=deviations)
 
 
 def _cell(row: Row | None, name: str) -> str:

@@ -287,27 +287,89 @@ def recalls(score: Score) -> tuple[float, float] | None:
     return None if hit is None or missed is None else (hit, missed)
 
 
+def distance_chart(
+    found: Mapping[str, Sequence[float | None]],
+    theme: Theme = LIGHT,
+    *,
+    deviations: Mapping[str, Sequence[float | None]] | None = None,
+) -> Figure:
+    """Draw the share of the objects' pixels found against their distance from the peak.
+
+    Args:
+        found: For each recipe ten shares in [0, 1], the tenth of the way nearest to the peak of
+            the reference's map first; None is undefined. One without any is left out, and the
+            others keep their looks.
+        theme: Colours.
+        deviations: For each recipe as many deviations over runs, drawn as bars.
+    """
+    with styled(theme):
+        figure = Figure(figsize=(5.6, 4.1), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (recipe, shares) in enumerate(found.items()):
+            if not shares:
+                continue
+            spread = (deviations or {}).get(recipe)
+            axes.errorbar(
+                (np.arange(len(shares)) + 0.5) / len(shares),
+                np.array(shares, np.float64),
+                yerr=None if spread is None else np.nan_to_num(np.array(spread, np.float64)),
+                color=theme.series[number % len(theme.series)],
+                linestyle=_DASHES[number % len(_DASHES)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                markersize=5.5,
+                linewidth=1.9,
+                capsize=2,
+                label=_short(title_of(recipe)),
+            )
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.03)
+        axes.set_xticks(np.linspace(0, 1, 6))
+        axes.set_xlabel("way from the peak to the farthest pixel of the object")
+        axes.set_ylabel("share of the pixels found")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        if any(found.values()):
+            figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+def drawing_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return x and y, each float64 (240, 400), of the drawings' 10 by 6 units."""
+    x, y = np.meshgrid(np.linspace(0, 10, 400), np.linspace(0, 6, 240))
+    return x, y
+
+
+def creature_at(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a height that is 1 along the outline of the drawings' creature, and higher inside."""
+    blobs = (
+        (4.9, 3.0, 2.2, 1.05),
+        (7.1, 4.1, 0.95, 0.85),
+        (6.75, 5.05, 0.28, 0.5),
+        (7.5, 5.05, 0.28, 0.5),
+        (3.4, 1.6, 0.36, 1.05),
+        (6.2, 1.6, 0.36, 1.05),
+        (2.5, 3.9, 0.3, 0.95),
+    )
+    return sum((_blob(x, y, *blob) for blob in blobs), start=np.zeros_like(x))
+
+
+def head_at(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the reference's map in the drawings: highest at the creature's head, 1 at its cut."""
+    return _blob(x, y, 7.4, 4.0, 1.75, 1.6)
+
+
+def _blob(
+    x: NDArray[np.float64], y: NDArray[np.float64], cx: float, cy: float, rx: float, ry: float
+) -> NDArray[np.float64]:
+    distance = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2
+    return np.asarray(np.exp(-2.0 * (distance - 1.0)), dtype=np.float64)
+
+
 def region_drawing(theme: Theme = LIGHT) -> Figure:
     """Draw the four regions that an object and the reference recipe's mask cut an image into."""
-    x, y = np.meshgrid(np.linspace(0, 10, 400), np.linspace(0, 6, 240))
-
-    def blob(cx: float, cy: float, rx: float, ry: float) -> NDArray[np.float64]:
-        distance = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2
-        return np.asarray(np.exp(-2.0 * (distance - 1.0)), dtype=np.float64)
-
-    creature = sum(
-        (
-            blob(4.9, 3.0, 2.2, 1.05),
-            blob(7.1, 4.1, 0.95, 0.85),
-            blob(6.75, 5.05, 0.28, 0.5),
-            blob(7.5, 5.05, 0.28, 0.5),
-            blob(3.4, 1.6, 0.36, 1.05),
-            blob(6.2, 1.6, 0.36, 1.05),
-            blob(2.5, 3.9, 0.3, 0.95),
-        ),
-        start=np.zeros_like(x),
-    )
-    hit = blob(7.4, 4.0, 1.75, 1.6)
+    x, y = drawing_grid()
+    creature = creature_at(x, y)
+    hit = head_at(x, y)
     dr, ndr, fpr, tn = theme.regions
     with styled(theme):
         figure = Figure(figsize=(5.8, 2.55), layout="constrained")

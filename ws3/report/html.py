@@ -14,8 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ws3.files import write_bytes
 from ws3.metrics.base import Metric
 from ws3.metrics.registry import all_metrics
+from ws3.report.confusions import Confusions, confusions, together
+from ws3.report.drawings import distance_drawing
 from ws3.report.figures import (
     THEMES,
+    distance_chart,
     miou_chart,
     recall_chart,
     recalls,
@@ -37,6 +40,7 @@ class _Group:
     title: str
     scores: tuple[Score, ...]
     best: Score | None
+    confusions: tuple[Confusions, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,6 +56,7 @@ class _Charts:
     miou: str
     sweep: str | None
     recall: str | None
+    distances: dict[EvaluatedStage, str]
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -89,6 +94,7 @@ def write_report(folder: Path, report: Report) -> Path:
             fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
             charts=charts,
+            together=together(report.evaluations),
             config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
             total_seconds=sum(timing.seconds for timing in report.timings),
             total_size=sum(timing.size for timing in report.timings),
@@ -111,6 +117,11 @@ def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts
             miou=f"miou-{number}",
             sweep=f"sweep-{number}" if any(score.sweep for score in maps) else None,
             recall=f"recall-{number}" if any(recalls(score) for score in here) else None,
+            distances={
+                stage: f"distance-{number}-{stage}"
+                for stage in EVALUATED_STAGES
+                if any(score.stage == stage and score.distances for score in here)
+            },
         )
         for theme in THEMES:
             ending = f"{theme.name}.svg"
@@ -120,9 +131,15 @@ def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts
                 save(sweep_chart(maps, theme), folder / f"{charts.sweep}.{ending}", theme)
             if charts.recall:
                 save(recall_chart(here, theme), folder / f"{charts.recall}.{ending}", theme)
+            for stage, name in charts.distances.items():
+                known = {s.recipe: s.distances for s in here if s.stage == stage}
+                found = {r: d.found if (d := known.get(r)) else () for r in report.recipes}
+                save(distance_chart(found, theme), folder / f"{name}.{ending}", theme)
         drawn.append(charts)
     for theme in THEMES:
         save(region_drawing(theme), folder / f"regions.{theme.name}.svg", theme)
+        if any(charts.distances for charts in drawn):
+            save(distance_drawing(theme), folder / f"distance.{theme.name}.svg", theme)
     return drawn
 
 
@@ -138,6 +155,7 @@ def _columns(scores: Sequence[Score]) -> dict[str, list[Metric[Any]]]:
 
 def _groups(report: Report, scores: Sequence[Score]) -> list[_Group]:
     keys = dict.fromkeys((score.split, score.stage) for score in scores)
+    evaluations = {evaluation.recipe: evaluation for evaluation in report.evaluations}
     return [
         _Group(
             split=split,
@@ -145,6 +163,12 @@ def _groups(report: Report, scores: Sequence[Score]) -> list[_Group]:
             title=report.stage_titles[stage],
             scores=tuple(s for s in scores if s.split == split and s.stage == stage),
             best=best(scores, split, stage),
+            confusions=tuple(
+                known
+                for score in scores
+                if (score.split, score.stage) == (split, stage)
+                and (known := confusions(score, evaluations[score.recipe])) is not None
+            ),
         )
         for split, stage in keys
     ]
@@ -180,7 +204,13 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        figure=_figure, percent=_percent, width=_width, duration=_duration, size=_size, rate=_rate
+        cell=_cell,
+        figure=_figure,
+        percent=_percent,
+        width=_width,
+        duration=_duration,
+        size=_size,
+        rate=_rate,
     )
     environment.globals.update(class_hex=class_hex, dash=DASH)
     return environment
@@ -193,6 +223,12 @@ def _figure(value: float | None, metric: Metric[Any]) -> str:
 
 def _percent(share: float | None, digits: int = 1) -> str:
     return DASH if share is None else f"{100 * share:.{digits}f}"
+
+
+def _cell(value: float, is_share: bool) -> str:
+    """Return a matrix's cell: a share in whole percent, or a count; empty if it would be 0."""
+    shown = f"{100 * value if is_share else value:.0f}"
+    return "" if shown == "0" else shown
 
 
 def _width(share: float | None) -> str:

@@ -11,8 +11,10 @@ from ws3.run.records import (
     EVALUATED_STAGES,
     ClassFigures,
     ClassifierFacts,
+    DistanceProfile,
     EvaluatedStage,
     Evaluation,
+    Matrix,
     StageFigures,
 )
 
@@ -54,6 +56,8 @@ class Score:
         threshold_split: Split whose ground truth chose it; "" if none did.
         ignored_share: Share of the pixels that count nowhere.
         sweep: (threshold, mIoU) of the maps, where mIoU is defined.
+        distances: Shares found by distance from the peak of the reference's map, if measured.
+        confusion: Pixels by class in ground truth and mask, if kept.
     """
 
     recipe: str
@@ -67,6 +71,8 @@ class Score:
     threshold_split: str
     ignored_share: float | None
     sweep: tuple[tuple[float, float], ...]
+    distances: DistanceProfile | None = None
+    confusion: Matrix | None = None
 
     @property
     def miou(self) -> float | None:
@@ -308,4 +314,6 @@ def _score(
         threshold_split=chosen.threshold_split,
         ignored_share=found.ignored_share,
         sweep=tuple((point, miou) for point, miou in found.sweep or () if miou is not None),
+        distances=found.distances,
+        confusion=found.confusion,
     )

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, NonNegativeInt, ValidationError, model_validator
 
 from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.model import Section
@@ -25,6 +25,11 @@ EVALUATED_STAGES: tuple[EvaluatedStage, ...] = ("maps", "masks", "segmentation")
 
 Share = float | None
 """A number that may be undefined, such as a ratio with nothing to divide by."""
+
+Matrix = tuple[tuple[NonNegativeInt, ...], ...]
+"""Counts of pairs of classes, row by row."""
+
+Tenths = Field(min_length=10, max_length=10)
 
 
 class Record(Section):
@@ -185,6 +190,22 @@ class SegmentationFacts(Record):
     epochs: tuple[SegmentationEpoch, ...]
 
 
+class DistanceProfile(Record):
+    """Share of the objects' pixels found, by tenths of the way from the reference map's peak.
+
+    See `ws3.metrics.distance`. Each tuple has ten numbers, that of the nearest tenth first.
+
+    Attributes:
+        found: Mean of the classes' shares, over those where it is defined.
+        per_class: Share of each class, by its name.
+        pixels: Number of pixels of each class, by its name.
+    """
+
+    found: Annotated[tuple[Share, ...], Tenths]
+    per_class: dict[str, Annotated[tuple[Share, ...], Tenths]]
+    pixels: dict[str, Annotated[tuple[int, ...], Tenths]]
+
+
 class ClassFigures(Record):
     """The figures of one class.
 
@@ -210,6 +231,10 @@ class StageFigures(Record):
             measured.
         per_class: Figures of each class, by its name.
         sweep: (threshold, mIoU) of the maps for every constant threshold; None of other stages.
+        distances: What is found near the reference map's peak and far from it; None if it was not
+            measured.
+        confusion: Pixels by class in the ground truth (row) and in the mask (column), the
+            background first; None if it was not kept.
     """
 
     images: int
@@ -220,6 +245,8 @@ class StageFigures(Record):
     figures: dict[str, Share]
     per_class: dict[str, ClassFigures]
     sweep: tuple[tuple[float, Share], ...] | None = None
+    distances: DistanceProfile | None = None
+    confusion: Matrix | None = None
 
 
 class Evaluation(Record):
@@ -231,6 +258,8 @@ class Evaluation(Record):
         reference: Recipe whose maps divide the pixels into regions.
         classes: Names of the classes.
         splits: Figures by split, then by stage.
+        together: Number of measured images that are labelled with both classes of a pair, by
+            split; on the diagonal, with the class. A split may be absent.
     """
 
     recipe: str
@@ -238,6 +267,18 @@ class Evaluation(Record):
     reference: str
     classes: tuple[str, ...]
     splits: dict[str, dict[EvaluatedStage, StageFigures]]
+    together: dict[str, Matrix] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _matrices_fit_the_classes(self) -> Self:
+        for split, stages in self.splits.items():
+            for stage, found in stages.items():
+                if found.confusion is not None:
+                    name = f"splits.{split}.{stage}.confusion"
+                    _check_square(name, found.confusion, len(self.classes) + 1)
+        for split, matrix in self.together.items():
+            _check_square(f"together.{split}", matrix, len(self.classes))
+        return self
 
 
 RECORDS: Mapping[str, type[Record]] = {
@@ -296,6 +337,11 @@ def write_record(path: Path, record: Record) -> None:
     write_json(path, record.model_dump(mode="json"))
 
 
+def _check_square(name: str, matrix: Matrix, side: int) -> None:
+    if len(matrix) != side or any(len(row) != side for row in matrix):
+        raise ValueError(f"{name} must have {side} rows of {side} numbers")
+
+
 def _fault(detail: Any) -> str:
     """Return in a few words what pydantic found, with the key in question."""
     key, kind = shortened(".".join(str(part) for part in detail["loc"])), detail["type"]
@@ -305,5 +351,7 @@ def _fault(detail: Any) -> str:
         return f"{key} is {'missing' if kind == 'missing' else 'unknown'}"
     if kind == "model_type":
         return f"{key + ': ' if key else ''}a JSON object is expected"
+    if kind == "value_error" and not key:
+        return shortened(str(detail["ctx"]["error"]))
     message = shortened(str(detail["msg"]))
     return f"{key}: {message[:1].lower()}{message[1:]}"

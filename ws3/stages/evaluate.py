@@ -18,14 +18,19 @@ from ws3.files import write_csv
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.background import add_background, hard_labels
 from ws3.metrics.base import EvaluatedImage
+from ws3.metrics.confusion import Confusion
+from ws3.metrics.distance import DistanceRecall, tenths_of_objects
 from ws3.metrics.measurement import Measurement
+from ws3.metrics.pairs import images_together
 from ws3.metrics.registry import all_metrics
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
 from ws3.run.records import (
     ClassFigures,
+    DistanceProfile,
     EvaluatedStage,
     Evaluation,
+    Matrix,
     StageFigures,
     read_record,
     write_record,
@@ -57,7 +62,7 @@ def evaluate(run: Run, recipe: str) -> None:
         Ws3Error: If the run has no such recipe, or a metric can't be used.
     """
     run.check_segmentation_name(recipe)
-    splits = {}
+    splits, together = {}, {}
     for split in run.config.evaluation.splits:
         rows = [
             row
@@ -68,6 +73,8 @@ def evaluate(run: Run, recipe: str) -> None:
         ]
         if rows:
             splits[split] = _evaluate_split(run, recipe, rows)
+            labels = (run.class_values(row) for row in rows)
+            together[split] = _matrix(images_together(labels, len(run.index.classes)))
     write_record(
         run.evaluation_file(recipe),
         Evaluation(
@@ -76,6 +83,7 @@ def evaluate(run: Run, recipe: str) -> None:
             reference=run.config.reference_recipe,
             classes=run.index.classes,
             splits=splits,
+            together=together,
         ),
     )
 
@@ -132,6 +140,7 @@ def _evaluate_split(
                 reference=cut_maps(reference_maps, values, reference_background),
                 class_values=tuple(values),
                 parts=read_label_mask(row.parts) if row.parts else None,
+                tenths=tenths_of_objects(truth, reference_maps, values),
             )
             if chosen is not None:
                 maps = reference_maps if recipe == reference_recipe else results.maps(row)
@@ -167,8 +176,34 @@ def _evaluate_split(
                 for name, of_class in zip(run.index.classes, measurement.per_class(), strict=True)
             },
             sweep=curve if stage == "maps" else None,
+            distances=_distances(measurement, run.index.classes),
+            confusion=_confusion(measurement),
         )
     return figures
+
+
+def _distances(measurement: Measurement, classes: Sequence[str]) -> DistanceProfile | None:
+    counts = measurement.counts(DistanceRecall)
+    if counts is None:
+        return None
+    return DistanceProfile(
+        found=_defined(counts.mean_shares()),
+        per_class=dict(zip(classes, map(_defined, counts.shares()), strict=True)),
+        pixels=dict(zip(classes, _matrix(counts.pixels), strict=True)),
+    )
+
+
+def _confusion(measurement: Measurement) -> Matrix | None:
+    counts = measurement.counts(Confusion)
+    return None if counts is None else _matrix(counts.matrix)
+
+
+def _defined(values: NDArray[np.float64]) -> tuple[float | None, ...]:
+    return tuple(None if math.isnan(value) else value for value in values.tolist())
+
+
+def _matrix(counts: NDArray[np.int64]) -> Matrix:
+    return tuple(map(tuple, counts.tolist()))
 
 
 def cut_maps(

@@ -1,4 +1,4 @@
-"""Finished runs, one per seed -> means, deviations and two charts."""
+"""Finished runs, one per seed -> means, deviations and charts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pathlib import Path
 from ws3.config.run import RunConfig
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import write_bytes
-from ws3.report.comparison import as_csv, as_markdown, compare, recalls_chart, samples_chart
+from ws3.report.comparison import (
+    as_csv,
+    as_markdown,
+    compare,
+    distances_chart,
+    recalls_chart,
+    samples_chart,
+)
 from ws3.report.figures import save
 from ws3.report.model import Score, scores_of
 from ws3.run.folder import Run
@@ -19,7 +26,8 @@ from ws3.run.records import Evaluation, read_record
 def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Write a table, as CSV and as Markdown, and charts; return the files.
 
-    `samples.svg` is written if recipes differ in their number of samples only. The charts show the
+    `samples.svg` is written if recipes differ in their number of samples only, `distances.svg` if
+    the runs measured by distance from the peak of the reference's map. The charts show the
     first split that the first run reports on.
 
     Raises:
@@ -40,6 +48,9 @@ def compare_runs(runs: Sequence[Run], folder: Path) -> list[Path]:
         "comparison.md": "\n".join([as_markdown(rows), _classifiers(runs)]),
     }
     charts = {"recalls.svg": recalls_chart(shown, first.reference_recipe)}
+    distances = distances_chart(shown)
+    if distances is not None:
+        charts["distances.svg"] = distances
     families = sample_families(first, {row.recipe for row in shown})
     if families:
         charts["samples.svg"] = samples_chart(families, shown, first.reference_recipe)
