@@ -15,6 +15,7 @@ from ws3.metrics.confusion import (
     Precision,
     Recall,
 )
+from ws3.metrics.image_counts import POOLED_FIGURES
 from ws3.metrics.pixel_ap import MeanPixelAp
 from ws3.metrics.regions import (
     DiscriminativePartRecall,
@@ -40,6 +41,8 @@ METRICS: Registry[type[Metric[Any]]] = Registry(
 RESERVED = (
     *("recipe", "seed", "split", "stage", "runs", "images"),
     *("threshold", "threshold_kind", "threshold_split", "ignored_share"),
+    *("oracle_miou", "oracle_threshold"),
+    *(f"{name}_{end}" for name in POOLED_FIGURES for end in ("low", "high")),
 )
 """Names of other columns of the tables, which no metric may have."""
 

@@ -197,6 +197,18 @@ class ClassFigures(Record):
     figures: dict[str, Share]
 
 
+class Oracle(Record):
+    """The best constant threshold of a split, found with the ground truth that is reported on.
+
+    Attributes:
+        threshold: The background score; the lowest of equals.
+        miou: mIoU in [0, 1] of the maps at it.
+    """
+
+    threshold: float
+    miou: float
+
+
 class StageFigures(Record):
     """The figures of one recipe at one stage on one split.
 
@@ -210,6 +222,9 @@ class StageFigures(Record):
             measured.
         per_class: Figures of each class, by its name.
         sweep: (threshold, mIoU) of the maps for every constant threshold; None of other stages.
+        oracle: The best of them, which no result may use; None of other stages, and without mIoU.
+        intervals: Lower and upper end of the 95 % interval of a figure, by the metric's name; see
+            `ws3.metrics.bootstrap`. Not every metric has one.
     """
 
     images: int
@@ -220,6 +235,8 @@ class StageFigures(Record):
     figures: dict[str, Share]
     per_class: dict[str, ClassFigures]
     sweep: tuple[tuple[float, Share], ...] | None = None
+    oracle: Oracle | None = None
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
 
 class Evaluation(Record):
@@ -231,6 +248,8 @@ class Evaluation(Record):
         reference: Recipe whose maps divide the pixels into regions.
         classes: Names of the classes.
         splits: Figures by split, then by stage.
+        image_counts: SHA-256 of the file with each image's counts; "" of an older evaluation,
+            which wrote none.
     """
 
     recipe: str
@@ -238,6 +257,7 @@ class Evaluation(Record):
     reference: str
     classes: tuple[str, ...]
     splits: dict[str, dict[EvaluatedStage, StageFigures]]
+    image_counts: str = ""
 
 
 RECORDS: Mapping[str, type[Record]] = {
