@@ -58,6 +58,8 @@ def stage_figures(**values: Any) -> StageFigures:
         "ignored_share": None,
         "per_class": {},
         "sweep": None,
+        "oracle": None,
+        "intervals": {},
     }
     given = {name: values.pop(name) for name in facts if name in values}
     classes = {

@@ -13,6 +13,7 @@ from ws3.run.records import (
     ClassifierFacts,
     EvaluatedStage,
     Evaluation,
+    Oracle,
     StageFigures,
 )
 
@@ -54,6 +55,8 @@ class Score:
         threshold_split: Split whose ground truth chose it; "" if none did.
         ignored_share: Share of the pixels that count nowhere.
         sweep: (threshold, mIoU) of the maps, where mIoU is defined.
+        intervals: 95 % intervals of figures by the metric's name; not every metric has one.
+        oracle: The best constant threshold, found with the ground truth that the score comes from.
     """
 
     recipe: str
@@ -67,6 +70,8 @@ class Score:
     threshold_split: str
     ignored_share: float | None
     sweep: tuple[tuple[float, float], ...]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    oracle: Oracle | None = None
 
     @property
     def miou(self) -> float | None:
@@ -308,4 +313,6 @@ def _score(
         threshold_split=chosen.threshold_split,
         ignored_share=found.ignored_share,
         sweep=tuple((point, miou) for point, miou in found.sweep or () if miou is not None),
+        intervals=found.intervals,
+        oracle=found.oracle,
     )
