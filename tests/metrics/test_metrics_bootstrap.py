@@ -138,13 +138,13 @@ def test_only_images_that_all_runs_have_are_compared(drawn):
 
 @pytest.mark.slow
 def test_95_of_100_intervals_hold_the_truth():
-    """500 evaluations of 300 images each, drawn from a population whose figures are known."""
+    """500 evaluations of 1,000 images each, drawn from a population whose figures are known."""
     stream = np.random.default_rng(11)
     population = sum(draw_tables(100_000, stream).sum(axis=0, dtype=np.int64) for _ in range(20))
     truth = {name: figure_of(name, np.asarray(population)).item() for name in POOLED_FIGURES}
     held = dict.fromkeys(POOLED_FIGURES, 0)
     for seed in range(500):
-        found = intervals([image_counts(draw_tables(300, stream))], seed=seed)
+        found = intervals([image_counts(draw_tables(1000, stream))], seed=seed)
         for name, (low, high) in found.items():
             held[name] += low <= truth[name] <= high
     assert all(0.93 <= number / 500 <= 0.97 for number in held.values()), held
