@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from drawn_counts import CLASSES, draw_tables, image_counts
 from made_records import classifier_facts, evaluation_of
+from verified_run import ws3
 
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
@@ -260,6 +261,25 @@ def test_without_counts_there_are_means_and_a_sentence(runs, tmp_path, caplog):
     assert len((tmp_path / "out/differences.csv").read_text().splitlines()) == 1
     with pytest.raises(StaleResultError, match="an older ws3 wrote this"):
         compare_runs(runs, tmp_path / "out", against="cam")
+
+
+def test_the_command_ends_with_a_sentence_where_there_are_no_counts(runs, tmp_path):
+    folder = runs[0].folder
+    status, said = ws3("compare", folder, "--output", tmp_path / "out", "--against", "cam")
+    assert status == 2
+    assert said == (
+        f"ws3: {folder}/evaluation/cam.json: an older ws3 wrote this, without each image's counts; "
+        f"run snakemake again, or: ws3 evaluate {folder} --recipe cam\n"
+    )
+
+
+def test_the_command_compares_with_the_named_recipe(counted, tmp_path):
+    (one, _), _ = counted
+    status, said = ws3("compare", one.folder, "-o", tmp_path / "out", "--against", "crops_10")
+    assert (status, "differences.csv" in said) == (0, True)
+    text = (tmp_path / "out/comparison.md").read_text()
+    assert text.startswith("In brackets: 95 % interval")
+    assert "| cam | crops_10 | pseudo-masks | 1 | 40 |" in text
 
 
 def test_the_latex_has_balanced_tables_of_percentages(counted, tmp_path):

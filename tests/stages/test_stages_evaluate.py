@@ -277,6 +277,9 @@ def test_counts_that_are_not_those_of_the_evaluation_are_refused_and_found(run):
     assert [d.path for d in check_run(run, repair=False)[1]].count(path) == 1
     evaluate(run, "cam")
     assert path.read_text() == text
+    short = record.model_copy(update={"classes": record.classes[:1]})
+    with pytest.raises(StaleResultError, match=r"it names 1 classes, but its images have counts"):
+        read_image_counts(run, short)
     assert path not in [damage.path for damage in check_run(run, repair=False)[1]]
 
 

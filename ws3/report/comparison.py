@@ -184,6 +184,14 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+NOTE = """\
+In brackets: 95 % interval, of a mean over draws of runs and images with replacement (hierarchical
+bootstrap). p: paired permutation test, recipes swapped image by image; after Holm's correction for
+the recipes that are compared at one stage.
+"""
+"""What the tables' brackets and p values are."""
+
+
 def contrasts_as_markdown(contrasts: Sequence[Contrast]) -> str:
     """Return Markdown: a table of differences per split and metric."""
     lines = []

@@ -60,6 +60,7 @@ def read_image_counts(run: Run, evaluation: Evaluation) -> CountsBySplit:
     fault = image_counts_fault(run, evaluation)
     if fault:
         raise StaleResultError(fault)
+    classes = len(evaluation.classes)
     images: dict[tuple[str, str], dict[str, int]] = {}
     cells: dict[tuple[str, str], array[int]] = {}
     with io.TextIOWrapper(
@@ -71,10 +72,14 @@ def read_image_counts(run: Run, evaluation: Evaluation) -> CountsBySplit:
             places = images.setdefault((split, stage), {})
             found = cells.setdefault((split, stage), array("q"))
             place = places.setdefault(image, len(places))
+            if int(value) > classes:
+                raise StaleResultError(
+                    f"{run.evaluation_file(evaluation.recipe)}: it names {classes} classes, but "
+                    f"its images have counts of class {value}; {_remedy(run, evaluation.recipe)}"
+                )
             for kind, number in enumerate(counts):
                 if number != "0":
                     found.extend((place, kind, int(value), int(number)))
-    classes = len(evaluation.classes)
     return {
         (split, stage): ImageCounts.of_cells(
             list(places), np.array(cells[split, stage], np.int64).reshape(-1, 4), classes

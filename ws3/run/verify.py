@@ -303,6 +303,8 @@ def _check_image_counts(run: Run, *, repair: bool) -> Iterator[Damage]:
             evaluation = read_record(path, Evaluation)
         except Ws3Error:
             continue  # named among the records
+        if evaluation.recipe != path.stem:
+            continue  # nothing is removed for the sake of a name that somebody changed
         table = run.image_counts_file(evaluation.recipe)
         if evaluation.image_counts and (fault := image_counts_fault(run, evaluation)):
             remedy: Remedy = "remove file"

@@ -11,6 +11,7 @@ from ws3.config.run import RunConfig
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import write_bytes
 from ws3.report.comparison import (
+    NOTE,
     as_csv,
     as_latex,
     as_markdown,
@@ -70,7 +71,15 @@ def compare_runs(runs: Sequence[Run], folder: Path, against: str | None = None) 
     tables = {
         "comparison.csv": as_csv(rows),
         "comparison.md": "\n".join(
-            filter(None, [as_markdown(rows), contrasts_as_markdown(contrasts), _classifiers(runs)])
+            filter(
+                None,
+                [
+                    NOTE if any(row.intervals for row in rows) else "",
+                    as_markdown(rows),
+                    contrasts_as_markdown(contrasts),
+                    _classifiers(runs),
+                ],
+            )
         ),
         "comparison.tex": as_latex(rows, contrasts),
         "differences.csv": contrasts_as_csv(contrasts),

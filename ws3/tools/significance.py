@@ -86,7 +86,11 @@ class RunsCounts:
 
     def _compare(self, place: Place, recipe: str, against: str) -> list[Contrast]:
         ours, others = self.of[place][recipe], self.of[place].get(against, {})
-        both = sorted(ours.keys() & others.keys())
+        both = [
+            number
+            for number in sorted(ours.keys() & others.keys())
+            if ours[number].classes == others[number].classes
+        ]
         if not both:
             return []
         tables = on_same_images([side[number] for side in (ours, others) for number in both])
