@@ -208,6 +208,7 @@ def _pretend_to_finish(folder: Path, config: Path) -> list[Path]:
     ]
     for recipe in RECIPES:
         others += [run.threshold_file(recipe), run.evaluation_file(recipe)]
+        others.append(run.image_counts_file(recipe))
         others.append(run.receipt("train_segmentation", recipe))
     for path in (*others, *receipts):
         path.parent.mkdir(parents=True, exist_ok=True)

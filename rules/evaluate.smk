@@ -1,4 +1,5 @@
-# maps, masks, predictions + ground truth -> results/<run>/evaluation/<recipe>.json, summary.csv
+# maps, masks, predictions + ground truth
+# -> results/<run>/evaluation/<recipe>.json, <recipe>.images.csv, summary.csv
 
 
 rule evaluate:
@@ -7,6 +8,7 @@ rule evaluate:
         results=RULES.of_recipe(RULES.evaluate_input),
     output:
         RULES.run.evaluation_file("{recipe}"),
+        RULES.run.image_counts_file("{recipe}"),
     log:
         RULES.log("evaluate", "{recipe}"),
     benchmark:

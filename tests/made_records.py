@@ -61,6 +61,8 @@ def stage_figures(**values: Any) -> StageFigures:
         "sweep": None,
         "distances": None,
         "confusion": None,
+        "oracle": None,
+        "intervals": {},
     }
     given = {name: values.pop(name) for name in facts if name in values}
     classes = {

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,21 @@ def write_new(path: Path, data: bytes) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal data makes equal bytes."""
     write_bytes(path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def csv_file(path: Path) -> Iterator[Callable[[Iterable[object]], object]]:
+    """Yield what writes a row of a table that may be long; the file is there when the block ends.
+
+    Raises:
+        NoSpaceError: If the disk is full.
+    """
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        yield csv.writer(file, lineterminator="\n").writerow
+        file.flush()
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -24,6 +24,7 @@ _HANDED_ON: tuple[Arguments, ...] = (
     ("report", RUN),
     ("show", RUN, "b", "-o", "results/b.png"),
     ("compare", RUN, "-o", "results/compared"),
+    ("compare", RUN, "-o", "results/compared", "--against", "crops"),
     ("export", RUN, "-r", "cam", "--out", "results/voc"),
 )
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
+import re
 import shutil
 import statistics
 
+import numpy as np
 import pytest
+from drawn_counts import CLASSES, draw_tables, image_counts
 from made_records import classifier_facts, distance_profile, evaluation_of
+from verified_run import ws3
 
 from ws3.config.load import resolve
-from ws3.errors import Ws3Error
+from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import sha256
+from ws3.metrics.bootstrap import RESAMPLES, interval
+from ws3.metrics.image_counts import figure_of
+from ws3.metrics.paired import holm, swap_test
 from ws3.report.comparison import as_csv, as_markdown, compare
 from ws3.run.folder import Run
+from ws3.run.image_counts import writing_image_counts
 from ws3.run.records import ClassifierMetrics, write_record
 from ws3.stages.index import write_config
 from ws3.tools.compare import compare_runs, sample_families
@@ -58,6 +68,8 @@ def test_the_table_holds_means_and_sample_deviations(runs, tmp_path):
     assert sorted(path.name for path in written) == [
         "comparison.csv",
         "comparison.md",
+        "comparison.tex",
+        "differences.csv",
         "recalls.svg",
         "samples.svg",
     ]
@@ -149,3 +161,159 @@ def test_distances_have_a_table_and_a_chart_of_their_means(runs, tmp_path):
     drawn = (tmp_path / "out" / "distances.svg").read_text()
     assert ">cam<" in drawn
     assert ">crops_10<" not in drawn
+
+
+SKILLS = {"cam": 0.0, "crops_10": 0.1, "crops_20": 0.6, "crops_40": 0.0}
+
+
+@pytest.fixture
+def counted(runs):
+    """Two runs of which each image's counts are there, and the counts of the masks."""
+    tables = {}
+    for number, run in enumerate(runs[:2]):
+        for place, (recipe, skill) in enumerate(SKILLS.items()):
+            drawn = draw_tables(40, np.random.default_rng([number, place]), skill)
+            tables[number, recipe] = drawn
+            write_counts(run, recipe, drawn)
+        run.evaluation_file("noisy").unlink()
+    return runs[:2], tables
+
+
+def write_counts(run, recipe, drawn):
+    path = run.image_counts_file(recipe)
+    with writing_image_counts(path) as add:
+        for name, table in zip(image_counts(drawn).images, drawn, strict=True):
+            add("val", "masks", name, table)
+    sums = drawn.sum(axis=0)
+    one = {name: figure_of(name, sums).item() for name in ("miou", "dr_recall", "ndr_recall")}
+    made = evaluation_of(recipe, {"val": {"masks": {"images": len(drawn), **one}}})
+    classes = tuple(f"class{n}" for n in range(CLASSES))
+    write_record(
+        run.evaluation_file(recipe),
+        made.model_copy(update={"image_counts": sha256(path), "classes": classes}),
+    )
+
+
+def table_of(path):
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def test_the_interval_of_a_mean_is_drawn_from_runs_and_images(counted, tmp_path):
+    runs, tables = counted
+    compare_runs(runs, tmp_path / "out")
+    rows = {row["recipe"]: row for row in table_of(tmp_path / "out/comparison.csv")}
+    # The same by plain loops, with random numbers of its own.
+    stream, both = np.random.default_rng(9), [tables[number, "crops_20"] for number in (0, 1)]
+    values = []
+    for _ in range(RESAMPLES):
+        images = stream.integers(0, 40, 40)
+        seeds = stream.integers(0, 2, 2)
+        values.append(
+            np.mean([figure_of("miou", both[n][images].sum(axis=0)).item() for n in seeds])
+        )
+    low, high = interval(np.array(values)) or (0.0, 0.0)
+    found = float(rows["crops_20"]["miou_low"]), float(rows["crops_20"]["miou_high"])
+    assert found == pytest.approx((low, high), abs=0.08 * (high - low))
+    assert found[0] < float(rows["crops_20"]["miou"]) < found[1]
+    text = (tmp_path / "out/comparison.md").read_text()
+    assert f" [{found[0]:.3f}, {found[1]:.3f}] |" in text
+
+
+def test_each_recipe_is_compared_with_the_best_cam(counted, tmp_path):
+    runs, tables = counted
+    compare_runs(runs, tmp_path / "out")
+    rows = table_of(tmp_path / "out/differences.csv")
+    assert {row["against"] for row in rows} == {"cam"}
+    of_miou = [row for row in rows if row["metric"] == "miou"]
+    assert [row["recipe"] for row in of_miou] == ["crops_10", "crops_20", "crops_40"]
+    for row in of_miou:
+        pairs = [
+            (image_counts(tables[n, row["recipe"]]), image_counts(tables[n, "cam"])) for n in (0, 1)
+        ]
+        mean = np.mean([one.figure("miou") - other.figure("miou") for one, other in pairs])
+        assert float(row["difference"]) == mean
+        assert float(row["low"]) < mean < float(row["high"])
+        assert float(row["p"]) == swap_test(pairs, "miou", seed=0)
+        assert (row["runs"], row["images"]) == ("2", "40")
+    adjusted = holm([float(row["p"]) for row in of_miou])
+    assert [float(row["p_holm"]) for row in of_miou] == adjusted
+    assert adjusted[1] < 0.05 < adjusted[2]
+    text = (tmp_path / "out/comparison.md").read_text()
+    assert "Differences of mIoU, split val:" in text
+    assert re.search(r"\| crops_20 \| cam \| pseudo-masks \| 2 \| 40 \| \+0\.\d{3} \[\+", text)
+
+
+def test_another_recipe_to_compare_with_may_be_named(counted, tmp_path):
+    runs, _ = counted
+    compare_runs(runs, tmp_path / "out", against="crops_40")
+    rows = table_of(tmp_path / "out/differences.csv")
+    assert {(row["recipe"], row["against"]) for row in rows} == {
+        (recipe, "crops_40") for recipe in ("cam", "crops_10", "crops_20")
+    }
+    with pytest.raises(Ws3Error, match="--against: 'nobody' is not among the evaluated recipes"):
+        compare_runs(runs, tmp_path / "out", against="nobody")
+
+
+def test_recipes_are_compared_on_the_images_that_both_have(counted, tmp_path):
+    runs, tables = counted
+    write_counts(runs[1], "crops_10", tables[1, "crops_10"][:25])
+    compare_runs(runs, tmp_path / "out")
+    rows = {
+        row["recipe"]: row
+        for row in table_of(tmp_path / "out/differences.csv")
+        if row["metric"] == "miou"
+    }
+    assert rows["crops_10"]["images"] == "25"
+    first = {key: image_counts(drawn[:25]) for key, drawn in tables.items()}
+    pairs = [(first[n, "crops_10"], first[n, "cam"]) for n in (0, 1)]
+    assert float(rows["crops_10"]["p"]) == swap_test(pairs, "miou", seed=0)
+
+
+def test_without_counts_there_are_means_and_a_sentence(runs, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        compare_runs(runs, tmp_path / "out")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "without intervals and differences" in said
+    assert re.search(r"seed_0/evaluation/cam\.json: an older ws3 wrote this.*ws3 evaluate", said)
+    assert len((tmp_path / "out/differences.csv").read_text().splitlines()) == 1
+    with pytest.raises(StaleResultError, match="an older ws3 wrote this"):
+        compare_runs(runs, tmp_path / "out", against="cam")
+
+
+def test_the_command_ends_with_a_sentence_where_there_are_no_counts(runs, tmp_path):
+    folder = runs[0].folder
+    status, said = ws3("compare", folder, "--output", tmp_path / "out", "--against", "cam")
+    assert status == 2
+    assert said == (
+        f"ws3: {folder}/evaluation/cam.json: an older ws3 wrote this, without each image's counts; "
+        f"run snakemake again, or: ws3 evaluate {folder} --recipe cam\n"
+    )
+
+
+def test_the_command_compares_with_the_named_recipe(counted, tmp_path):
+    (one, _), _ = counted
+    status, said = ws3("compare", one.folder, "-o", tmp_path / "out", "--against", "crops_10")
+    assert (status, "differences.csv" in said) == (0, True)
+    text = (tmp_path / "out/comparison.md").read_text()
+    assert text.startswith("In brackets: 95 % interval")
+    assert "| cam | crops_10 | pseudo-masks | 1 | 40 |" in text
+
+
+def test_the_latex_has_balanced_tables_of_percentages(counted, tmp_path):
+    runs, _ = counted
+    compare_runs(runs, tmp_path / "out")
+    text = (tmp_path / "out/comparison.tex").read_text()
+    rows = table_of(tmp_path / "out/comparison.csv")
+    for row in rows:
+        cells = [
+            row["recipe"].replace("_", "\\_"),
+            "2",
+            f"{100 * float(row['miou']):.1f} $\\pm$ {100 * float(row['miou_sd']):.1f} "
+            f"[${100 * float(row['miou_low']):.1f}$, ${100 * float(row['miou_high']):.1f}$]",
+        ]
+        assert f"{' & '.join(cells)} \\\\\n" in text
+    for table in re.findall(r"\\begin\{tabular\}\{(l.*?)\}\n(.*?)\\end", text, re.DOTALL):
+        lines = [line for line in table[1].splitlines() if not re.match(r"\\\w+rule", line)]
+        assert len(lines) >= 4
+        assert {line.count("&") for line in lines} == {len(table[0]) - 1}
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_records import evaluation_of
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
 from ws3.errors import Ws3Error
 from ws3.report.drawings import confusion_drawing, distance_drawing
@@ -60,6 +61,16 @@ def test_bars_are_as_long_as_their_numbers():
         bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)
     )
     assert lengths == [0.25, 0.25, 0.5, 0.5]
+    assert not figure.axes[0].lines
+
+
+def test_a_line_shows_the_interval_of_a_bar():
+    figure = miou_chart(scores(0.25, intervals={"miou": (0.2, 0.35)}), "r0")
+    assert [np.asarray(line.get_xdata()).tolist() for line in figure.axes[0].lines] == [
+        [0.2, 0.35]
+    ] * 2
+    numbers = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
+    assert [text.xy[0] for text in numbers] == [0.35, 0.35]  # to the right of the line
 
 
 def test_sweep_marks_the_threshold_in_use():

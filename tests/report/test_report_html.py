@@ -8,7 +8,7 @@ from made_records import classifier_facts
 
 from ws3.report.html import write_report
 from ws3.report.model import DatasetFacts, SkippedImage
-from ws3.run.records import ClassifierMetrics
+from ws3.run.records import ClassifierMetrics, Oracle
 
 DASH = "\N{EN DASH}"
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -73,6 +73,36 @@ def test_every_score_stands_beside_its_threshold_and_ignored_share(usual):
     regions = [row for row in page.rows_of("cam") if len(row) == 8]
     assert regions[0][1:5] == ["71.2", "36.2", "39.8", "4.3"]
     assert regions[0][5:] == ["0.27", "tuned on ground truth of train", "1.23"]
+
+
+def test_intervals_stand_beside_their_figures(make_report, make_evaluation, tmp_path):
+    ends = {"miou": (0.3812, 0.4534), "dr_recall": (0.65, 0.77)}
+    page = page_of(
+        tmp_path, make_report(tmp_path, evaluations=[make_evaluation("cam", 0.412, intervals=ends)])
+    )
+    scores, regions = (
+        [row for row in page.rows_of("cam") if len(row) == length] for length in (11, 8)
+    )
+    assert scores[0][1:3] == ["41.2 [38.1, 45.3]", "55.2"]
+    assert regions[0][1:3] == ["71.2 [65.0, 77.0]", "36.2"]
+    text = " ".join(" ".join(page.words).split())
+    assert "95 % interval 38.1 to 45.3" in text
+    assert "from 2,000 draws of as many images" in text
+
+
+def test_the_oracle_is_shown_as_what_it_is(make_report, make_evaluation, tmp_path, usual):
+    oracle = Oracle(threshold=0.19921875, miou=0.4555)
+    made = make_evaluation("cam", 0.412)
+    made["splits"]["val"]["maps"]["oracle"] = oracle
+    page = page_of(tmp_path, make_report(tmp_path, evaluations=[made]))
+    maps, masks = [row for row in page.rows_of("cam") if len(row) == 12]
+    assert (maps[-1], masks[-1]) == ("45.6 at 0.199", DASH)
+    assert "Oracle mIoU" in page.rows_of("Recipe")[0]
+    text = " ".join(" ".join(page.words).split())
+    assert "uses the ground truth of this split" in text
+    assert "published figures often are this" in text
+    _, without = usual
+    assert "Oracle" not in " ".join(without.words)
 
 
 def test_recall_of_known_parts_stands_beside_the_regions(

@@ -20,11 +20,14 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
+from ws3.metrics.image_counts import COUNTS
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
+from ws3.run.image_counts import read_image_counts
 from ws3.run.records import Evaluation, read_record, write_record
 from ws3.run.results import RecipeResults
 from ws3.run.tuning import tuning_rows
+from ws3.run.verify import check_run
 from ws3.stages.evaluate import evaluate, summarise_run
 from ws3.stages.index import index, write_config
 from ws3.stages.threshold import threshold
@@ -172,6 +175,7 @@ def test_the_same_run_gives_the_same_bytes(run):
         evaluate(run, recipe)
     summarise_run(run)
     files = [run.summary_file, *(run.evaluation_file(name) for name in ("cam", "flipped"))]
+    files += [run.image_counts_file(name) for name in ("cam", "flipped")]
     before = [path.read_bytes() for path in files]
     again = Run.open(run.folder)
     for recipe in ("cam", "flipped"):
@@ -224,6 +228,121 @@ def test_the_columns_that_readers_know_keep_their_order(run):
     ]
     assert columns[: len(known)] == known
     assert columns[-3:] == ["threshold", "threshold_split", "ignored_share"]
+
+
+def test_the_counts_of_the_images_add_up_to_the_summary_exactly(run):
+    for recipe in run.config.recipes:
+        evaluate(run, recipe)
+    summarise_run(run)
+    with run.summary_file.open(newline="") as file:
+        summary = list(csv.DictReader(file))
+    for line in summary:
+        counts = pooled_by_hand(run, line)
+        union = counts["tp"] + counts["fp"] + counts["fn"]
+        occurs = union > 0
+        assert float(line["miou"]) == np.mean(counts["tp"][occurs] / union[occurs])
+        for part in ("dr", "ndr"):
+            pixels, found = counts[f"{part}_pixels"], counts[f"{part}_found"]
+            defined = pixels > 0
+            share = np.mean(found[defined] / pixels[defined]) if defined.any() else None
+            assert (float(line[f"{part}_recall"]) if line[f"{part}_recall"] else None) == share
+    assert {(line["recipe"], line["stage"]) for line in summary} == {
+        (recipe, stage) for recipe in ("cam", "flipped") for stage in ("maps", "masks")
+    }
+
+
+def pooled_by_hand(run, line):
+    """The sums of each column and class over a recipe's table of images."""
+    with run.image_counts_file(line["recipe"]).open(newline="") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if (row["split"], row["stage"]) == (line["split"], line["stage"])
+        ]
+    assert {row["image"] for row in rows} == {row.image for row in run.rows(["val"])}
+    sums = {name: np.zeros(4, np.int64) for name in COUNTS}
+    for row in rows:
+        for name, column in sums.items():
+            column[int(row["class"])] += int(row[name])
+    return sums
+
+
+def test_only_classes_that_occur_in_an_image_have_a_row(run):
+    stages = evaluated(run, "flipped")
+    assert set(stages) == {"maps", "masks"}
+    with run.image_counts_file("flipped").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in run.rows(["val"]):
+        truth = read_label_mask(row.mask)
+        mask = read_mask(run.result("masks", "flipped", row.image))
+        known = (truth != 255) & (mask != 255)
+        found = {r["class"] for r in rows if (r["image"], r["stage"]) == (row.image, "masks")}
+        assert found == {"0", *map(str, {*truth[known].tolist(), *mask[known].tolist()})}
+
+
+def test_the_intervals_and_the_oracle_stand_in_the_summary(run):
+    stages = evaluated(run, "flipped")
+    evaluate(run, "cam")
+    summarise_run(run)
+    with run.summary_file.open(newline="") as file:
+        lines = {(r["recipe"], r["stage"]): r for r in csv.DictReader(file)}
+    for stage, figures in stages.items():
+        line = lines["flipped", stage]
+        assert set(figures.intervals) <= {"miou", "dr_recall", "ndr_recall"}
+        assert "miou" in figures.intervals
+        for name, (low, high) in figures.intervals.items():
+            assert 0 <= low <= figures.figures[name] <= high <= 1
+            assert (float(line[f"{name}_low"]), float(line[f"{name}_high"])) == (low, high)
+    sweep = stages["maps"].sweep
+    best = max(miou for _, miou in sweep)
+    assert stages["maps"].oracle.miou == best >= stages["maps"].figures["miou"]
+    assert stages["maps"].oracle.threshold == min(at for at, miou in sweep if miou == best)
+    assert float(lines["flipped", "maps"]["oracle_miou"]) == best
+    assert float(lines["flipped", "maps"]["oracle_threshold"]) == stages["maps"].oracle.threshold
+    assert stages["masks"].oracle is None
+    assert lines["flipped", "masks"]["oracle_miou"] == ""
+
+
+def test_counts_that_are_not_those_of_the_evaluation_are_refused_and_found(run):
+    evaluate(run, "cam")
+    record = read_record(run.evaluation_file("cam"), Evaluation)
+    assert read_image_counts(run, record).keys() == {("val", "maps"), ("val", "masks")}
+    path = run.image_counts_file("cam")
+    text = path.read_text()
+    path.write_text(text.replace(",maps,", ",masks,", 1))
+    said = "missing or not the one that the evaluation wrote; run snakemake again, or: ws3 evaluate"
+    with pytest.raises(StaleResultError, match=said):
+        read_image_counts(run, record)
+    found = [damage for damage in check_run(run, repair=True)[1] if damage.path == path]
+    assert len(found) == 1
+    assert not path.exists()
+    assert [d.path for d in check_run(run, repair=False)[1]].count(path) == 1
+    evaluate(run, "cam")
+    assert path.read_text() == text
+    short = record.model_copy(update={"classes": record.classes[:1]})
+    with pytest.raises(StaleResultError, match=r"it names 1 classes, but its images have counts"):
+        read_image_counts(run, short)
+    assert path not in [damage.path for damage in check_run(run, repair=False)[1]]
+
+
+def test_an_evaluation_of_before_says_how_to_make_the_counts(run):
+    evaluate(run, "cam")
+    path = run.evaluation_file("cam")
+    old = json.loads(path.read_text())
+    del old["image_counts"]
+    for stage in old["splits"]["val"].values():
+        del stage["intervals"], stage["oracle"]
+    path.write_text(json.dumps(old))
+    record = read_record(path, Evaluation)
+    with pytest.raises(StaleResultError, match=r"cam\.json: an older ws3 wrote this.*ws3 evaluate"):
+        read_image_counts(run, record)
+    assert record.splits["val"]["maps"].intervals == {}
+    evaluate(run, "flipped")
+    summarise_run(run)
+    with run.summary_file.open(newline="") as file:
+        lines = {(r["recipe"], r["stage"]): r for r in csv.DictReader(file)}
+    assert lines["cam", "maps"]["miou_low"] == lines["cam", "maps"]["oracle_miou"] == ""
+    assert lines["flipped", "maps"]["miou_low"]
 
 
 def test_a_missing_or_damaged_evaluation_is_named(run):

@@ -38,6 +38,8 @@ while Path("wait").exists():
     time.sleep(0.05)
 path.parent.mkdir(parents=True, exist_ok=True)
 path.write_text(json.dumps({{"made": str(path)}}))
+if stage == "evaluate" and recipe:
+    path.with_suffix(".images.csv").write_text("")
 """
 
 

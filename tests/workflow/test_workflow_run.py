@@ -230,6 +230,12 @@ def test_batches_of_another_size_reuse_all_results(copied, config):
     assert [len(computed(copied, stage)) for stage in ("saliency", "maps", "masks")] == before
 
 
+def test_figures_without_the_counts_of_the_images_are_formed_again(copied, config):
+    for path in (copied / "results/tiny/evaluation").glob("*.images.csv"):
+        path.unlink()
+    assert planned(copied, config) == {"evaluate": 2, "summary": 1, "report": 1}
+
+
 def test_the_run_ends_with_the_same_bytes_one_image_a_job(finished, config, tmp_path):
     done = snakemake(tmp_path, config=changed(config, images_per_job=1))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -133,11 +133,20 @@ def compare(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the table and the charts.")
     ] = Path("comparison"),
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="RECIPE",
+            help="Recipe that the others are compared with; default: the best of CAM, Grad-CAM "
+            "and Grad-CAM++.",
+        ),
+    ] = None,
 ) -> None:
-    """Put several runs side by side: mean and deviation of every figure, and charts."""
+    """Put several runs side by side: means, intervals and differences of figures, and charts."""
     from ws3.tools.compare import compare_runs
 
-    for path in compare_runs(runs, output):
+    for path in compare_runs(runs, output, against):
         typer.echo(path)
 
 

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ws3.errors import Ws3Error
 from ws3.metrics.base import Counts, CountsType, EvaluatedImage, Metric
 from ws3.metrics.confusion import Confusion
+from ws3.metrics.image_counts import class_counts
+from ws3.metrics.regions import RegionProfile
 
 
 class Measurement:
@@ -36,7 +39,11 @@ class Measurement:
         self.classes = classes
         self._metrics = tuple(metrics)
         self._pixels = Confusion(classes)
-        self._counts: dict[type[Counts], Counts] = {Confusion: self._pixels}
+        self._regions = RegionProfile(classes)
+        self._counts: dict[type[Counts], Counts] = {
+            Confusion: self._pixels,
+            RegionProfile: self._regions,
+        }
         for metric in metrics:
             if metric.counts not in self._counts:
                 self._counts[metric.counts] = metric.counts(classes)
@@ -52,6 +59,19 @@ class Measurement:
             if all(getattr(image, name) is not None for name in kind.needs):
                 counts.add(image)
                 self._counted.add(kind)
+
+    def add_counting(self, image: EvaluatedImage) -> npt.NDArray[np.int64]:
+        """Add one image, and return what it adds to the pooled counts.
+
+        Returns:
+            int64 (`COUNTS`, classes + 1); see `ws3.metrics.image_counts`.
+
+        Raises:
+            ValueError: As for `add`.
+        """
+        before = class_counts(self._pixels, self._regions)
+        self.add(image)
+        return class_counts(self._pixels, self._regions) - before
 
     def means(self) -> dict[str, float | None]:
         """Return the figures of all classes, by the metrics' names.

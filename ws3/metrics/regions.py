@@ -35,6 +35,11 @@ class RegionProfile(Counts):
     Args:
         classes: Number of classes, the background not counted.
 
+    Attributes:
+        classes: As given.
+        pixels: int64 (classes, 4), pixels of each region, in the order of `REGIONS`.
+        marked: int64 (classes, 4), how many of them are marked as the class.
+
     Example:
         >>> truth = np.array([[1, 1, 1, 1, 0, 0]], np.uint8)
         >>> reference = np.array([[1, 1, 0, 0, 1, 0]], np.uint8)
@@ -48,8 +53,8 @@ class RegionProfile(Counts):
     def __init__(self, classes: int) -> None:
         check_classes(classes)
         self.classes = classes
-        self._pixels = np.zeros((classes, len(REGIONS)), np.int64)
-        self._marked = np.zeros((classes, len(REGIONS)), np.int64)
+        self.pixels = np.zeros((classes, len(REGIONS)), np.int64)
+        self.marked = np.zeros((classes, len(REGIONS)), np.int64)
 
     def update(
         self,
@@ -80,8 +85,8 @@ class RegionProfile(Counts):
             regions = (object_ & hit, object_ & ~hit, ~object_ & hit, ~object_ & ~hit)
             for index, region in enumerate(regions):
                 inside = region & known
-                self._pixels[value - 1, index] += np.count_nonzero(inside)
-                self._marked[value - 1, index] += np.count_nonzero(inside & marked)
+                self.pixels[value - 1, index] += np.count_nonzero(inside)
+                self.marked[value - 1, index] += np.count_nonzero(inside & marked)
 
     def add(self, image: EvaluatedImage) -> None:
         """Add the mask of an image."""
@@ -89,7 +94,7 @@ class RegionProfile(Counts):
 
     def profile(self) -> dict[str, FloatArray]:
         """Return the four shares by name, one number per class; NaN where the region is empty."""
-        return dict(zip(REGIONS, ratio(self._marked, self._pixels).T, strict=True))
+        return dict(zip(REGIONS, ratio(self.marked, self.pixels).T, strict=True))
 
     def mean_profile(self) -> dict[str, float]:
         """Return the four shares' means over the classes where they are defined, else NaN."""

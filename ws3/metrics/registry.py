@@ -16,6 +16,7 @@ from ws3.metrics.confusion import (
     Recall,
 )
 from ws3.metrics.distance import FarRecall, NearRecall
+from ws3.metrics.image_counts import POOLED_FIGURES
 from ws3.metrics.pixel_ap import MeanPixelAp
 from ws3.metrics.regions import (
     DiscriminativePartRecall,
@@ -42,6 +43,8 @@ METRICS: Registry[type[Metric[Any]]] = Registry(
 RESERVED = (
     *("recipe", "seed", "split", "stage", "runs", "images"),
     *("threshold", "threshold_kind", "threshold_split", "ignored_share"),
+    *("oracle_miou", "oracle_threshold"),
+    *(f"{name}_{end}" for name in POOLED_FIGURES for end in ("low", "high")),
 )
 """Names of other columns of the tables, which no metric may have."""
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from ws3.metrics.registry import all_metrics
+from ws3.metrics.bootstrap import Interval
+from ws3.metrics.image_counts import POOLED_FIGURES
+from ws3.metrics.registry import METRICS, all_metrics
 from ws3.report.figures import LIGHT, Theme, distance_chart, styled
 from ws3.report.model import Score
 from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
@@ -58,6 +61,7 @@ class Row:
         spreads: By the metric's name; what no run has is absent.
         distances: Share found in each tenth of the way from the peak of the reference's map; None
             where no run has it. Empty if no run measured it.
+        intervals: 95 % interval of the mean, by the metric's name; not every metric has one.
     """
 
     recipe: str
@@ -66,13 +70,49 @@ class Row:
     runs: int
     spreads: Mapping[str, Spread]
     distances: tuple[Spread | None, ...] = ()
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
-def compare(scores: Sequence[Sequence[Score]]) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How far a recipe is above another one, on the same images of the same runs.
+
+    Attributes:
+        recipe: Its name.
+        against: The other one.
+        split: Split that was measured.
+        stage: What was measured.
+        metric: Name of the metric.
+        runs: Number of runs that have both.
+        images: Number of images that all of them measured.
+        mean: Difference of the figures, the mean over the runs.
+        ends: Its 95 % interval; None if it is undefined.
+        p: P value of the paired permutation test.
+        p_holm: The same, adjusted for the number of recipes that are compared.
+    """
+
+    recipe: str
+    against: str
+    split: str
+    stage: str
+    metric: str
+    runs: int
+    images: int
+    mean: float
+    ends: Interval | None
+    p: float
+    p_holm: float
+
+
+def compare(
+    scores: Sequence[Sequence[Score]],
+    intervals: Mapping[tuple[str, str, str], Mapping[str, Interval]] | None = None,
+) -> list[Row]:
     """Return a row per recipe, split and stage that any run has, in the order of the first one.
 
     Args:
         scores: The scores of each run.
+        intervals: Intervals by the metric's name, of each split, stage and recipe that has some.
     """
     keys = dict.fromkeys((s.split, s.stage, s.recipe) for run in scores for s in run)
     rows, metrics = [], all_metrics()
@@ -90,22 +130,46 @@ def compare(scores: Sequence[Sequence[Score]]) -> list[Row]:
         }
         profiles = [score.distances.found for score in same if score.distances]
         distances = tuple(map(Spread.of, zip(*profiles, strict=True)))
-        rows.append(Row(recipe, split, stage, len(same), spreads, distances))
+        ends = (intervals or {}).get((split, stage, recipe), {})
+        rows.append(Row(recipe, split, stage, len(same), spreads, distances, ends))
     return rows
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV: the number of runs, and each metric's mean and deviation."""
+    """Return the rows as CSV: the number of runs; each metric's mean, deviation and interval."""
     text, names = io.StringIO(), [metric.name for metric in all_metrics()]
     writer = csv.writer(text, lineterminator="\n")
-    heads = [f"{name}{ending}" for name in names for ending in ("", "_sd")]
+    heads = [
+        f"{name}{ending}"
+        for name in names
+        for ending in ("", "_sd", *(("_low", "_high") if name in POOLED_FIGURES else ()))
+    ]
     writer.writerow(["recipe", "split", "stage", "runs", *heads])
     for row in rows:
         cells: list[object] = []
         for name in names:
             spread = row.spreads.get(name)
             cells += ["", ""] if spread is None else [spread.mean, _blank(spread.deviation)]
+            if name in POOLED_FIGURES:
+                cells += row.intervals.get(name, ("", ""))
         writer.writerow([row.recipe, row.split, row.stage, row.runs, *cells])
+    return text.getvalue()
+
+
+def contrasts_as_csv(contrasts: Sequence[Contrast]) -> str:
+    """Return the differences as CSV, one per row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            *("recipe", "against", "split", "stage", "metric", "runs", "images"),
+            *("difference", "low", "high", "p", "p_holm"),
+        ]
+    )
+    for c in contrasts:
+        low, high = c.ends or ("", "")
+        row = [c.recipe, c.against, c.split, c.stage, c.metric, c.runs, c.images]
+        writer.writerow([*row, c.mean, low, high, c.p, c.p_holm])
     return text.getvalue()
 
 
@@ -131,6 +195,106 @@ def as_markdown(rows: Sequence[Row]) -> str:
                     "",
                 ]
     return "\n".join(lines)
+
+
+NOTE = """\
+In brackets: 95 % interval, of a mean over draws of runs and images with replacement (hierarchical
+bootstrap). p: paired permutation test, recipes swapped image by image; after Holm's correction for
+the recipes that are compared at one stage.
+"""
+"""What the tables' brackets and p values are."""
+
+
+def contrasts_as_markdown(contrasts: Sequence[Contrast]) -> str:
+    """Return Markdown: a table of differences per split and metric."""
+    lines = []
+    for split, name in dict.fromkeys((c.split, c.metric) for c in contrasts):
+        title = METRICS[name].title
+        lines += [f"Differences of {title}, split {split}:", ""]
+        lines += _head(
+            *("recipe", "against", "stage", "runs", "images", f"{title}, difference"),
+            *("p", "p after Holm"),
+        )
+        for c in contrasts:
+            if (c.split, c.metric) == (split, name):
+                numbers = (f"{c.mean:+.3f}{_ends(c.ends, '+.3f')}", f"{c.p:.4f}", f"{c.p_holm:.4f}")
+                stage = _STAGE_TITLES[c.stage]
+                lines.append(
+                    _line(c.recipe, c.against, stage, str(c.runs), str(c.images), *numbers)
+                )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def as_latex(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> str:
+    """Return tables for a paper, in percent, with the commands of the package booktabs.
+
+    Per split: mIoU with the stages side by side, and the differences of mIoU.
+    """
+    lines = [
+        "% In percent: mean over the runs, their standard deviation if there are several, and",
+        "% the 95 % interval of the mean in brackets (bootstrap over images, and over runs).",
+        "% p: paired permutation test over images; adjusted by Holm's procedure for the recipes",
+        "% that are compared at one stage. Needs \\usepackage{booktabs}.",
+    ]
+    for split in dict.fromkeys(row.split for row in rows):
+        here = [row for row in rows if row.split == split]
+        stages = [s for s in EVALUATED_STAGES if any(row.stage == s for row in here)]
+        found = {(row.recipe, row.stage): row for row in here}
+        heads = ["recipe", "runs", *(f"mIoU, {_STAGE_TITLES[stage]}" for stage in stages)]
+        table = []
+        for recipe in dict.fromkeys(row.recipe for row in here):
+            of_recipe = [found.get((recipe, stage)) for stage in stages]
+            runs = max(row.runs for row in of_recipe if row is not None)
+            table.append([_plain(recipe), str(runs), *map(_latex_cell, of_recipe)])
+        lines += ["", f"% Split: {split}", *_tabular(heads, table)]
+        differences = [
+            [
+                *(_plain(c.recipe), _plain(c.against), _STAGE_TITLES[c.stage]),
+                f"${100 * c.mean:+.1f}$" + _latex_ends(c.ends, "+.1f"),
+                *(f"{c.p:.4f}", f"{c.p_holm:.4f}"),
+            ]
+            for c in contrasts
+            if (c.split, c.metric) == (split, "miou")
+        ]
+        if differences:
+            heads = ["recipe", "against", "stage", "difference of mIoU", "$p$", "$p$ (Holm)"]
+            lines += ["", *_tabular(heads, differences)]
+    return "\n".join([*lines, ""])
+
+
+def _tabular(heads: Sequence[str], table: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}"
+    yield "\\toprule"
+    yield f"{' & '.join(heads)} \\\\"
+    yield "\\midrule"
+    for cells in table:
+        yield f"{' & '.join(cells)} \\\\"
+    yield "\\bottomrule"
+    yield "\\end{tabular}"
+
+
+def _latex_cell(row: Row | None) -> str:
+    spread = None if row is None else row.spreads.get("miou")
+    if row is None or spread is None:
+        return "--"
+    deviation = "" if spread.deviation is None else f" $\\pm$ {100 * spread.deviation:.1f}"
+    return f"{100 * spread.mean:.1f}{deviation}{_latex_ends(row.intervals.get('miou'), '.1f')}"
+
+
+def _latex_ends(ends: Interval | None, digits: str) -> str:
+    # In math mode a minus is one, and not a hyphen.
+    return "" if ends is None else " [{}]".format(", ".join(f"${100 * e:{digits}}$" for e in ends))
+
+
+def _plain(text: str) -> str:
+    r"""Return a text as LaTeX shows it letter by letter.
+
+    Example:
+        >>> print(_plain("crops_20"))
+        crops\_20
+    """
+    return re.sub(r"([#$%&_{}])", r"\\\1", text)
 
 
 def _miou_table(rows: Sequence[Row]) -> Iterator[str]:
@@ -294,7 +458,13 @@ def distances_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure | None:
 
 def _cell(row: Row | None, name: str) -> str:
     spread = None if row is None else row.spreads.get(name)
-    return "" if spread is None else str(spread)
+    if row is None or spread is None:
+        return ""
+    return f"{spread}{_ends(row.intervals.get(name), '.3f')}"
+
+
+def _ends(ends: Interval | None, digits: str) -> str:
+    return "" if ends is None else f" [{ends[0]:{digits}}, {ends[1]:{digits}}]"
 
 
 def _blank(value: float | None) -> object:

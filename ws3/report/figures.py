@@ -133,7 +133,7 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
 
 
 def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) -> Figure:
-    """Draw each recipe's mIoU at each stage, as horizontal bars.
+    """Draw each recipe's mIoU at each stage, as horizontal bars, with a line for the interval.
 
     Args:
         scores: Scores of one split.
@@ -159,9 +159,12 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
                 thickness * 0.9,
                 color=theme.stages[EVALUATED_STAGES.index(score.stage)],
             )
+            ends = score.intervals.get("miou", (score.miou, score.miou))
+            if ends[0] < ends[1]:
+                axes.plot(ends, (y, y), color=theme.text, linewidth=1.1)
             axes.annotate(
                 f"{100 * score.miou:.1f}",
-                (score.miou, y),
+                (max(score.miou, ends[1]), y),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",

@@ -91,6 +91,8 @@ def write_report(folder: Path, report: Report) -> Path:
             biased=[score for score in scores if score.chosen_on_reported_split],
             undefined_splits=list(dict.fromkeys(s.split for s in scores if s.miou is None)),
             metrics=_columns(scores),
+            has_oracle=any(score.oracle for score in scores),
+            has_intervals=any(score.intervals for score in scores),
             fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
             charts=charts,
@@ -211,6 +213,7 @@ def _environment() -> Environment:
         duration=_duration,
         size=_size,
         rate=_rate,
+        ends=_ends,
     )
     environment.globals.update(class_hex=class_hex, dash=DASH)
     return environment
@@ -219,6 +222,11 @@ def _environment() -> Environment:
 def _figure(value: float | None, metric: Metric[Any]) -> str:
     """Return a metric's value as the page shows it."""
     return DASH if value is None else metric.text(value)
+
+
+def _ends(ends: tuple[float, float] | None, metric: Metric[Any]) -> str:
+    """Return an interval as the page shows it, or nothing."""
+    return "" if ends is None else f"[{metric.text(ends[0])}, {metric.text(ends[1])}]"
 
 
 def _percent(share: float | None, digits: int = 1) -> str:

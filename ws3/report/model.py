@@ -15,6 +15,7 @@ from ws3.run.records import (
     EvaluatedStage,
     Evaluation,
     Matrix,
+    Oracle,
     StageFigures,
 )
 
@@ -58,6 +59,8 @@ class Score:
         sweep: (threshold, mIoU) of the maps, where mIoU is defined.
         distances: Shares found by distance from the peak of the reference's map, if measured.
         confusion: Pixels by class in ground truth and mask, if kept.
+        intervals: 95 % intervals of figures by the metric's name; not every metric has one.
+        oracle: The best constant threshold, found with the ground truth that the score comes from.
     """
 
     recipe: str
@@ -73,6 +76,8 @@ class Score:
     sweep: tuple[tuple[float, float], ...]
     distances: DistanceProfile | None = None
     confusion: Matrix | None = None
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    oracle: Oracle | None = None
 
     @property
     def miou(self) -> float | None:
@@ -316,4 +321,6 @@ def _score(
         sweep=tuple((point, miou) for point, miou in found.sweep or () if miou is not None),
         distances=found.distances,
         confusion=found.confusion,
+        intervals=found.intervals,
+        oracle=found.oracle,
     )

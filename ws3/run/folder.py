@@ -198,6 +198,10 @@ class Run:
         """The figures of a recipe."""
         return self.folder / "evaluation" / f"{recipe}.json"
 
+    def image_counts_file(self, recipe: str) -> Path:
+        """What each image adds to the figures of a recipe."""
+        return self.folder / "evaluation" / f"{recipe}.images.csv"
+
     @property
     def summary_file(self) -> Path:
         """The figures of all recipes, a row each."""

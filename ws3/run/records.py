@@ -218,6 +218,18 @@ class ClassFigures(Record):
     figures: dict[str, Share]
 
 
+class Oracle(Record):
+    """The best constant threshold of a split, found with the ground truth that is reported on.
+
+    Attributes:
+        threshold: The background score; the lowest of equals.
+        miou: mIoU in [0, 1] of the maps at it.
+    """
+
+    threshold: float
+    miou: float
+
+
 class StageFigures(Record):
     """The figures of one recipe at one stage on one split.
 
@@ -235,6 +247,9 @@ class StageFigures(Record):
             measured.
         confusion: Pixels by class in the ground truth (row) and in the mask (column), the
             background first; None if it was not kept.
+        oracle: The best of them, which no result may use; None of other stages, and without mIoU.
+        intervals: Lower and upper end of the 95 % interval of a figure, by the metric's name; see
+            `ws3.metrics.bootstrap`. Not every metric has one.
     """
 
     images: int
@@ -247,6 +262,8 @@ class StageFigures(Record):
     sweep: tuple[tuple[float, Share], ...] | None = None
     distances: DistanceProfile | None = None
     confusion: Matrix | None = None
+    oracle: Oracle | None = None
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
 
 class Evaluation(Record):
@@ -260,6 +277,8 @@ class Evaluation(Record):
         splits: Figures by split, then by stage.
         together: Number of measured images that are labelled with both classes of a pair, by
             split; on the diagonal, with the class. A split may be absent.
+        image_counts: SHA-256 of the file with each image's counts; "" of an older evaluation,
+            which wrote none.
     """
 
     recipe: str
@@ -279,6 +298,8 @@ class Evaluation(Record):
         for split, matrix in self.together.items():
             _check_square(f"together.{split}", matrix, len(self.classes))
         return self
+
+    image_counts: str = ""
 
 
 RECORDS: Mapping[str, type[Record]] = {

@@ -18,9 +18,11 @@ from ws3.masks.png import read_mask, read_text
 from ws3.removal import is_there, link_below, remove_file, temporary_for
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
+from ws3.run.image_counts import image_counts_fault
 from ws3.run.records import (
     RECORDS,
     ClassifierFacts,
+    Evaluation,
     SegmentationFacts,
     read_record,
     write_record,
@@ -291,6 +293,29 @@ def _check_records(run: Run, *, repair: bool) -> Iterator[Damage]:
                 yield damage
                 if repair:
                     remove([damage])
+    yield from _check_image_counts(run, repair=repair)
+
+
+def _check_image_counts(run: Run, *, repair: bool) -> Iterator[Damage]:
+    """Yield the tables of images' counts that are not those that their evaluations wrote."""
+    for path in sorted(run.folder.glob("evaluation/*.json")):
+        try:
+            evaluation = read_record(path, Evaluation)
+        except Ws3Error:
+            continue  # named among the records
+        if evaluation.recipe != path.stem:
+            continue  # nothing is removed for the sake of a name that somebody changed
+        table = run.image_counts_file(evaluation.recipe)
+        if evaluation.image_counts and (fault := image_counts_fault(run, evaluation)):
+            remedy: Remedy = "remove file"
+            if link_below(run.folder, table.parent) is not None:
+                remedy = "look"
+            elif table.is_dir() and not table.is_symlink():
+                remedy = "set aside"
+            damage = Damage("record", table, fault, remedy)
+            yield damage
+            if repair and is_there(table):
+                remove([damage])
 
 
 def _check_models(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:

@@ -1,10 +1,10 @@
-"""maps, masks, predictions + ground truth -> evaluation/<recipe>.json and summary.csv."""
+"""maps, masks, predictions + ground truth -> figures of each recipe, and summary.csv."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,23 +14,27 @@ from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.run import GROUND_TRUTH
 from ws3.datasets.index import ImageRow
 from ws3.datasets.masks import read_label_mask
-from ws3.files import write_csv
+from ws3.files import sha256, write_csv
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.background import add_background, hard_labels
 from ws3.metrics.base import EvaluatedImage
+from ws3.metrics.bootstrap import intervals
 from ws3.metrics.confusion import Confusion
 from ws3.metrics.distance import DistanceRecall, tenths_of_objects
+from ws3.metrics.image_counts import POOLED_FIGURES
 from ws3.metrics.measurement import Measurement
 from ws3.metrics.pairs import images_together
 from ws3.metrics.registry import all_metrics
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
+from ws3.run.image_counts import read_image_counts, writing_image_counts
 from ws3.run.records import (
     ClassFigures,
     DistanceProfile,
     EvaluatedStage,
     Evaluation,
     Matrix,
+    Oracle,
     StageFigures,
     read_record,
     write_record,
@@ -45,6 +49,8 @@ EVALUATED_FROM = (*stages_before("masks"), "masks", "predictions")
 
 _log = logging.getLogger(__name__)
 _KEYS = ("recipe", "seed", "split", "stage")
+_INTERVAL_COLUMNS = tuple(f"{name}_{end}" for name in POOLED_FIGURES for end in ("low", "high"))
+_ORACLE_COLUMNS = ("oracle_miou", "oracle_threshold")
 _LAST_COLUMNS = ("threshold", "threshold_split", "ignored_share")
 _FIRST_COLUMNS = (
     *("miou", "pxap", "precision", "recall", "dr_recall", "ndr_recall"),
@@ -55,7 +61,9 @@ _FIRST_COLUMNS = (
 def evaluate(run: Run, recipe: str) -> None:
     """Measure one recipe, or `ground_truth`, on every split that the configuration reports on.
 
-    Images without ground truth are left out; a split without any gets no figures.
+    Images without ground truth are left out; a split without any gets no figures. Beside the
+    figures, the counts of each image are written (`ws3.run.image_counts`), from which the
+    intervals are formed.
 
     Raises:
         StaleResultError: If a map, mask or prediction is missing or made from other inputs.
@@ -63,29 +71,45 @@ def evaluate(run: Run, recipe: str) -> None:
     """
     run.check_segmentation_name(recipe)
     splits, together = {}, {}
-    for split in run.config.evaluation.splits:
-        rows = [
-            row
-            for row in run.mapped_rows([split])
-            if row.mask
-            and not skip_reason(run, recipe, row, EVALUATED_FROM)
-            and not skip_reason(run, run.config.reference_recipe, row, stages_before("masks"))
-        ]
-        if rows:
-            splits[split] = _evaluate_split(run, recipe, rows)
-            labels = (run.class_values(row) for row in rows)
-            together[split] = _matrix(images_together(labels, len(run.index.classes)))
-    write_record(
-        run.evaluation_file(recipe),
-        Evaluation(
-            recipe=recipe,
-            seed=run.config.seed,
-            reference=run.config.reference_recipe,
-            classes=run.index.classes,
-            splits=splits,
-            together=together,
-        ),
+    path = run.image_counts_file(recipe)
+    with writing_image_counts(path) as write_counts:
+        for split in run.config.evaluation.splits:
+            rows = [
+                row
+                for row in run.mapped_rows([split])
+                if row.mask
+                and not skip_reason(run, recipe, row, EVALUATED_FROM)
+                and not skip_reason(run, run.config.reference_recipe, row, stages_before("masks"))
+            ]
+            if rows:
+                splits[split] = _evaluate_split(run, recipe, rows, partial(write_counts, split))
+                labels = (run.class_values(row) for row in rows)
+                together[split] = _matrix(images_together(labels, len(run.index.classes)))
+    evaluation = Evaluation(
+        recipe=recipe,
+        seed=run.config.seed,
+        reference=run.config.reference_recipe,
+        classes=run.index.classes,
+        splits=splits,
+        together=together,
+        image_counts=sha256(path),
     )
+    write_record(run.evaluation_file(recipe), _with_intervals(run, evaluation))
+
+
+def _with_intervals(run: Run, evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation with the intervals that its images' counts give."""
+    counts = read_image_counts(run, evaluation)
+    splits = {
+        split: {
+            stage: figures.model_copy(
+                update={"intervals": intervals([counts[split, stage]], run.config.seed)}
+            )
+            for stage, figures in stages.items()
+        }
+        for split, stages in evaluation.splits.items()
+    }
+    return evaluation.model_copy(update={"splits": splits})
 
 
 def summary_columns(metrics: Sequence[str]) -> list[str]:
@@ -93,11 +117,12 @@ def summary_columns(metrics: Sequence[str]) -> list[str]:
 
     Example:
         >>> print(*summary_columns(["miou", "dice"]))
-        recipe seed split stage miou dice threshold threshold_split ignored_share
+        recipe seed split stage miou dice miou_low miou_high dr_recall_low dr_recall_high \
+ndr_recall_low ndr_recall_high oracle_miou oracle_threshold threshold threshold_split ignored_share
     """
     first = [name for name in _FIRST_COLUMNS if name in metrics]
     rest = [name for name in metrics if name not in first]
-    return [*_KEYS, *first, *rest, *_LAST_COLUMNS]
+    return [*_KEYS, *first, *rest, *_INTERVAL_COLUMNS, *_ORACLE_COLUMNS, *_LAST_COLUMNS]
 
 
 def summarise_run(run: Run) -> None:
@@ -113,12 +138,22 @@ def summarise_run(run: Run) -> None:
         for split, stages in evaluation.splits.items():
             for stage, found in stages.items():
                 row = {"recipe": recipe, "seed": evaluation.seed, "split": split, "stage": stage}
-                lines.append({**dict(found), **found.figures, **row})
+                ends = {
+                    f"{name}_{end}": value
+                    for name, both in found.intervals.items()
+                    for end, value in zip(("low", "high"), both, strict=True)
+                }
+                if found.oracle is not None:
+                    row |= {f"oracle_{key}": value for key, value in dict(found.oracle).items()}
+                lines.append({**dict(found), **found.figures, **ends, **row})
     write_csv(run.summary_file, summary_columns([metric.name for metric in all_metrics()]), lines)
 
 
 def _evaluate_split(
-    run: Run, recipe: str, rows: Sequence[ImageRow]
+    run: Run,
+    recipe: str,
+    rows: Sequence[ImageRow],
+    write_counts: Callable[[str, str, NDArray[np.int64]], None],
 ) -> dict[EvaluatedStage, StageFigures]:
     stages: list[EvaluatedStage] = [] if recipe == GROUND_TRUTH else ["maps", "masks"]
     if recipe in run.config.segmentation_names:
@@ -142,14 +177,17 @@ def _evaluate_split(
                 parts=read_label_mask(row.parts) if row.parts else None,
                 tenths=tenths_of_objects(truth, reference_maps, values),
             )
+            masks = {}
             if chosen is not None:
                 maps = reference_maps if recipe == reference_recipe else results.maps(row)
                 sweep.update(truth, maps, values)
                 cut = cut_maps(maps, values, chosen.background)
-                measured["maps"].add(image(mask=cut, maps=maps))
-                measured["masks"].add(image(mask=results.mask(row)))
+                masks["maps"] = image(mask=cut, maps=maps)
+                masks["masks"] = image(mask=results.mask(row))
             if "segmentation" in measured:
-                measured["segmentation"].add(image(mask=results.prediction(row)))
+                masks["segmentation"] = image(mask=results.prediction(row))
+            for stage, measurement in measured.items():
+                write_counts(stage, row.image, measurement.add_counting(masks[stage]))
             progress.advance()
     if not sweep.has_objects and chosen is not None:
         _log.warning(
@@ -161,6 +199,10 @@ def _evaluate_split(
         (point, miou if sweep.has_objects and not math.isnan(miou) else None)
         for point, miou in sweep.curve()
     )
+    oracle = None
+    if sweep.has_objects:
+        score, miou = sweep.best()
+        oracle = Oracle(threshold=score, miou=miou)
     figures = {}
     for stage, measurement in measured.items():
         threshold = None if stage == "segmentation" else chosen
@@ -178,6 +220,7 @@ def _evaluate_split(
             sweep=curve if stage == "maps" else None,
             distances=_distances(measurement, run.index.classes),
             confusion=_confusion(measurement),
+            oracle=oracle if stage == "maps" else None,
         )
     return figures
 

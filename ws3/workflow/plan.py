@@ -132,6 +132,13 @@ class Plan:
         """Return the figures of all recipes, and of `ground_truth` if it is trained."""
         return [self.run.evaluation_file(name).as_posix() for name in self.config.evaluated]
 
+    def image_counts(self) -> list[str]:
+        """Return the counts of each image, of all recipes, and of `ground_truth` if it is trained.
+
+        They come with the figures; as targets of their own they are made for older figures, too.
+        """
+        return [self.run.image_counts_file(name).as_posix() for name in self.config.evaluated]
+
     def targets(self) -> list[str]:
         """Return what a run is to end with: the report, and all results that lead to it.
 
@@ -150,7 +157,12 @@ class Plan:
             for recipe in spec.recipes(self.config)
             for receipt in self.receipts(stage, recipe, stage_splits(self.config, stage))
         ]
-        return [*(path.as_posix() for path in files), *self.evaluations(), *batches]
+        return [
+            *(path.as_posix() for path in files),
+            *self.evaluations(),
+            *self.image_counts(),
+            *batches,
+        ]
 
     @cached_property
     def index_params(self) -> str:

@@ -1,0 +1,192 @@
+"""What each image adds to the pooled counts, and the figures that are formed of their sums.
+
+A figure such as mIoU is a ratio of sums over all images. To say how far it would move with other
+images, its sums are formed again of other numbers of each image: `weighted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from ws3.metrics.base import FloatArray
+from ws3.metrics.confusion import Confusion
+from ws3.metrics.ratios import mean_defined, ratio
+from ws3.metrics.regions import REGIONS, RegionProfile
+
+Int64Array = npt.NDArray[np.int64]
+
+COUNTS = ("tp", "fp", "fn", "dr_pixels", "dr_found", "ndr_pixels", "ndr_found")
+"""Pixels of a class in an image: true positives, false positives, false negatives; those of its DR
+and NDR, and how many of them are marked as the class."""
+
+
+def class_counts(confusion: Confusion, regions: RegionProfile) -> Int64Array:
+    """Return pooled counts as one table.
+
+    Returns:
+        int64 (`COUNTS`, classes + 1), the background first; it has no regions.
+    """
+    table = np.zeros((len(COUNTS), confusion.classes + 1), np.int64)
+    hits = confusion.matrix.diagonal()
+    table[:3] = hits, confusion.matrix.sum(axis=0) - hits, confusion.matrix.sum(axis=1) - hits
+    for row, name in ((3, "dr_recall"), (5, "ndr_recall")):
+        region = REGIONS.index(name)
+        table[row, 1:] = regions.pixels[:, region]
+        table[row + 1, 1:] = regions.marked[:, region]
+    return table
+
+
+@dataclass(frozen=True)
+class PooledFigure:
+    """A figure that is formed of counts that are summed over images.
+
+    Attributes:
+        counts: Which of `COUNTS` it is formed of.
+        of: Sums (..., counts, classes + 1) -> the figure (...), NaN where it is undefined.
+    """
+
+    counts: tuple[str, ...]
+    of: Callable[[Int64Array], FloatArray]
+
+
+def _miou(sums: Int64Array) -> FloatArray:
+    hits, wrong, missed = np.moveaxis(sums, -2, 0)
+    has_objects = (hits + missed)[..., 1:].any(axis=-1)
+    return np.where(has_objects, _means(ratio(hits, hits + wrong + missed)), np.nan)
+
+
+def _recall(sums: Int64Array) -> FloatArray:
+    pixels, found = np.moveaxis(sums, -2, 0)
+    return _means(ratio(found, pixels)[..., 1:])
+
+
+def _means(values: FloatArray) -> FloatArray:
+    """Return the means over the last axis of the values that are not NaN."""
+    if values.ndim == 1:
+        return np.asarray(mean_defined(values))  # to the last bit what the metric itself says
+    known = ~np.isnan(values)
+    result = np.full(values.shape[:-1], np.nan)
+    number = known.sum(axis=-1)
+    np.divide(np.where(known, values, 0).sum(axis=-1), number, out=result, where=number > 0)
+    return result
+
+
+POOLED_FIGURES: Mapping[str, PooledFigure] = {
+    "miou": PooledFigure(("tp", "fp", "fn"), _miou),
+    "dr_recall": PooledFigure(("dr_pixels", "dr_found"), _recall),
+    "ndr_recall": PooledFigure(("ndr_pixels", "ndr_found"), _recall),
+}
+"""The metrics that have an interval, by name: each with the value that the metric itself has."""
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """The counts of each image, of one recipe at one stage on one split.
+
+    Images stand in the order of their names, so that nothing depends on the order that they were
+    counted in.
+
+    Attributes:
+        images: Names of the images.
+        classes: Number of classes, the background not counted.
+        table: int64 sparse (`COUNTS` x (classes + 1), images).
+
+    Example:
+        >>> one, other = np.zeros((2, len(COUNTS), 2), np.int64)
+        >>> one[:3] = [[6, 2], [0, 1], [1, 0]]
+        >>> other[:3] = [[3, 1], [1, 0], [0, 1]]
+        >>> counts = ImageCounts.of({"b": other, "a": one}, classes=1)
+        >>> counts.images, counts.figure("miou").round(4).item()
+        (('a', 'b'), 0.7091)
+    """
+
+    images: tuple[str, ...]
+    classes: int
+    table: csr_array
+
+    @classmethod
+    def of(cls, counts: Mapping[str, npt.ArrayLike], classes: int) -> ImageCounts:
+        """Make it of the counts of each image, each int64 (`COUNTS`, classes + 1)."""
+        cells = [
+            (place, kind, value, table[kind, value])
+            for place, table in enumerate(map(np.asarray, counts.values()))
+            for kind, value in np.argwhere(table)
+        ]
+        return cls.of_cells(list(counts), np.array(cells, np.int64).reshape(-1, 4), classes)
+
+    @classmethod
+    def of_cells(cls, images: Sequence[str], cells: Int64Array, classes: int) -> ImageCounts:
+        """Make it of the counts that are not 0.
+
+        Args:
+            images: Names of all images, in any order.
+            cells: int64 (cells, 4): position of the image in `images`, position in `COUNTS`, class
+                value, and the count; each cell at most once.
+            classes: Number of classes, the background not counted.
+        """
+        order = sorted(range(len(images)), key=lambda place: images[place])
+        ranks = np.empty(len(images), np.int32)
+        ranks[order] = np.arange(len(images))
+        place, kind, value, number = cells.T
+        rows = (kind * (classes + 1) + value).astype(np.int32)
+        shape = (len(COUNTS) * (classes + 1), len(images))
+        table = csr_array((number, (rows, ranks[place])), shape=shape)
+        return cls(tuple(images[place] for place in order), classes, table)
+
+    def only(self, images: Sequence[str]) -> ImageCounts:
+        """Return the counts of some of the images, which stand in the order of their names."""
+        if tuple(images) == self.images:
+            return self
+        place = {name: number for number, name in enumerate(self.images)}
+        table = self.table[:, [place[name] for name in images]]
+        return ImageCounts(tuple(images), self.classes, table)
+
+    def of_figure(self, name: str) -> csr_array:
+        """Return what a figure is formed of: sparse (its counts x (classes + 1), images)."""
+        first, size = COUNTS.index(POOLED_FIGURES[name].counts[0]), self.classes + 1
+        last = first + len(POOLED_FIGURES[name].counts)
+        return self.table[first * size : last * size]
+
+    @cached_property
+    def sums(self) -> Int64Array:
+        """int64 (`COUNTS`, classes + 1), summed over the images."""
+        summed: Int64Array = self.weighted(np.ones((1, len(self.images)), np.int64))[0]
+        return summed
+
+    def weighted(self, weights: Int64Array) -> Int64Array:
+        """Return the sums over the images, each counted a number of times.
+
+        Args:
+            weights: int64 (resamples, images).
+
+        Returns:
+            int64 (resamples, `COUNTS`, classes + 1).
+        """
+        sums: Int64Array = self.table @ np.ascontiguousarray(weights.T)
+        return sums.T.reshape(len(weights), len(COUNTS), self.classes + 1)
+
+    def figure(self, name: str) -> FloatArray:
+        """Return a figure of all images together, as a single number; NaN if it is undefined."""
+        return figure_of(name, self.sums)
+
+
+def figure_of(name: str, sums: Int64Array) -> FloatArray:
+    """Return one of `POOLED_FIGURES` of sums, int64 (..., `COUNTS`, classes + 1)."""
+    figure = POOLED_FIGURES[name]
+    return figure.of(sums[..., [COUNTS.index(count) for count in figure.counts], :])
+
+
+__all__ = [
+    "COUNTS",
+    "POOLED_FIGURES",
+    "ImageCounts",
+    "PooledFigure",
+    "class_counts",
+    "figure_of",
+]
