@@ -108,16 +108,23 @@ def _saliency_settings(config: RunConfig, recipe: str) -> Settings:
     }
 
 
+def _saliency_amount(config: RunConfig, recipe: str) -> Settings:
+    settings = config.recipes[recipe]
+    return {"count": settings.stopping or settings.samples.total}
+
+
 def _saliency_image(run: Run, row: ImageRow) -> Settings:
     return {"image": row.sha256, "name": row.image, "classes": run.class_values(row)}
 
 
 def _maps_settings(config: RunConfig, recipe: str) -> Settings:
-    settings = config.recipes[recipe]
+    settings, source = config.recipes[recipe], config.sample_source(recipe)
+    stopping = config.recipes[source].stopping
     return {
-        "samples_from": config.sample_source(recipe),
+        "samples_from": source,
         "samples": settings.samples.total,
         "aggregation": settings.aggregation.model_dump(mode="json"),
+        **({} if stopping is None else {"stopping": stopping}),
     }
 
 
@@ -147,7 +154,7 @@ STAGES: Mapping[str, StageSpec] = {
             summary="Attribute random samples and store their partial sums.",
             worker="ws3.stages.saliency:SaliencyStage",
             settings=_saliency_settings,
-            amount=lambda config, recipe: {"count": config.recipes[recipe].samples.total},
+            amount=_saliency_amount,
             shared=lambda run, recipe: {"classifier": run.classifier.sha256},
             of_image=_saliency_image,
             results="saliency/{recipe}.zarr",

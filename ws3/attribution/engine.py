@@ -7,7 +7,7 @@ It knows arrays only: no run, no store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ws3.aggregation.accumulate import AttributedSample, collect_chunk
 from ws3.aggregation.chunks import chunk_layout
 from ws3.aggregation.combine import combine
+from ws3.aggregation.settling import Settling, steps
 from ws3.attribution.interface import load_method
 from ws3.attribution.network import AttributionNetwork
 from ws3.classifier.model import Classifier
@@ -85,7 +86,8 @@ class Attributor:
             image: uint8 RGB (H, W, 3).
             plan: The image's samples.
             classes: Logit indices of the classes to explain.
-            numbers: Which of the samples: in ascending order, then those of `plan.cover`.
+            numbers: Which of the samples: in ascending order, those of `plan.cover` after or
+                before the others.
 
         Yields:
             The samples in that order.
@@ -164,12 +166,19 @@ def image_maps(
     """
     recipe = attributor.recipe
     layout = chunk_layout(plan.total, recipe.samples.per_chunk, plan.cover)
-    numbers = [number for chunk in layout.values() for number in chunk]
+    settling = None if recipe.samples.adaptive is None else Settling(recipe, plan)
+    order = list(layout) if settling is None else list(chain(*steps(layout)))
+    numbers = [number for name in order for number in layout[name]]
     attributed = attributor.attribute(image, plan, classes, numbers)
     shape = (len(classes), *image.shape[:2])
     keep = recipe.samples.keep_samples
-    chunks = [
-        collect_chunk(islice(attributed, len(some)), recipe.aggregation, shape, keep_samples=keep)
-        for some in layout.values()
-    ]
+    made = {}
+    for name in order:
+        some = islice(attributed, len(layout[name]))
+        made[name] = collect_chunk(some, recipe.aggregation, shape, keep_samples=keep)
+        if settling is not None:
+            settling.add(name, made[name])
+            if settling.settled:
+                break
+    chunks = (made[name] for name in layout if name in made)
     return combine(chunks, recipe.aggregation, plan, image, features)

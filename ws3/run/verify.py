@@ -363,8 +363,15 @@ def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
     store = SaliencyStore(run.results("saliency", recipe))
     if store.fault(row.image, Fingerprints(run, recipe).of("saliency", row)):
         return  # missing as a whole, or made for another configuration
-    plan = sample_plan(run, recipe, row)
-    for name in expected_chunks(row, plan, run.recipe(recipe).samples.per_chunk):
+    settings, plan, samples = run.recipe(recipe), sample_plan(run, recipe, row), None
+    if settings.stopping is not None and row.labels:
+        samples = store.settled(row.image, settings.stopping)
+        if samples is None:
+            path = store.path / row.image
+            reason = f"{path}: it isn't decided how many samples it needs"
+            yield Damage(row.image, path, reason, "make again")
+            return
+    for name in expected_chunks(row, plan, settings.samples.per_chunk, samples):
         path = store.path / row.image / name
         if not is_there(path):
             yield Damage(row.image, path, f"{path}: it is missing")

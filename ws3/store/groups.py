@@ -291,6 +291,13 @@ def new_group(path: Path, attributes: Mapping[str, Any]) -> Iterator[NewGroup]:
         (temporary / METADATA).write_bytes(_sealed(metadata))
 
 
+def add_attributes(group: StoredGroup, also: Mapping[str, Any]) -> None:
+    """Say more of a committed group, in place of what it said under the same names."""
+    attributes = {key: value for key, value in group.attributes.items() if key != "checksum"}
+    metadata = {**_group_metadata(), "attributes": {**attributes, **also}}
+    write_bytes(group.path / METADATA, _sealed(metadata))
+
+
 def _new_array(
     store: zarr.storage.LocalStore | zarr.storage.MemoryStore,
     shape: tuple[int, ...],
