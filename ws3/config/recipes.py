@@ -242,7 +242,7 @@ class Recipe(Section):
 
     @property
     def stopping(self) -> dict[str, float] | None:
-        """All that decides after how many samples an image stops; None where a number is given."""
+        """All that decides after how many samples the image stops; None where a number is given."""
         count = self.samples.adaptive
         if count is None:
             return None

@@ -183,7 +183,7 @@ class SaliencyStage(StoreStage):
             self.store.settle(work.row.image, work.stopping, settling.samples, settling.error)
 
     def _undecided(self, row: ImageRow) -> dict[str, float] | None:
-        """Return what decides after how many samples an image stops, if that is still open."""
+        """Return what decides after how many samples the image stops, if that is still open."""
         stopping = self.settings.stopping
         if stopping is None or not row.labels:
             return None

@@ -33,7 +33,7 @@ class SaliencyStore(Store):
                 pass
 
     def settle(self, image: str, stopping: Mapping[str, Any], samples: int, error: float) -> None:
-        """Note after how many samples an image stopped.
+        """Note after how many samples the image stopped.
 
         Args:
             image: The image's id; its group was begun.
@@ -48,7 +48,7 @@ class SaliencyStore(Store):
         add_attributes(self.open(image), said)
 
     def settled(self, image: str, stopping: Mapping[str, Any]) -> int | None:
-        """Return after how many samples an image stopped; None if that isn't decided yet.
+        """Return after how many samples the image stopped; None if that isn't decided yet.
 
         Args:
             image: The image's id.
