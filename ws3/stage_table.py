@@ -113,6 +113,13 @@ def _saliency_amount(config: RunConfig, recipe: str) -> Settings:
     return {"count": settings.stopping or settings.samples.total}
 
 
+def _saliency_shared(run: Run, recipe: str) -> Settings:
+    shared = {"classifier": run.classifier.sha256}
+    if run.recipe(run.config.sample_source(recipe)).precision == "auto":
+        shared["precision"] = run.precision(recipe)
+    return shared
+
+
 def _saliency_image(run: Run, row: ImageRow) -> Settings:
     return {"image": row.sha256, "name": row.image, "classes": run.class_values(row)}
 
@@ -155,7 +162,7 @@ STAGES: Mapping[str, StageSpec] = {
             worker="ws3.stages.saliency:SaliencyStage",
             settings=_saliency_settings,
             amount=_saliency_amount,
-            shared=lambda run, recipe: {"classifier": run.classifier.sha256},
+            shared=_saliency_shared,
             of_image=_saliency_image,
             results="saliency/{recipe}.zarr",
             version=2,  # a whole image, or it and its mirror image, is a batch of its own

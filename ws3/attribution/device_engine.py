@@ -158,7 +158,7 @@ class DeviceAttributor:
         cuda = self.device.type == "cuda"
         return {
             "device": torch.cuda.get_device_name(self.device) if cuda else self.device.type,
-            "precision": self.recipe.precision,
+            "precision": self._attributor.precision,
             "torch": torch.__version__,
             "cuda": (torch.version.cuda or "") if cuda else "",
         }
@@ -296,7 +296,7 @@ class DeviceAttributor:
         fixed_shape = self.recipe.samples.kind == "crops"
         with (
             torch.enable_grad(),
-            arithmetic(self.recipe.precision, self.device),
+            arithmetic(attributor.precision, self.device),
             _fastest_kernels(fixed_shape),
         ):
             if self._graphs is not None:

@@ -7,6 +7,7 @@ It knows arrays only: no run, no store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain, groupby, islice
 
 import numpy as np
@@ -19,8 +20,9 @@ from ws3.aggregation.combine import combine
 from ws3.aggregation.settling import Settling, steps
 from ws3.attribution.interface import load_method
 from ws3.attribution.network import AttributionNetwork
+from ws3.attribution.precision import automatic_precision
 from ws3.classifier.model import Classifier
-from ws3.config.recipes import Recipe
+from ws3.config.recipes import Precision, Recipe
 from ws3.pixels import resize_short_side, to_unit
 from ws3.sampling.plan import SamplePlan
 from ws3.sampling.views import Pixels, render_sample
@@ -56,6 +58,18 @@ class Attributor:
                 smooth_relu=recipe.smooth_relu,
             )
 
+    @property
+    def precision(self) -> Precision:
+        """The arithmetic of the network, which `auto` leaves to the network and this machine."""
+        given = self.recipe.precision
+        if given != "auto":
+            return given
+        return self._automatic
+
+    @cached_property
+    def _automatic(self) -> Precision:
+        return automatic_precision(self.recipe, self.network.backbone, self.network.device)
+
     def __call__(
         self, inputs: NDArray[np.float32], classes: Sequence[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -71,7 +85,7 @@ class Attributor:
         """
         device = self.network.device
         # One thread: the rounding must not depend on how many cores there are.
-        with one_thread(), arithmetic(self.recipe.precision, device):
+        with one_thread(), arithmetic(self.precision, device):
             batch = torch.from_numpy(inputs).to(device)
             attribution = self.method(self.network, batch, classes, self.options)
             scores = attribution.scores.float().cpu().numpy()

@@ -14,6 +14,8 @@ from ws3.config.model import Float, Int, Range, Section
 from ws3.stage_table import SUMMED
 
 Precision = Literal["fp32", "tf32", "bf16"]
+_AVERAGED = 12
+"""Random samples from which on `precision: auto` may mean bf16."""
 Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
 PositiveFraction = Annotated[Float, Field(gt=0.0, le=1.0)]
 
@@ -229,7 +231,12 @@ class Recipe(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the method itself, such as steps."
     )
-    precision: Precision = Field("fp32", description="Arithmetic of the network.")
+    precision: Literal["fp32", "tf32", "bf16", "auto"] = Field(
+        "fp32",
+        description="Arithmetic of the network; auto, decided once per run: bf16 where the recipe "
+        "averages 12 or more random samples, the network has no grouped convolutions and the CPU "
+        "multiplies bf16; else fp32.",
+    )
 
     @model_validator(mode="after")
     def _only_a_mean_settles(self) -> Recipe:
@@ -239,6 +246,15 @@ class Recipe(Section):
                 "combine_samples: max give a number"
             )
         return self
+
+    @property
+    def averages(self) -> bool:
+        """Whether every image is an average of enough random samples for rounding to be lost."""
+        samples = self.samples
+        least = samples.total
+        if samples.adaptive is not None:
+            least = min(least, 2 * samples.per_chunk)
+        return samples.kind in ("crops", "noise", "masking") and least >= _AVERAGED
 
     @property
     def stopping(self) -> dict[str, float] | None:

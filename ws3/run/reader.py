@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -146,8 +147,12 @@ class RecipeReader:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe itself, for `ws3.score_maps`."""
-        return self._run.recipe(self.name)
+        """The recipe itself, for `ws3.score_maps`, with the precision that the run decided on."""
+        recipe = self._run.recipe(self.name)
+        with suppress(StaleResultError):
+            precision = self._run.precision(self.name)
+            return recipe.model_copy(update={"precision": precision})
+        return recipe
 
     def maps(self, image: str) -> NDArray[np.float32]:
         """Return an image's final maps, float32 (classes of the image, H, W) in [0, 1].

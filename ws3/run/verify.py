@@ -346,15 +346,16 @@ def _missing(results: _Results) -> Iterator[Damage]:
         path = run.result(stage, recipe, image)
         if not is_there(path):
             yield Damage(image, path, f"{path}: it is missing")
-    if stage == "saliency" and recipe in run.config.recipes and _has_classifier(run):
+    if stage == "saliency" and recipe in run.config.recipes and _is_decided(run, recipe):
         for image, row in results.rows.items():
             if image in results.listed:
                 yield from _missing_chunks(run, recipe, row)
 
 
-def _has_classifier(run: Run) -> bool:
+def _is_decided(run: Run, recipe: str) -> bool:
+    """Return whether there is a classifier, and the arithmetic that it is asked with is known."""
     try:
-        return bool(run.classifier)
+        return bool(run.classifier and run.precision(recipe))
     except Ws3Error:
         return False
 

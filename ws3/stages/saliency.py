@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -11,12 +13,15 @@ from typing import TYPE_CHECKING
 from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.aggregation.settling import Settling, steps
+from ws3.config.recipes import Precision
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import json_bytes, write_first
 from ws3.jobs.runner import ImageResult
 from ws3.removal import remove_leftovers
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
+from ws3.run.records import PrecisionFacts
 from ws3.run.results import classifier_file
 from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.sampling.plan import SamplePlan
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
     from ws3.attribution.device_engine import DeviceAttributor, DevicePending, Settled
     from ws3.attribution.device_geometry import Prepared
     from ws3.attribution.engine import Attributor
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class SaliencyStage(StoreStage):
                 f"ws3 saliency {run.folder} --recipe {self.source}"
             )
         self._classifier = classifier_file(run)
+        precision = decided_precision(run, recipe)
+        self.settings = self.settings.model_copy(update={"precision": precision})
         self.store = SaliencyStore(run.results("saliency", recipe))
         self.store.create({"kind": "saliency", "recipe": recipe})
 
@@ -85,9 +95,18 @@ class SaliencyStage(StoreStage):
         from ws3.attribution.engine import Attributor
         from ws3.classifier.checkpoints import load_classifier
         from ws3.jobs.gpus import own_device
+        from ws3.torch_setup import multiplies_bf16
 
-        classifier = load_classifier(self._classifier)
-        return Attributor(classifier, self.settings, own_device(self.run.config.device))
+        classifier, device = load_classifier(self._classifier), own_device(self.run.config.device)
+        automatic = self.run.recipe(self.recipe).precision == "auto"
+        in_bf16 = self.settings.precision == "bf16"
+        if automatic and in_bf16 and device.type == "cpu" and not multiplies_bf16():
+            raise Ws3Error(
+                f"recipe {self.recipe}: precision: auto chose bf16 on the machine that began this "
+                "run, and this CPU does not multiply bf16; go on where one does, or set precision: "
+                "fp32, which computes its samples again"
+            )
+        return Attributor(classifier, self.settings, device)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether all chunks are there, with this fingerprint and intact."""
@@ -231,6 +250,28 @@ class SaliencyStage(StoreStage):
             "weight": self.settings.aggregation.weight,
             "precision": self.settings.precision,
         }
+
+
+def decided_precision(run: Run, recipe: str) -> Precision:
+    """Return the arithmetic of a recipe's samples; if it is for the first job to decide, decide.
+
+    Raises:
+        StaleResultError: If there is no classifier.
+        Ws3Error: If what was decided is damaged.
+    """
+    with suppress(StaleResultError):
+        return run.precision(recipe)
+    from ws3.attribution.precision import automatic_precision
+    from ws3.classifier.checkpoints import load_classifier
+    from ws3.torch_setup import device
+
+    backbone = load_classifier(classifier_file(run)).backbone
+    chosen = automatic_precision(run.recipe(recipe), backbone, device(run.config.device))
+    facts = PrecisionFacts(classifier=run.classifier.sha256, precision=chosen)
+    write_first(run.precision_file, json_bytes(facts.model_dump(mode="json")))
+    decided = run.precision(recipe)
+    _log.info("recipe %s: precision: auto means %s in this run", recipe, decided)
+    return decided
 
 
 class _OnDevice:
