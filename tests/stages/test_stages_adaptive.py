@@ -28,7 +28,7 @@ from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image, sample_counts
 from ws3.run.status import run_status
-from ws3.run.verify import check_run
+from ws3.run.verify import check_run, foreign_entries
 from ws3.stages.index import write_config
 from ws3.stages.saliency import SaliencyStage
 from ws3.store.saliency import SaliencyStore
@@ -248,6 +248,30 @@ def test_an_interruption_anywhere_leaves_no_trace(undisturbed, begun, monkeypatc
             continue
     assert calls > 4
     assert contents(run) == contents(undisturbed)
+
+
+def test_what_a_killed_writer_left_of_a_decision_is_removed(undisturbed, monkeypatch):
+    good, row = contents(undisturbed), undisturbed.index.rows[0]
+    folder = undisturbed.results("saliency", CROPS) / row.image
+    other = again(undisturbed, adaptive(0.3))
+
+    def killed(temporary, path):
+        if path.name == "zarr.json":
+            raise KeyboardInterrupt
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ws3.files.put_file", killed)
+        patch.setattr("ws3.files.remove_temporary", lambda path: None)
+        with pytest.raises(KeyboardInterrupt):
+            run_images(other, open_stage(other, "saliency", CROPS), [row])
+    assert len(list(folder.glob(".tmp-zarr.json-*"))) == 1
+    assert not foreign_entries(other.folder)
+    run_images(other, open_stage(other, "saliency", CROPS), [row])
+    assert not list(folder.glob(".tmp-*"))
+    back = again(other, adaptive())
+    run_images(back, open_stage(back, "saliency", CROPS), [row])
+    assert contents(back) == good
 
 
 @pytest.mark.slow

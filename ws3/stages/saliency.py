@@ -26,7 +26,7 @@ from ws3.run.results import classifier_file
 from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.sampling.plan import SamplePlan
 from ws3.stages.recipe_stage import StoreStage
-from ws3.store.groups import FAST_LEVEL
+from ws3.store.groups import FAST_LEVEL, METADATA
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class SaliencyStage(StoreStage):
     def open_work(self, row: ImageRow) -> _OpenWork:
         """Return what of an image that was begun is not stored yet."""
         missing = self._missing(row)
-        remove_leftovers(self.store.path / row.image / name for name in missing)
+        remove_leftovers(self.store.path / row.image / name for name in (METADATA, *missing))
         stored = {name: self._stored(row.image, name, missing[name]) for name in missing}
         layout, stopping = list(self._layout(row)), self._undecided(row)
         if stopping is not None:

@@ -188,7 +188,8 @@ def is_own(name: str) -> bool:
         >>> is_own("0/sum/c/0/0/0"), is_own("map/zarr.json"), is_own("notes.txt")
         (True, True, False)
     """
-    return _GROUP_FILE.fullmatch(name) is not None
+    # A killed writer of attributes leaves metadata under a temporary name.
+    return _GROUP_FILE.fullmatch(name) is not None or temporary_for(name) == METADATA
 
 
 def group_names(folder: Path) -> list[str]:
