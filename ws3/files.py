@@ -104,9 +104,15 @@ def write_first(path: Path, data: bytes) -> None:
         Ws3Error: If it can't be written.
     """
     try:
-        with _temporary(path) as temporary, suppress(FileExistsError):
+        with _temporary(path) as temporary:
             temporary.write_bytes(data)
-            os.link(temporary, path)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                pass
+            except OSError:  # no links here: two hosts at the same instant are not told apart
+                if not is_there(path):
+                    put_file(temporary, path)
     except OSError as error:
         raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
 

@@ -154,6 +154,16 @@ def test_a_damaged_record_is_named_and_decided_again(begun, machine):
     assert chunks(run) == before
 
 
+def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr("ws3.files.os.link", refused)
+    for text in (b"first", b"later"):
+        write_first(tmp_path / "record.json", text)
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"first"]
+
+
 def test_of_several_writers_the_first_wins(tmp_path):
     path = tmp_path / "new" / "record.json"
     texts = [bytes([65 + number]) * 1000 for number in range(20)]
