@@ -248,7 +248,7 @@ def _limit(attributor: Any, side: int, budget: float, dry: bool) -> tuple[float,
             leaf = inputs.to(memory_format=torch.channels_last).requires_grad_()
 
             def passes(leaf: Any = leaf) -> None:
-                with arithmetic(attributor.recipe.precision, device):
+                with arithmetic(attributor.precision, device):
                     torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
 
             try:

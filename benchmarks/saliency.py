@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from measuring import entry, fastest_apart, fastest_on_all_cores, report
@@ -57,7 +56,7 @@ def ws3() -> Mapping[str, Callable[[], Any]]:
     from ws3.attribution.interface import Options
     from ws3.attribution.network import AttributionNetwork
     from ws3.classifier import checkpoints
-    from ws3.torch_setup import arithmetic
+    from ws3.torch_setup import arithmetic, multiplies_bf16
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -84,12 +83,6 @@ def ws3() -> Mapping[str, Callable[[], Any]]:
     if multiplies_bf16():
         sides["bf16"] = lambda: saliency([3], "bf16")
     return sides
-
-
-def multiplies_bf16() -> bool:
-    """Return whether the CPU has instructions for products in bf16; without them it is slow."""
-    cpu = Path("/proc/cpuinfo")
-    return cpu.exists() and "_bf16" in cpu.read_text()
 
 
 def hot_path() -> Mapping[str, Callable[[], Any]]:

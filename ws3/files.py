@@ -97,9 +97,34 @@ def write_new(path: Path, data: bytes) -> None:
         raise Ws3Error(f"{path}: something else is there already; move it away and run this again")
 
 
+def write_first(path: Path, data: bytes) -> None:
+    """Write a file unless any is there: of several writers at once, on any hosts, one wins.
+
+    Raises:
+        Ws3Error: If it can't be written.
+    """
+    try:
+        with _temporary(path) as temporary:
+            temporary.write_bytes(data)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                pass
+            except OSError:  # no links here: two hosts at the same instant are not told apart
+                if not is_there(path):
+                    put_file(temporary, path)
+    except OSError as error:
+        raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal data makes equal bytes."""
-    write_bytes(path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_bytes(data))
+
+
+def json_bytes(data: Any) -> bytes:
+    """Return data as JSON, with sorted keys, so that equal data makes equal bytes."""
+    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 @contextmanager

@@ -108,16 +108,30 @@ def _saliency_settings(config: RunConfig, recipe: str) -> Settings:
     }
 
 
+def _saliency_amount(config: RunConfig, recipe: str) -> Settings:
+    settings = config.recipes[recipe]
+    return {"count": settings.stopping or settings.samples.total}
+
+
+def _saliency_shared(run: Run, recipe: str) -> Settings:
+    shared = {"classifier": run.classifier.sha256}
+    if run.recipe(run.config.sample_source(recipe)).precision == "auto":
+        shared["precision"] = run.precision(recipe)
+    return shared
+
+
 def _saliency_image(run: Run, row: ImageRow) -> Settings:
     return {"image": row.sha256, "name": row.image, "classes": run.class_values(row)}
 
 
 def _maps_settings(config: RunConfig, recipe: str) -> Settings:
-    settings = config.recipes[recipe]
+    settings, source = config.recipes[recipe], config.sample_source(recipe)
+    stopping = config.recipes[source].stopping
     return {
-        "samples_from": config.sample_source(recipe),
+        "samples_from": source,
         "samples": settings.samples.total,
         "aggregation": settings.aggregation.model_dump(mode="json"),
+        **({} if stopping is None else {"stopping": stopping}),
     }
 
 
@@ -147,8 +161,8 @@ STAGES: Mapping[str, StageSpec] = {
             summary="Attribute random samples and store their partial sums.",
             worker="ws3.stages.saliency:SaliencyStage",
             settings=_saliency_settings,
-            amount=lambda config, recipe: {"count": config.recipes[recipe].samples.total},
-            shared=lambda run, recipe: {"classifier": run.classifier.sha256},
+            amount=_saliency_amount,
+            shared=_saliency_shared,
             of_image=_saliency_image,
             results="saliency/{recipe}.zarr",
             version=2,  # a whole image, or it and its mirror image, is a batch of its own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +38,14 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
     finally:
         for switch, value in zip(switches, before, strict=True):
             switch.fp32_precision = value
+
+
+def multiplies_bf16() -> bool:
+    """Return whether this CPU has instructions for products in bf16; without them it is slow."""
+    try:
+        return "_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -14,9 +14,11 @@ from ws3.report.figures import (
     DARK,
     LIGHT,
     distance_chart,
+    image_panel,
     miou_chart,
     recall_chart,
     region_drawing,
+    samples_histogram,
     save,
     sweep_chart,
 )
@@ -192,3 +194,26 @@ def test_the_drawing_of_confusions_bears_pixels_and_shares(tmp_path):
     for cell in ("900 px", "90 %", "12 px", "12 %", "58 px", "0 px"):
         assert cell in words
     assert "of the pixels that are dog, 12 % are called cat" in " ".join(words.split())
+
+
+def test_a_histogram_has_a_row_per_recipe_and_a_bar_per_number_of_samples(tmp_path):
+    figure = samples_histogram({"crops": (24, 24, 48, 96), "noise": (16,)})
+    bars = [[b for b in axes.patches if isinstance(b, Rectangle)] for axes in figure.axes]
+    heights = [[bar.get_height() for bar in row] for row in bars]
+    centres = [[bar.get_center()[0] for bar in row] for row in bars]
+    assert heights == [[2, 1, 1], [1]]
+    np.testing.assert_allclose(centres[0], [24, 48, 96])
+    np.testing.assert_allclose(centres[1], [16])
+    assert [axes.get_title("left") for axes in figure.axes] == ["crops", "noise"]
+    save(figure, tmp_path / "a.svg")
+    again = samples_histogram({"crops": (24, 24, 48, 96), "noise": (16,)})
+    save(again, tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_panel_says_of_how_many_samples_a_map_is():
+    image = np.zeros((8, 8, 3), np.uint8)
+    maps = {"crops": np.zeros((1, 8, 8)), "cam": np.zeros((1, 8, 8))}
+    figure = image_panel(image, maps, ["cat"], {}, None, None, class_ids=[0], samples={"crops": 36})
+    titles = {axes.get_title() for axes in figure.axes}
+    assert {"crops\n36 samples", "cam"} <= titles

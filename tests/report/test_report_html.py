@@ -353,3 +353,15 @@ def test_an_undefined_miou_is_explained(make_report, make_evaluation, tmp_path):
     page = page_of(tmp_path, replace(report, evaluations=evaluations))
     words = " ".join("".join(page.words).split())
     assert "There is no mIoU on val: the ground truth holds no object pixel" in words
+
+
+def test_adaptive_counts_are_drawn_and_told(make_report, tmp_path):
+    folder = tmp_path / "report"
+    report = make_report(folder, sample_counts={"crops <a>": (24, 24, 48)})
+    text = write_report(folder, report).read_text()
+    assert "crops &lt;a&gt;</th><td>3</td><td>32.0</td><td>24</td><td>48</td>" in text
+    for theme in ("light", "dark"):
+        assert f"figures/samples.{theme}.svg" in text
+        assert (folder / "figures" / f"samples.{theme}.svg").is_file()
+    plain = write_report(tmp_path / "plain", make_report(tmp_path / "plain")).read_text()
+    assert 'id="samples"' not in plain

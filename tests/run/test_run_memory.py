@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import numpy as np
 import pytest
 from bare_runs import bare_run, config_of, dataset
 
+from ws3.aggregation.chunks import SampleChunk
+from ws3.aggregation.settling import Settling
 from ws3.config.load import resolve
+from ws3.config.recipes import AdaptiveCount, Aggregation, Recipe, Samples
 from ws3.datasets.index import Index, write_index
 from ws3.run.memory import crf_mb, memory_mb, picture_mb, sizes_of
+from ws3.sampling.plan import SamplePlan
 from ws3.stage_table import JOBS
 from ws3.workflow.plan import Plan
 
@@ -65,3 +72,30 @@ def test_the_plan_takes_the_sizes_from_the_index_and_opens_no_image(bare_run, da
     expected = memory_mb(run.config, "masks", [(5472 * 3648, 2)])
     assert Plan(data, check_files=False).memory_mb("masks") == expected > JOBS["masks"].memory_mb
     assert sizes_of(rows) == {(16 * 24, 1), (5472 * 3648, 2)}
+
+
+def test_an_adaptive_count_needs_three_sums_more(config_of):
+    adaptive = {"count": {"max": 40, "tolerance": 0.1}, "samples_per_chunk": 10}
+    plain, more = resolve(config_of()), resolve(config_of(recipes__crops__samples=adaptive))
+    assert picture_mb(plain, "saliency", 10_000_000, 2) == 10 * (30 + 2 * 20)
+    assert picture_mb(more, "saliency", 10_000_000, 2) == 10 * (30 + 2 * 20 + 50 + 2 * 24)
+
+
+def test_deciding_takes_no_more_memory_than_is_asked_for():
+    height, width, classes = 1000, 1500, 3
+    samples = Samples(kind="noise", count=AdaptiveCount(max=99, tolerance=0.1))
+    recipe = Recipe(method="gradient", samples=samples, aggregation=Aggregation(smoothing=0.001))
+    plan = SamplePlan(
+        samples, image="i", height=height, width=width, seed=0, recipe="r", input_size=32
+    )
+    settling, sums = Settling(recipe, plan), np.ones((classes, height, width), np.float32)
+    counts = np.ones((height, width), np.uint16)
+    tracemalloc.start()
+    try:
+        for number, name in enumerate(("cover", "0", "1")):
+            settling.add(name, SampleChunk((number,), sums * (1 + number), counts))
+        assert not settling.settled
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e6 * (height * width / 1e6) * (50 + 24 * classes)

@@ -18,6 +18,7 @@ from ws3.run.records import (
     Evaluation,
     Failure,
     IndexFacts,
+    PrecisionFacts,
     Receipt,
     SegmentationEpoch,
     SegmentationFacts,
@@ -44,6 +45,7 @@ RECORDS = {
         sha256="c0",
         metrics=ClassifierMetrics(split="val", mean_ap=0.5, per_class_ap={"cat": 1.0, "dog": None}),
     ),
+    "precision": PrecisionFacts(classifier="c0", precision="bf16"),
     "receipt": Receipt(
         stage="maps",
         recipe="cam",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws3.config.recipes import Masking, Samples
+from ws3.config.recipes import AdaptiveCount, Masking, Samples
 from ws3.sampling.plan import WHOLE_IMAGE, SamplePlan
 from ws3.sampling.seeds import stream
 from ws3.sampling.views import paste_back, render_sample
@@ -58,6 +58,34 @@ def test_a_sample_does_not_depend_on_how_many_there_are(seed, image, number):
         for count in (1, 1000)
     )
     assert few.sample(number) == many.sample(number)
+
+
+@given(
+    height=st.integers(8, 120),
+    width=st.integers(8, 120),
+    side=st.tuples(st.floats(0.3, 1.0), st.floats(0.3, 1.0)).map(lambda pair: tuple(sorted(pair))),
+    seed=seeds,
+    most=st.integers(1, 200),
+    tolerance=st.floats(0, 2),
+    share=st.floats(0, 1),
+)
+def test_wherever_an_adaptive_count_stops_its_plan_is_that_of_the_smaller_number(
+    height, width, side, seed, most, tolerance, share
+):
+    place = {"image": "i", "height": height, "width": width, "seed": seed, "recipe": "r"}
+    count = AdaptiveCount(max=most, tolerance=tolerance)
+    plan = SamplePlan(Samples(kind="crops", count=count, side=side), **place, input_size=64)
+    stop = max(1, round(share * most))
+    fewer = SamplePlan(Samples(kind="crops", count=stop, side=side), **place, input_size=64)
+    assert plan.total == most
+    assert [plan.sample(k) for k in range(stop)] == [fewer.sample(k) for k in range(stop)]
+    assert [plan.place(k) for k in range(stop)] == [fewer.place(k) for k in range(stop)]
+    if not fewer.needs_cover:
+        seen = np.zeros((height, width), bool)
+        for number in range(stop):
+            seen[plan.sample(number).window.slices] = True
+        assert seen.all()
+    assert plan.needs_cover == (most < plan.covering)
 
 
 def test_another_seed_recipe_or_image_gives_other_windows():

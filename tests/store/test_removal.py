@@ -34,6 +34,7 @@ def test_one_module_removes_and_renames():
     [
         *("zarr.json", "map/zarr.json", "map/c/0/0/0", "12/sum/c/0/0/0", "cover/weights/zarr.json"),
         *("3/maps/c/0/0/0/0", ".tmp-3-4711-0123abcd/sum/c/0", "0/zarr.json"),
+        ".tmp-zarr.json-4711-0123abcd",
     ],
 )
 def test_files_of_a_group(name):
@@ -45,6 +46,7 @@ def test_files_of_a_group(name):
     [
         *("notes.txt", ".zgroup", "map/.zarray", "map/0.0.0", "images/zarr.json", "a/zarr.json"),
         *("zarr.json~", "map/c/0/0/x", "map/zarr.json/a", "0/0/sum/zarr.json", "c/notes", "0"),
+        *(".tmp-zarr.json", ".tmp-notes-4711-0123abcd"),
     ],
 )
 def test_files_that_are_not_of_a_group(name):

@@ -9,7 +9,7 @@ device's memory decides, and batches reach across chunks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -22,6 +22,7 @@ from torch import Tensor
 from ws3.aggregation.accumulate import non_finite
 from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 from ws3.aggregation.combine import combine
+from ws3.aggregation.settling import Settling, steps
 from ws3.attribution.device_geometry import (
     DeviceSums,
     ImageOnDevice,
@@ -70,6 +71,8 @@ class _Raw:
 class DevicePending:
     """One image that was handed to the device."""
 
+    settling: Settling | None = None
+
     def __init__(self, made: DeviceSums | _Raw, finite: Tensor, began: Moment) -> None:
         self._finite = fetched(finite)
         self._numbers, self._raw = made.samples, isinstance(made, _Raw)
@@ -110,6 +113,25 @@ class DevicePending:
         return self._ended.since(self._began)
 
 
+@dataclass
+class Settled:
+    """An image whose samples were computed step by step, as many as it needs.
+
+    Attributes:
+        made: What the samples add up to, by chunk.
+        settling: What said that they are enough.
+        seconds: What the device took for them.
+    """
+
+    made: dict[str, SampleChunk | RawChunk]
+    settling: Settling
+    seconds: float = 0.0
+
+    def chunks(self) -> dict[str, SampleChunk | RawChunk]:
+        """Return what was computed; nothing is to be waited for."""
+        return self.made
+
+
 class DeviceAttributor:
     """A classifier and a recipe, ready to attribute samples of any image on a GPU.
 
@@ -131,7 +153,7 @@ class DeviceAttributor:
     @property
     def facts(self) -> dict[str, str]:
         """What a result depends on beside its fingerprint: the device, precision, versions."""
-        return device_facts(self.device, self.recipe.precision)
+        return device_facts(self.device, self._attributor.precision)
 
     def prepare(
         self, image: Pixels, plan: SamplePlan, wanted: Mapping[str, Sequence[int]]
@@ -173,8 +195,53 @@ class DeviceAttributor:
     ) -> NDArray[np.float16]:
         """Return one image's final maps; see `ws3.attribution.engine.image_maps`."""
         layout = chunk_layout(plan.total, self.recipe.samples.per_chunk, plan.cover)
-        chunks = self.begin(image, plan, classes, layout).chunks()
-        return combine(chunks.values(), self.recipe.aggregation, plan, image, features)
+        if self.recipe.samples.adaptive is None:
+            chunks = self.begin(image, plan, classes, layout).chunks()
+        else:
+            chunks = self.settle(image, plan, classes, layout).chunks()
+        some = (chunks[name] for name in layout if name in chunks)
+        return combine(some, self.recipe.aggregation, plan, image, features)
+
+    def settle(
+        self,
+        image: Pixels | Prepared,
+        plan: SamplePlan,
+        classes: Sequence[int],
+        layout: Mapping[str, Sequence[int]],
+        stored: Mapping[str, SampleChunk | None] | None = None,
+        read: Callable[[str], SampleChunk | RawChunk] | None = None,
+    ) -> Settled:
+        """Compute an image step by step until it has settled; this waits for each step.
+
+        Args:
+            image: uint8 RGB (H, W, 3), or what `prepare` made of it.
+            plan: The image's samples.
+            classes: Logit indices of the classes to explain.
+            layout: All sample numbers by chunk, up to the most that there may be; no number where
+                a chunk is there already.
+            stored: Sums to continue, by chunk.
+            read: Returns a chunk that is there already.
+
+        Raises:
+            Ws3Error: As for `begin`, or if a score is not a finite number.
+        """
+        done = Settled({}, Settling(self.recipe, plan))
+        for names in steps(layout):
+            wanted = {name: layout[name] for name in names if layout[name]}
+            if wanted:
+                if isinstance(image, Prepared):
+                    image = image._replace(samples=_samples(plan, wanted))
+                pending = self.begin(image, plan, classes, wanted, stored)
+                done.made |= pending.chunks()
+                done.seconds += pending.seconds
+            for name in names:
+                if name in done.made:
+                    done.settling.add(name, done.made[name])
+                elif read is not None:
+                    done.settling.add(name, read(name))
+            if done.settling.settled:
+                break
+        return done
 
     def _begin(
         self,
@@ -221,7 +288,7 @@ class DeviceAttributor:
         fixed_shape = self.recipe.samples.kind == "crops"
         with (
             torch.enable_grad(),
-            arithmetic(self.recipe.precision, self.device),
+            arithmetic(attributor.precision, self.device),
             _fastest_kernels(fixed_shape),
         ):
             if self._graphs is not None:

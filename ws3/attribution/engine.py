@@ -7,7 +7,8 @@ It knows arrays only: no run, no store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from functools import cached_property
+from itertools import chain, groupby, islice
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from ws3.aggregation.accumulate import AttributedSample, collect_chunk
 from ws3.aggregation.chunks import chunk_layout
 from ws3.aggregation.combine import combine
+from ws3.aggregation.settling import Settling, steps
 from ws3.attribution.interface import load_method
 from ws3.attribution.network import AttributionNetwork
+from ws3.attribution.precision import automatic_precision
 from ws3.classifier.model import Classifier
-from ws3.config.recipes import Recipe
+from ws3.config.recipes import Precision, Recipe
 from ws3.pixels import resize_short_side, to_unit
 from ws3.sampling.plan import SamplePlan
 from ws3.sampling.views import Pixels, render_sample
@@ -55,6 +58,18 @@ class Attributor:
                 smooth_relu=recipe.smooth_relu,
             )
 
+    @property
+    def precision(self) -> Precision:
+        """The arithmetic of the network, which `auto` leaves to the network and this machine."""
+        given = self.recipe.precision
+        if given != "auto":
+            return given
+        return self._automatic
+
+    @cached_property
+    def _automatic(self) -> Precision:
+        return automatic_precision(self.recipe, self.network.backbone, self.network.device)
+
     def __call__(
         self, inputs: NDArray[np.float32], classes: Sequence[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -70,7 +85,7 @@ class Attributor:
         """
         device = self.network.device
         # One thread: the rounding must not depend on how many cores there are.
-        with one_thread(), arithmetic(self.recipe.precision, device):
+        with one_thread(), arithmetic(self.precision, device):
             batch = torch.from_numpy(inputs).to(device)
             attribution = self.method(self.network, batch, classes, self.options)
             scores = attribution.scores.float().cpu().numpy()
@@ -85,7 +100,8 @@ class Attributor:
             image: uint8 RGB (H, W, 3).
             plan: The image's samples.
             classes: Logit indices of the classes to explain.
-            numbers: Which of the samples: in ascending order, then those of `plan.cover`.
+            numbers: Which of the samples: in ascending order, those of `plan.cover` after or
+                before the others.
 
         Yields:
             The samples in that order.
@@ -164,12 +180,19 @@ def image_maps(
     """
     recipe = attributor.recipe
     layout = chunk_layout(plan.total, recipe.samples.per_chunk, plan.cover)
-    numbers = [number for chunk in layout.values() for number in chunk]
+    settling = None if recipe.samples.adaptive is None else Settling(recipe, plan)
+    order = list(layout) if settling is None else list(chain(*steps(layout)))
+    numbers = [number for name in order for number in layout[name]]
     attributed = attributor.attribute(image, plan, classes, numbers)
     shape = (len(classes), *image.shape[:2])
     keep = recipe.samples.keep_samples
-    chunks = [
-        collect_chunk(islice(attributed, len(some)), recipe.aggregation, shape, keep_samples=keep)
-        for some in layout.values()
-    ]
+    made = {}
+    for name in order:
+        some = islice(attributed, len(layout[name]))
+        made[name] = collect_chunk(some, recipe.aggregation, shape, keep_samples=keep)
+        if settling is not None:
+            settling.add(name, made[name])
+            if settling.settled:
+                break
+    chunks = (made[name] for name in layout if name in made)
     return combine(chunks, recipe.aggregation, plan, image, features)

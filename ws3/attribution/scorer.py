@@ -59,6 +59,11 @@ class Scorer:
         place = torch_setup.device(device)
         self._attributor = Attributor(classifier, self.recipe, place)
         self._on_device = DeviceAttributor(self._attributor) if place.type == "cuda" else None
+        if self.recipe.samples_from is not None and self.recipe.samples.adaptive is not None:
+            raise Ws3Error(
+                f"the recipe takes the samples of {self.recipe.samples_from}, which decides how "
+                "many; read its maps with ws3.open_run, or give samples.count as a number"
+            )
         walk = self.recipe.aggregation.random_walk
         looks = walk is not None and walk.features is not None
         self._features = FeatureReader(classifier) if looks else None
@@ -104,6 +109,8 @@ class Scorer:
         windows: Sequence[Window | tuple[int, int, int, int]] | None = None,
     ) -> Iterator[AttributedSample]:
         """Yield each sample of an image with its score maps, before they are aggregated.
+
+        Where `samples.count` is adaptive, these are its `max`: whoever takes them decides.
 
         Args:
             image: As for `maps`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,6 +62,12 @@ def status(
                 "images' classes"
             )
             console.print(line, style="yellow", markup=False, highlight=False)
+        if entry.samples:
+            line = (
+                f"{entry.stage} {entry.recipe}: {mean(entry.samples):.1f} samples per image "
+                f"({entry.samples[0]} to {entry.samples[-1]})"
+            )
+            console.print(line, markup=False, highlight=False)
     for entry in entries:
         for image, reason in entry.failed.items():
             line = f"{entry.stage} {entry.recipe}, {image}: {reason}"

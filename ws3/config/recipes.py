@@ -14,6 +14,8 @@ from ws3.config.model import Float, Int, Range, Section
 from ws3.stage_table import SUMMED
 
 Precision = Literal["fp32", "tf32", "bf16"]
+_AVERAGED = 12
+"""Random samples from which on `precision: auto` may mean bf16."""
 Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
 PositiveFraction = Annotated[Float, Field(gt=0.0, le=1.0)]
 
@@ -29,6 +31,20 @@ class Masking(Section):
     )
 
 
+# The store's uint16 counts have 65535 for a missing chunk.
+_Count = Annotated[Int, Field(ge=1, le=65534)]
+
+
+class AdaptiveCount(Section):
+    """As many samples as an image needs: it stops at the chunk with which its mean has settled."""
+
+    max: _Count = Field(description="Samples that an image gets at most.")
+    tolerance: Annotated[Float, Field(ge=0.0)] = Field(
+        description="Expected error of the mean, as a share of it (relative L2), under which an "
+        "image stops; 0: never before `max`."
+    )
+
+
 class Samples(Section):
     """Which views of an image the method sees; `noise` and `masking` compose with any kind."""
 
@@ -37,10 +53,10 @@ class Samples(Section):
         description="full: the image once; crops: random windows; noise: the image with Gaussian "
         "noise (SmoothGrad); masking: the image with hidden patches; scales: several sizes.",
     )
-    # The store's uint16 counts have 65535 for a missing chunk.
-    count: Annotated[Int, Field(ge=1, le=65534)] = Field(
+    count: _Count | AdaptiveCount = Field(
         1,
-        description="Samples per image, for crops, noise and masking, where the default is 24.",
+        description="Samples per image, for crops, noise and masking, where the default is 24; or "
+        "{max, tolerance}: as many as each image needs.",
     )
     samples_per_chunk: Annotated[Int, Field(ge=1)] | Literal["count"] = Field(
         10, description="Samples summed into one stored chunk; `count` keeps only the total."
@@ -89,6 +105,10 @@ class Samples(Section):
     def _count_belongs_to_random_kinds(self) -> Samples:
         if self.kind in ("full", "scales") and self.count != 1:
             raise ValueError(f"count has no meaning for kind {self.kind}; leave it out")
+        if self.adaptive is not None and self.samples_per_chunk == "count":
+            raise ValueError(
+                "count: an image stops after a whole chunk, so samples_per_chunk must be a number"
+            )
         if self.keep_samples and self.kind == "scales":
             raise ValueError("keep_samples needs samples of one size; it does not go with scales")
         if self.whole_image and self.kind != "crops":
@@ -100,13 +120,18 @@ class Samples(Section):
         return self
 
     @property
+    def adaptive(self) -> AdaptiveCount | None:
+        """The count, if it is not the same for all images."""
+        return self.count if isinstance(self.count, AdaptiveCount) else None
+
+    @property
     def total(self) -> int:
-        """Samples per image, the mirrored ones included."""
+        """Samples per image at most, the mirrored ones included."""
         if self.kind == "scales":
             return len(self.scales) * (2 if self.flip else 1)
         if self.kind == "full":
             return 2 if self.flip else 1
-        return self.count
+        return self.count.max if isinstance(self.count, AdaptiveCount) else self.count
 
     @property
     def network_batch(self) -> int:
@@ -206,7 +231,38 @@ class Recipe(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the method itself, such as steps."
     )
-    precision: Precision = Field("fp32", description="Arithmetic of the network.")
+    precision: Literal["fp32", "tf32", "bf16", "auto"] = Field(
+        "fp32",
+        description="Arithmetic of the network; auto, decided once per run: bf16 where the recipe "
+        "averages 12 or more random samples, the network has no grouped convolutions and the CPU "
+        "multiplies bf16; else fp32.",
+    )
+
+    @model_validator(mode="after")
+    def _only_a_mean_settles(self) -> Recipe:
+        if self.samples.adaptive is not None and self.aggregation.combine_samples == "max":
+            raise ValueError(
+                "samples.count: the error of a maximum can't be told from its samples; with "
+                "combine_samples: max give a number"
+            )
+        return self
+
+    @property
+    def averages(self) -> bool:
+        """Whether every image is an average of enough random samples for rounding to be lost."""
+        samples = self.samples
+        least = samples.total
+        if samples.adaptive is not None:
+            least = min(least, 2 * samples.per_chunk)
+        return samples.kind in ("crops", "noise", "masking") and least >= _AVERAGED
+
+    @property
+    def stopping(self) -> dict[str, float] | None:
+        """All that decides after how many samples the image stops; None where a number is given."""
+        count = self.samples.adaptive
+        if count is None:
+            return None
+        return {**count.model_dump(), "smoothing": self.aggregation.smoothing}
 
 
 def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
@@ -221,6 +277,10 @@ def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
     differing = [key for key in own if own[key] != given[key]]
     if differing:
         return f"{differing[0]} must be that of"
+    if recipe.samples.count != source_recipe.samples.count and (
+        recipe.samples.adaptive or source_recipe.samples.adaptive
+    ):
+        return "samples.count, where it is adaptive, must be that of"
     mine, theirs = recipe.aggregation, source_recipe.aggregation
     for key in () if source_recipe.samples.keep_samples else SUMMED:
         if getattr(mine, key) != getattr(theirs, key):

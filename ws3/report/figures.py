@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -284,6 +285,34 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
     return figure
 
 
+def samples_histogram(counts: Mapping[str, Sequence[int]], theme: Theme = LIGHT) -> Figure:
+    """Draw how many images took how many samples, a row of bars per recipe.
+
+    Args:
+        counts: By recipe, how many samples each image took.
+        theme: Colours.
+    """
+    with styled(theme):
+        figure = Figure(figsize=(5.6, 0.6 + 1.25 * len(counts)), layout="constrained")
+        rows = figure.subplots(len(counts), 1, sharex=True, squeeze=False)[:, 0]
+        for number, (axes, (recipe, taken)) in enumerate(zip(rows, counts.items(), strict=True)):
+            values, images = np.unique(np.asarray(taken), return_counts=True)
+            steps = np.diff(values)
+            axes.bar(
+                values,
+                images,
+                0.8 * (steps.min() if len(steps) else 1),
+                color=theme.series[number % len(theme.series)],
+            )
+            axes.set_title(_short(recipe), loc="left", fontsize=10)
+            axes.set_xlim(left=0)
+            axes.yaxis.get_major_locator().set_params(integer=True)
+            axes.grid(visible=False, axis="x")
+        rows[-1].set_xlabel("samples of an image")
+        figure.supylabel("images", fontsize=10, color=theme.muted)
+    return figure
+
+
 def recalls(score: Score) -> tuple[float, float] | None:
     """Return DR and NDR recall, or None if either is undefined."""
     hit, missed = score.figures.get("dr_recall"), score.figures.get("ndr_recall")
@@ -423,6 +452,7 @@ def image_panel(
     prediction: UInt8 | None,
     *,
     class_ids: Sequence[int],
+    samples: Mapping[str, int] = MappingProxyType({}),
 ) -> Figure:
     """Draw one image through all recipes: a column per recipe, its heat above its pseudo-mask.
 
@@ -434,6 +464,7 @@ def image_panel(
         truth: (H, W) uint8, None if there is none.
         prediction: Of a segmentation network, (H, W) uint8, None if there is none.
         class_ids: Positions of the classes in the class list, counted from 0.
+        samples: By recipe, of how many samples its maps are made; shown where it is given.
 
     Raises:
         ValueError: If names, ids, maps and image do not fit each other.
@@ -474,6 +505,8 @@ def image_panel(
             for column, recipe in enumerate(band, start=1):
                 for row, (name, score) in enumerate(zip(class_names, maps[recipe], strict=True)):
                     title = f"{recipe}: {name}" if len(class_names) > 1 else recipe
+                    if recipe in samples and row == 0:
+                        title += f"\n{samples[recipe]} samples"
                     _picture(grid[top + row, column], _heat(photo, score), title)
                 if recipe in masks:
                     below = grid[top + rows - 1, column]

@@ -23,6 +23,7 @@ from ws3.report.figures import (
     recall_chart,
     recalls,
     region_drawing,
+    samples_histogram,
     save,
     sweep_chart,
 )
@@ -109,6 +110,9 @@ def write_report(folder: Path, report: Report) -> Path:
 
 def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts]:
     folder.mkdir(parents=True, exist_ok=True)
+    for theme in THEMES if report.sample_counts else ():
+        histogram = samples_histogram(report.sample_counts, theme)
+        save(histogram, folder / f"samples.{theme.name}.svg", theme)
     drawn = []
     for number, split in enumerate(dict.fromkeys(score.split for score in scores)):
         here = [score for score in scores if score.split == split]

@@ -232,6 +232,7 @@ class Report:
         versions: Version of each program that took part.
         empty_masks: By recipe, how many pseudo-masks of images with labels are all background,
             and how many images with labels have one; recipes without any are left out.
+        sample_counts: By recipe with an adaptive count, how many samples each image took.
 
     Raises:
         ValueError: If two evaluations are of the same recipe.
@@ -246,6 +247,7 @@ class Report:
     timings: tuple[Timing, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     empty_masks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    sample_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.recipes)) != len(self.recipes):

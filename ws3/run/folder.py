@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ws3.config.load import load
-from ws3.config.recipes import Recipe
+from ws3.config.recipes import Precision, Recipe
 from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.datasets import dataset_root
 from ws3.datasets.colors import mask_colors
@@ -18,7 +18,13 @@ from ws3.errors import StaleResultError, Ws3Error
 from ws3.messages import shortened, shown
 from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.batches import mapped_rows
-from ws3.run.records import ClassifierFacts, SegmentationFacts, Threshold, read_record
+from ws3.run.records import (
+    ClassifierFacts,
+    PrecisionFacts,
+    SegmentationFacts,
+    Threshold,
+    read_record,
+)
 from ws3.stage_table import FORMAT, STAGES
 
 
@@ -175,6 +181,29 @@ class Run:
     def classifier_file(self) -> Path:
         """The classifier's checkpoint."""
         return self.folder / "classifier.pt"
+
+    @property
+    def precision_file(self) -> Path:
+        """What `precision: auto` means with the run's classifier.
+
+        Raises:
+            StaleResultError: If there is no classifier yet.
+        """
+        return self.folder / "precision" / f"{self.classifier.sha256}.json"
+
+    def precision(self, recipe: str) -> Precision:
+        """Return the arithmetic that a recipe's samples are computed with.
+
+        Raises:
+            StaleResultError: If it is for the first job to decide, and there was none yet.
+            Ws3Error: If the run has no such recipe, or what was decided is damaged.
+        """
+        settings = self.recipe(self.config.sample_source(recipe))
+        if settings.precision != "auto":
+            return settings.precision
+        if not settings.averages:
+            return "fp32"
+        return read_record(self.precision_file, PrecisionFacts).precision
 
     def threshold_file(self, recipe: str) -> Path:
         """The background threshold of a recipe and how it was chosen."""

@@ -43,7 +43,9 @@ def picture_mb(config: RunConfig, job: str, pixels: int, classes: int) -> float:
     megapixels = pixels / 1e6
     match job:
         case "saliency":
-            return megapixels * (30 + 20 * classes)
+            # Whether an image has settled is told from three sums beside the chunk's own.
+            adaptive = any(recipe.samples.adaptive for recipe in config.recipes.values())
+            return megapixels * (30 + 20 * classes + (50 + 24 * classes) * adaptive)
         case "maps":
             return megapixels * (10 + 36 * classes)
         case "threshold" | "evaluate":

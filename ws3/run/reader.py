@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import csv
+import math
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.aggregation.chunks import RawChunk, SampleChunk
+from ws3.aggregation.chunks import COVER_CHUNK, RawChunk, SampleChunk
 from ws3.config.recipes import Recipe
 from ws3.datasets.index import ImageRow, row_named
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.messages import shown
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
-from ws3.run.samples import load_image
+from ws3.run.samples import load_image, sample_counts
 from ws3.store.saliency import SaliencyStore
 
 
@@ -145,8 +147,12 @@ class RecipeReader:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe itself, for `ws3.score_maps`."""
-        return self._run.recipe(self.name)
+        """The recipe itself, for `ws3.score_maps`, with the precision that the run decided on."""
+        recipe = self._run.recipe(self.name)
+        with suppress(StaleResultError):
+            precision = self._run.precision(self.name)
+            return recipe.model_copy(update={"precision": precision})
+        return recipe
 
     def maps(self, image: str) -> NDArray[np.float32]:
         """Return an image's final maps, float32 (classes of the image, H, W) in [0, 1].
@@ -175,7 +181,8 @@ class RecipeReader:
     def samples(self, image: str) -> list[SampleChunk | RawChunk]:
         """Return an image's sample chunks, in the order of their samples.
 
-        Each holds the sum over some samples, or with `keep_samples` every sample's own maps.
+        Each holds the sum over some samples, or with `keep_samples` every sample's own maps. Where
+        the recipe's count is adaptive, they end where the image stopped.
 
         Raises:
             StaleResultError: If they are missing, damaged or made from other inputs.
@@ -192,7 +199,13 @@ class RecipeReader:
         names = sorted(
             store.chunk_samples(image), key=lambda name: (not name.isdigit(), len(name), name)
         )
-        return [store.read(image, name) for name in names]
+        used = sample_counts(self._run, self.name, [row]).get(image, math.inf)
+        per_chunk = self.recipe.samples.per_chunk
+        return [
+            store.read(image, name)
+            for name in names
+            if name == COVER_CHUNK or int(name) * per_chunk < used
+        ]
 
 
 def _value(text: str | None) -> str | float | None:

@@ -96,6 +96,18 @@ class ClassifierFacts(Record):
     metrics: ClassifierMetrics
 
 
+class PrecisionFacts(Record):
+    """What `precision: auto` means in a run: the machine that needed it first decided it.
+
+    Attributes:
+        classifier: SHA-256 of the classifier that it was decided for.
+        precision: Arithmetic of the network.
+    """
+
+    classifier: str
+    precision: Literal["fp32", "bf16"]
+
+
 class Receipt(Record):
     """What a stage did with one batch of images; it is written when the batch is complete.
 
@@ -305,6 +317,7 @@ class Evaluation(Record):
 RECORDS: Mapping[str, type[Record]] = {
     "index.json": IndexFacts,
     "classifier.json": ClassifierFacts,
+    "precision/*.json": PrecisionFacts,
     "receipts/train_classifier.json": ClassifierFacts,
     "receipts/train_segmentation/*.json": SegmentationFacts,
     "receipts/*/*/*.json": Receipt,

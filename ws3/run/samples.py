@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from ws3.errors import Ws3Error
 from ws3.run.folder import Run
 from ws3.sampling.plan import SamplePlan
 from ws3.sampling.views import Pixels
+from ws3.store.saliency import SaliencyStore
 
 
 def load_image(row: ImageRow) -> Pixels:
@@ -55,9 +58,32 @@ def sample_plan(run: Run, recipe: str, row: ImageRow) -> SamplePlan:
     )
 
 
-def expected_chunks(row: ImageRow, plan: SamplePlan, per_chunk: int) -> dict[str, tuple[int, ...]]:
+def expected_chunks(
+    row: ImageRow, plan: SamplePlan, per_chunk: int, samples: int | None = None
+) -> dict[str, tuple[int, ...]]:
     """Return the chunks that an image's group must hold, and the samples in each.
 
     An image without labels has none: there is no class to attribute.
+
+    Args:
+        row: The image.
+        plan: Its samples.
+        per_chunk: Samples per chunk.
+        samples: After how many of the plan's samples the image stopped; None: all.
     """
-    return chunk_layout(plan.total, per_chunk, plan.cover) if row.labels else {}
+    total = plan.total if samples is None else samples
+    return chunk_layout(total, per_chunk, plan.cover) if row.labels else {}
+
+
+def sample_counts(run: Run, recipe: str, rows: Iterable[ImageRow]) -> dict[str, int]:
+    """Return after how many samples each image stopped, where that is decided.
+
+    Images without labels have none. It is empty for a recipe whose count is a number.
+    """
+    source = run.config.sample_source(recipe)
+    stopping = run.recipe(source).stopping
+    if stopping is None:
+        return {}
+    store = SaliencyStore(run.results("saliency", source))
+    found = {row.image: store.settled(row.image, stopping) for row in rows if row.labels}
+    return {image: samples for image, samples in found.items() if samples is not None}

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.run import journal
 from ws3.run.batches import stage_splits
@@ -31,6 +32,8 @@ class StageStatus:
         seconds: Time spent on all results that were ever computed, from the journal.
         bytes: Size of the results on disk.
         empty: How many of those done have labels and show none of their classes.
+        samples: After how many samples each of those done stopped, in ascending order; only of a
+            stage that draws them, where the recipe's count is adaptive.
     """
 
     stage: str
@@ -42,6 +45,7 @@ class StageStatus:
     seconds: float = 0.0
     bytes: int = 0
     empty: int = 0
+    samples: tuple[int, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -80,7 +84,17 @@ def run_status(run: Run) -> Iterator[StageStatus]:
                 seconds=seconds.get(recipe, 0.0),
                 bytes=folder_bytes(run.results(stage, recipe)),
                 empty=len(done & {image for receipt in found for image in receipt.empty}),
+                samples=_samples(run, stage, recipe, [rows[image] for image in done]),
             )
+
+
+def _samples(run: Run, stage: str, recipe: str, rows: list[ImageRow]) -> tuple[int, ...]:
+    if stage != "saliency" or run.recipe(recipe).stopping is None:
+        return ()
+    # Reading stores takes half a second to import.
+    from ws3.run.samples import sample_counts
+
+    return tuple(sorted(sample_counts(run, recipe, rows).values()))
 
 
 def seconds_of(run: Run, stage: str) -> dict[str, float]:

@@ -371,15 +371,16 @@ def _missing(results: _Results) -> Iterator[Damage]:
         path = run.result(stage, recipe, image)
         if not is_there(path):
             yield Damage(image, path, f"{path}: it is missing")
-    if stage == "saliency" and recipe in run.config.recipes and _has_classifier(run):
+    if stage == "saliency" and recipe in run.config.recipes and _is_decided(run, recipe):
         for image, row in results.rows.items():
             if image in results.listed:
                 yield from _missing_chunks(run, recipe, row)
 
 
-def _has_classifier(run: Run) -> bool:
+def _is_decided(run: Run, recipe: str) -> bool:
+    """Return whether there is a classifier, and the arithmetic that it is asked with is known."""
     try:
-        return bool(run.classifier)
+        return bool(run.classifier and run.precision(recipe))
     except Ws3Error:
         return False
 
@@ -388,8 +389,15 @@ def _missing_chunks(run: Run, recipe: str, row: ImageRow) -> Iterator[Damage]:
     store = SaliencyStore(run.results("saliency", recipe))
     if store.fault(row.image, Fingerprints(run, recipe).of("saliency", row)):
         return  # missing as a whole, or made for another configuration
-    plan = sample_plan(run, recipe, row)
-    for name in expected_chunks(row, plan, run.recipe(recipe).samples.per_chunk):
+    settings, plan, samples = run.recipe(recipe), sample_plan(run, recipe, row), None
+    if settings.stopping is not None and row.labels:
+        samples = store.settled(row.image, settings.stopping)
+        if samples is None:
+            path = store.path / row.image
+            reason = f"{path}: it isn't decided how many samples it needs"
+            yield Damage(row.image, path, reason, "make again")
+            return
+    for name in expected_chunks(row, plan, settings.samples.per_chunk, samples):
         path = store.path / row.image / name
         if not is_there(path):
             yield Damage(row.image, path, f"{path}: it is missing")

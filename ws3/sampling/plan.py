@@ -84,7 +84,7 @@ class SamplePlan:
         if windows is None:
             self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
             self.total = samples.total
-            leaves_out = samples.kind == "crops" and samples.count < self.covering
+            leaves_out = samples.kind == "crops" and samples.total < self.covering
         else:
             self._windows = windows
             self.total = len(windows)

@@ -70,7 +70,13 @@ class MapsStage(StoreStage):
                 maps = np.zeros((0, row.height, row.width), np.float16)
                 self._store.write(row.image, maps, self.attributes(row, fingerprint))
             return ImageResult()
-        layout = expected_chunks(row, plan, self.run.recipe(self.source).samples.per_chunk)
+        source = self.run.recipe(self.source)
+        samples = None
+        if source.stopping is not None:
+            samples = self._source.settled(row.image, source.stopping)
+            if samples is None:
+                raise StaleResultError(f"samples are missing; make them with: {repair}")
+        layout = expected_chunks(row, plan, source.samples.per_chunk, samples)
         if plan.needs_cover and not sample_plan(self.run, self.source, row).needs_cover:
             raise Ws3Error(
                 f"the first {plan.total} samples of {self.source} don't cover it; ask for "
@@ -90,9 +96,10 @@ class MapsStage(StoreStage):
             except Ws3Error as error:
                 raise Ws3Error(f"{error} (recipe {self.recipe})") from None
         with timer.phase("write"):
-            attributes = {**self.attributes(row, fingerprint), "samples": plan.total}
+            used = plan.total if samples is None else samples
+            attributes = {**self.attributes(row, fingerprint), "samples": used}
             self._store.write(row.image, maps, attributes)
-        return ImageResult(plan.total, maps.nbytes)
+        return ImageResult(used, maps.nbytes)
 
     def _chunks(
         self, image: str, layout: Mapping[str, tuple[int, ...]], repair: str, timer: PhaseTimer

@@ -16,7 +16,7 @@ from ws3.report.model import DatasetFacts, GalleryEntry, Report, SkippedImage, T
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation, IndexFacts, read_record
 from ws3.run.results import RecipeResults
-from ws3.run.samples import load_image, load_truth
+from ws3.run.samples import load_image, load_truth, sample_counts
 from ws3.run.skips import skip_reason
 from ws3.run.status import folder_bytes, receipts_of, seconds_of
 from ws3.stage_table import STAGES
@@ -47,6 +47,7 @@ def report(run: Run) -> Path:
             gallery=tuple(_gallery(run)),
             timings=tuple(_timings(run)),
             empty_masks=_empty_masks(run),
+            sample_counts=_sample_counts(run),
             versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
         ),
     )
@@ -90,6 +91,14 @@ def _empty_masks(run: Run) -> dict[str, tuple[int, int]]:
         if empty:
             found[recipe] = (len(empty), len(made))
     return found
+
+
+def _sample_counts(run: Run) -> dict[str, tuple[int, ...]]:
+    rows = run.mapped_rows(run.config.map_splits)
+    counts = {
+        recipe: tuple(sample_counts(run, recipe, rows).values()) for recipe in run.config.recipes
+    }
+    return {recipe: taken for recipe, taken in counts.items() if taken}
 
 
 def _gallery(run: Run) -> Iterator[GalleryEntry]:

@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ws3.aggregation.accumulate import collect_chunk
 from ws3.aggregation.chunks import RawChunk, SampleChunk
+from ws3.aggregation.settling import Settling, steps
+from ws3.config.recipes import Precision
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.files import json_bytes, write_first
 from ws3.jobs.runner import ImageResult
 from ws3.removal import remove_leftovers
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
+from ws3.run.records import PrecisionFacts
 from ws3.run.results import classifier_file
 from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.sampling.plan import SamplePlan
 from ws3.stages.recipe_stage import StoreStage
-from ws3.store.groups import FAST_LEVEL
+from ws3.store.groups import FAST_LEVEL, METADATA
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
-    from ws3.attribution.device_engine import DeviceAttributor, DevicePending
+    from ws3.attribution.device_engine import DeviceAttributor, DevicePending, Settled
     from ws3.attribution.device_geometry import Prepared
     from ws3.attribution.engine import Attributor
 
 
+_log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class _OpenWork:
-    """The samples of an image that are to be computed, by chunk."""
+    """The samples of an image that are to be computed, by chunk.
+
+    Attributes:
+        row: The image.
+        plan: Its samples.
+        classes: Logit indices of its classes.
+        layout: Its chunks, in the order in which they are computed.
+        wanted: What of them is missing, in the same order.
+        stored: Sums to continue.
+        stopping: What decides after how many samples it stops, if that isn't decided yet.
+    """
 
     row: ImageRow
     plan: SamplePlan
     classes: list[int]
+    layout: list[str]
     wanted: dict[str, tuple[int, ...]]
     stored: dict[str, SampleChunk | None]
+    stopping: dict[str, float] | None
 
     @property
     def numbers(self) -> list[int]:
@@ -63,6 +84,8 @@ class SaliencyStage(StoreStage):
                 f"ws3 saliency {run.folder} --recipe {self.source}"
             )
         self._classifier = classifier_file(run)
+        precision = decided_precision(run, recipe)
+        self.settings = self.settings.model_copy(update={"precision": precision})
         self.store = SaliencyStore(run.results("saliency", recipe))
         self.store.create({"kind": "saliency", "recipe": recipe})
 
@@ -72,13 +95,24 @@ class SaliencyStage(StoreStage):
         from ws3.attribution.engine import Attributor
         from ws3.classifier.checkpoints import load_classifier
         from ws3.jobs.gpus import own_device
+        from ws3.torch_setup import multiplies_bf16
 
-        classifier = load_classifier(self._classifier)
-        return Attributor(classifier, self.settings, own_device(self.run.config.device))
+        classifier, device = load_classifier(self._classifier), own_device(self.run.config.device)
+        automatic = self.run.recipe(self.recipe).precision == "auto"
+        in_bf16 = self.settings.precision == "bf16"
+        if automatic and in_bf16 and device.type == "cpu" and not multiplies_bf16():
+            raise Ws3Error(
+                f"recipe {self.recipe}: precision: auto chose bf16 on the machine that began this "
+                "run, and this CPU does not multiply bf16; go on where one does, or set precision: "
+                "fp32, which computes its samples again"
+            )
+        return Attributor(classifier, self.settings, device)
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether all chunks are there, with this fingerprint and intact."""
-        return not self.store.fault(row.image, fingerprint) and not self._missing(row)
+        if self.store.fault(row.image, fingerprint) or self._undecided(row) is not None:
+            return False
+        return not self._missing(row)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Compute the chunks that are missing, and commit each as it is complete.
@@ -96,25 +130,36 @@ class SaliencyStage(StoreStage):
             self.store.begin(row.image, self.attributes(row, fingerprint))
         if attributor is None:
             return ImageResult()
-        open_work = self.open_work(row)
+        work = self.open_work(row)
+        settling = self.settling(work)
         # One stream over all chunks: a network batch may hold samples of two of them.
-        attributed = attributor.attribute(
-            image, open_work.plan, open_work.classes, open_work.numbers
-        )
-        written = 0
-        for name, some in open_work.wanted.items():
-            with timer.phase("compute"):
-                chunk = collect_chunk(
-                    islice(attributed, len(some)),
-                    self.settings.aggregation,
-                    (len(open_work.classes), row.height, row.width),
-                    keep_samples=self.settings.samples.keep_samples,
-                    stored=open_work.stored[name],
-                )
-            with timer.phase("write"):
-                self.store.write(row.image, name, chunk)
-            written += chunk.nbytes
-        return ImageResult(len(open_work.numbers), written)
+        attributed = attributor.attribute(image, work.plan, work.classes, work.numbers)
+        written = computed = 0
+        for name in work.layout:
+            if name in work.wanted:
+                some = work.wanted[name]
+                with timer.phase("compute"):
+                    chunk = collect_chunk(
+                        islice(attributed, len(some)),
+                        self.settings.aggregation,
+                        (len(work.classes), row.height, row.width),
+                        keep_samples=self.settings.samples.keep_samples,
+                        stored=work.stored[name],
+                    )
+                with timer.phase("write"):
+                    self.store.write(row.image, name, chunk)
+                written, computed = written + chunk.nbytes, computed + len(some)
+            elif settling is not None:
+                with timer.phase("load"):
+                    chunk = self.store.read(row.image, name)
+            if settling is not None:
+                with timer.phase("compute"):
+                    settling.add(name, chunk)
+                    if settling.settled:
+                        break
+        with timer.phase("write"):
+            self.conclude(work, settling)
+        return ImageResult(computed, written)
 
     def device_steps(self) -> _OnDevice | None:
         """Return how images go through the GPU that this job has, or None without one."""
@@ -133,21 +178,49 @@ class SaliencyStage(StoreStage):
     def open_work(self, row: ImageRow) -> _OpenWork:
         """Return what of an image that was begun is not stored yet."""
         missing = self._missing(row)
-        remove_leftovers(self.store.path / row.image / name for name in missing)
+        remove_leftovers(self.store.path / row.image / name for name in (METADATA, *missing))
         stored = {name: self._stored(row.image, name, missing[name]) for name in missing}
+        layout, stopping = list(self._layout(row)), self._undecided(row)
+        if stopping is not None:
+            layout = list(chain(*steps(layout)))
         wanted = {
-            name: numbers[0 if (begun := stored[name]) is None else len(begun.samples) :]
-            for name, numbers in missing.items()
+            name: missing[name][0 if (begun := stored[name]) is None else len(begun.samples) :]
+            for name in layout
+            if name in missing
         }
         plan = sample_plan(self.run, self.recipe, row)
         classes = [value - 1 for value in self.run.class_values(row)]
-        return _OpenWork(row, plan, classes, wanted, stored)
+        return _OpenWork(row, plan, classes, layout, wanted, stored, stopping)
+
+    def settling(self, work: _OpenWork) -> Settling | None:
+        """Return what decides when an image has enough samples, if that isn't decided yet."""
+        return None if work.stopping is None else Settling(self.settings, work.plan)
+
+    def conclude(self, work: _OpenWork, settling: Settling | None) -> None:
+        """Note what was decided."""
+        if work.stopping is not None and settling is not None:
+            self.store.settle(work.row.image, work.stopping, settling.samples, settling.error)
+
+    def _undecided(self, row: ImageRow) -> dict[str, float] | None:
+        """Return what decides after how many samples the image stops, if that is still open."""
+        stopping = self.settings.stopping
+        if stopping is None or not row.labels:
+            return None
+        return stopping if self.store.settled(row.image, stopping) is None else None
+
+    def _layout(self, row: ImageRow) -> dict[str, tuple[int, ...]]:
+        """Return the chunks of an image, up to where it stopped or else to the last possible."""
+        stopping = self.settings.stopping
+        return expected_chunks(
+            row,
+            sample_plan(self.run, self.recipe, row),
+            self.settings.samples.per_chunk,
+            None if stopping is None else self.store.settled(row.image, stopping),
+        )
 
     def _missing(self, row: ImageRow) -> dict[str, tuple[int, ...]]:
         """Return the chunks that aren't there in full, with the samples that each must hold."""
-        layout = expected_chunks(
-            row, sample_plan(self.run, self.recipe, row), self.settings.samples.per_chunk
-        )
+        layout = self._layout(row)
         found = self.store.chunk_samples(row.image)
         missing = {name: numbers for name, numbers in layout.items() if found.get(name) != numbers}
         for name in layout.keys() - missing.keys():
@@ -179,6 +252,28 @@ class SaliencyStage(StoreStage):
         }
 
 
+def decided_precision(run: Run, recipe: str) -> Precision:
+    """Return the arithmetic of a recipe's samples; if it is for the first job to decide, decide.
+
+    Raises:
+        StaleResultError: If there is no classifier.
+        Ws3Error: If what was decided is damaged.
+    """
+    with suppress(StaleResultError):
+        return run.precision(recipe)
+    from ws3.attribution.precision import automatic_precision
+    from ws3.classifier.checkpoints import load_classifier
+    from ws3.torch_setup import device
+
+    backbone = load_classifier(classifier_file(run)).backbone
+    chosen = automatic_precision(run.recipe(recipe), backbone, device(run.config.device))
+    facts = PrecisionFacts(classifier=run.classifier.sha256, precision=chosen)
+    write_first(run.precision_file, json_bytes(facts.model_dump(mode="json")))
+    decided = run.precision(recipe)
+    _log.info("recipe %s: precision: auto means %s in this run", recipe, decided)
+    return decided
+
+
 class _OnDevice:
     """The stage's three steps on a GPU; see `ws3.jobs.pipeline.DeviceSteps`."""
 
@@ -194,23 +289,36 @@ class _OnDevice:
         if not row.labels:
             return None
         work = stage.open_work(row)
-        return work, self._attributor.prepare(image, work.plan, work.wanted)
+        first = work.wanted
+        if work.stopping is not None:  # whether later steps are computed isn't known yet
+            first = {name: first[name] for name in steps(work.layout)[0] if name in first}
+        return work, self._attributor.prepare(image, work.plan, first)
 
-    def start(self, read: tuple[_OpenWork, Prepared] | None) -> DevicePending | None:
-        """Hand it to the GPU."""
+    def start(self, read: tuple[_OpenWork, Prepared] | None) -> DevicePending | Settled | None:
+        """Hand it to the GPU, and wait for its steps where they decide how many there are."""
         if read is None:
             return None
         work, image = read
-        return self._attributor.begin(image, work.plan, work.classes, work.wanted, work.stored)
+        if work.stopping is None:
+            return self._attributor.begin(image, work.plan, work.classes, work.wanted, work.stored)
+        return self._attributor.settle(
+            image,
+            work.plan,
+            work.classes,
+            {name: work.wanted.get(name, ()) for name in work.layout},
+            work.stored,
+            partial(self._stage.store.read, work.row.image),
+        )
 
     def finish(
-        self, read: tuple[_OpenWork, Prepared] | None, pending: DevicePending | None
+        self, read: tuple[_OpenWork, Prepared] | None, pending: DevicePending | Settled | None
     ) -> ImageResult:
         """Commit the chunks."""
         if read is None or pending is None:
             return ImageResult()
-        work, written = read[0], 0
-        for name, chunk in pending.chunks().items():
+        work, written, chunks = read[0], 0, pending.chunks()
+        for name, chunk in chunks.items():
             self._stage.store.write(work.row.image, name, chunk, self._computed_on, FAST_LEVEL)
             written += chunk.nbytes
-        return ImageResult(len(work.numbers), written)
+        self._stage.conclude(work, pending.settling)
+        return ImageResult(sum(len(work.wanted[name]) for name in chunks), written)

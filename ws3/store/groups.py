@@ -188,7 +188,8 @@ def is_own(name: str) -> bool:
         >>> is_own("0/sum/c/0/0/0"), is_own("map/zarr.json"), is_own("notes.txt")
         (True, True, False)
     """
-    return _GROUP_FILE.fullmatch(name) is not None
+    # A killed writer of attributes leaves metadata under a temporary name.
+    return _GROUP_FILE.fullmatch(name) is not None or temporary_for(name) == METADATA
 
 
 def group_names(folder: Path) -> list[str]:
@@ -289,6 +290,13 @@ def new_group(path: Path, attributes: Mapping[str, Any]) -> Iterator[NewGroup]:
         yield new
         metadata = {**_group_metadata(), "attributes": {**attributes, "arrays": new.arrays()}}
         (temporary / METADATA).write_bytes(_sealed(metadata))
+
+
+def add_attributes(group: StoredGroup, also: Mapping[str, Any]) -> None:
+    """Say more of a committed group, in place of what it said under the same names."""
+    attributes = {key: value for key, value in group.attributes.items() if key != "checksum"}
+    metadata = {**_group_metadata(), "attributes": {**attributes, **also}}
+    write_bytes(group.path / METADATA, _sealed(metadata))
 
 
 def _new_array(

@@ -12,7 +12,15 @@ from typing import Any
 
 from ws3.aggregation.chunks import RawChunk, SampleChunk
 from ws3.errors import StaleResultError
-from ws3.store.groups import LEVEL, Store, StoredGroup, group_names, new_group, open_group
+from ws3.store.groups import (
+    LEVEL,
+    Store,
+    StoredGroup,
+    add_attributes,
+    group_names,
+    new_group,
+    open_group,
+)
 
 
 class SaliencyStore(Store):
@@ -23,6 +31,31 @@ class SaliencyStore(Store):
         if self.fault(image, attributes["fingerprint"]):
             with new_group(self.path / image, {**attributes, "image": image}):
                 pass
+
+    def settle(self, image: str, stopping: Mapping[str, Any], samples: int, error: float) -> None:
+        """Note after how many samples the image stopped.
+
+        Args:
+            image: The image's id; its group was begun.
+            stopping: What decided it (`Recipe.stopping`).
+            samples: Their number, without the whole images beside crops.
+            error: What error is to be expected of their mean.
+
+        Raises:
+            StaleResultError: If the image's group was not begun.
+        """
+        said = {"stopping": dict(stopping), "samples": samples, "error": error}
+        add_attributes(self.open(image), said)
+
+    def settled(self, image: str, stopping: Mapping[str, Any]) -> int | None:
+        """Return after how many samples the image stopped; None if that isn't decided yet.
+
+        Args:
+            image: The image's id.
+            stopping: What must have decided it (`Recipe.stopping`).
+        """
+        said = self.attributes(image) or {}
+        return said["samples"] if said.get("stopping") == dict(stopping) else None
 
     def chunk_samples(self, image: str) -> dict[str, tuple[int, ...]]:
         """Return the samples that each stored chunk of an image says it holds."""

@@ -112,8 +112,10 @@ def sample_families(config: RunConfig, measured: Collection[str]) -> dict[str, d
         rest = recipe.model_dump_json(
             exclude={"samples_from": True, "samples": {"count", "samples_per_chunk"}}
         )
-        if name in measured and recipe.samples.kind not in ("full", "scales"):
-            alike[rest].setdefault(recipe.samples.count, name)
+        count = recipe.samples.count
+        random = recipe.samples.kind not in ("full", "scales")
+        if name in measured and random and isinstance(count, int):
+            alike[rest].setdefault(count, name)
     return {next(iter(members.values())): members for members in alike.values() if len(members) > 2}
 
 

@@ -9,7 +9,7 @@ from ws3.errors import Ws3Error
 from ws3.report.figures import image_panel, save
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
-from ws3.run.samples import load_image, load_truth
+from ws3.run.samples import load_image, load_truth, sample_counts
 
 
 def show(run: Run, image: str, output: Path) -> Path:
@@ -47,6 +47,9 @@ def show(run: Run, image: str, output: Path) -> Path:
         load_truth(run, row) if row.mask else None,
         prediction,
         class_ids=[value - 1 for value in run.class_values(row)],
+        samples={
+            recipe: taken for recipe in maps for taken in sample_counts(run, recipe, [row]).values()
+        },
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     save(figure, output)
