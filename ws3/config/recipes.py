@@ -6,11 +6,11 @@ the samples are aggregated. It is configuration only; no code is needed for a ne
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ws3.config.model import Float, Int, Range, Section
+from ws3.config.model import Float, GrowingSection, Int, Range, Section
 from ws3.stage_table import SUMMED
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -174,8 +174,10 @@ class Aggregation(Section):
     )
 
 
-class Recipe(Section):
+class Recipe(GrowingSection):
     """A way from a classifier to score maps."""
+
+    newer: ClassVar[tuple[str, ...]] = ("output_stride",)
 
     samples_from: str | None = Field(
         None,
@@ -203,6 +205,12 @@ class Recipe(Section):
         description="Sharpness of the softplus whose derivative replaces the step of every ReLU in "
         "the backward pass; null: the exact gradient.",
     )
+    output_stride: Literal[8, 16] | None = Field(
+        None,
+        description="Let the network's last features have this stride, by dilated layers with the "
+        "same weights: maps are two or four times finer per side, and cost more. null: the stride "
+        "that the classifier was trained with.",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the method itself, such as steps."
     )
@@ -218,7 +226,7 @@ def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
         one.model_dump(exclude={"samples_from": True, "aggregation": True, "samples": {"count"}})
         for one in (recipe, source_recipe)
     )
-    differing = [key for key in own if own[key] != given[key]]
+    differing = [key for key in {**own, **given} if own.get(key) != given.get(key)]
     if differing:
         return f"{differing[0]} must be that of"
     mine, theirs = recipe.aggregation, source_recipe.aggregation
