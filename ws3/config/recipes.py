@@ -17,6 +17,9 @@ Precision = Literal["fp32", "tf32", "bf16"]
 Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
 PositiveFraction = Annotated[Float, Field(gt=0.0, le=1.0)]
 
+MOST_SAMPLES = 65534
+"""Samples in one chunk: the store's uint16 counts have 65535 for a missing one."""
+
 
 class Masking(Section):
     """Hide random square patches of the input (hide-and-seek, Singh and Lee 2017)."""
@@ -29,16 +32,18 @@ class Masking(Section):
     )
 
 
-class Samples(Section):
+class Samples(GrowingSection):
     """Which views of an image the method sees; `noise` and `masking` compose with any kind."""
 
-    kind: Literal["full", "crops", "noise", "masking", "scales"] = Field(
+    newer: ClassVar[tuple[str, ...]] = ("step",)
+
+    kind: Literal["full", "crops", "noise", "masking", "scales", "sliding"] = Field(
         "full",
         description="full: the image once; crops: random windows; noise: the image with Gaussian "
-        "noise (SmoothGrad); masking: the image with hidden patches; scales: several sizes.",
+        "noise (SmoothGrad); masking: the image with hidden patches; scales: several sizes; "
+        "sliding: a window of the network's input that slides over the image at several sizes.",
     )
-    # The store's uint16 counts have 65535 for a missing chunk.
-    count: Annotated[Int, Field(ge=1, le=65534)] = Field(
+    count: Annotated[Int, Field(ge=1, le=MOST_SAMPLES)] = Field(
         1,
         description="Samples per image, for crops, noise and masking, where the default is 24.",
     )
@@ -48,8 +53,8 @@ class Samples(Section):
     keep_samples: bool = Field(False, description="Store every sample's raw map instead of sums.")
     batch: Annotated[Int, Field(ge=1, le=1024)] = Field(
         16,
-        description="Samples that pass the network at once (crops, noise, masking). Part of what a "
-        "result is: another batch shape lets the network's arithmetic round differently.",
+        description="Samples that pass the network at once (all but full and scales). Part of what "
+        "a result is: another batch shape lets the network's arithmetic round differently.",
     )
     side: Annotated[tuple[PositiveFraction, PositiveFraction], Range] = Field(
         (0.4, 0.95), description="Crops: range of the window's side, as a share of the short side."
@@ -58,8 +63,16 @@ class Samples(Section):
         None, description="Standard deviation of Gaussian noise, for RGB in [0, 1]."
     )
     masking: Masking | None = Field(None, description="Hidden patches.")
-    scales: tuple[Annotated[Float, Field(gt=0.0, le=4.0)], ...] = Field(
-        (1.0,), description="Scales: sizes relative to the network's input size.", min_length=1
+    scales: tuple[Annotated[Float, Field(gt=0.0, le=4.5)], ...] = Field(
+        (1.0,),
+        description="Scales: sizes relative to the network's input size; sliding: those of the "
+        "image's short side, at least 1.",
+        min_length=1,
+    )
+    step: Annotated[Float, Field(ge=0.1, le=1.0)] = Field(
+        1.0,
+        description="Sliding: how far the window moves, as a share of its side; the last one of a "
+        "row or column ends at the border.",
     )
     flip: bool = Field(
         False, description="Scales and full: add the mirrored image; others: mirror odd samples."
@@ -87,8 +100,15 @@ class Samples(Section):
 
     @model_validator(mode="after")
     def _count_belongs_to_random_kinds(self) -> Samples:
-        if self.kind in ("full", "scales") and self.count != 1:
+        if self.kind in ("full", "scales", "sliding") and self.count != 1:
             raise ValueError(f"count has no meaning for kind {self.kind}; leave it out")
+        if self.kind == "sliding" and min(self.scales) < 1:
+            raise ValueError(
+                f"the scale {min(self.scales)} is smaller than the window of kind sliding; give "
+                "scales of at least 1"
+            )
+        if self.step != 1 and self.kind != "sliding":
+            raise ValueError(f"step is for kind sliding, not {self.kind}; leave it out")
         if self.keep_samples and self.kind == "scales":
             raise ValueError("keep_samples needs samples of one size; it does not go with scales")
         if self.whole_image and self.kind != "crops":
@@ -101,7 +121,10 @@ class Samples(Section):
 
     @property
     def total(self) -> int:
-        """Samples per image, the mirrored ones included."""
+        """Samples per image, the mirrored ones included; of kind sliding it depends on the image.
+
+        What it returns of that kind only tells recipes apart: `SamplePlan.total` is an image's own.
+        """
         if self.kind == "scales":
             return len(self.scales) * (2 if self.flip else 1)
         if self.kind == "full":
@@ -121,6 +144,8 @@ class Samples(Section):
     @property
     def per_chunk(self) -> int:
         """Samples summed into one stored chunk."""
+        if self.kind == "sliding" and self.samples_per_chunk == "count":
+            return MOST_SAMPLES
         return self.total if self.samples_per_chunk == "count" else self.samples_per_chunk
 
 
