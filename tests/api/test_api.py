@@ -35,6 +35,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "noise": {"preset": "smoothgrad", "samples": {"count": 6, "samples_per_chunk": 4, "batch": 4}},
     "kept": {"method": "gradient", "samples": {**CROPS, "keep_samples": True}},
     "few": {"method": "input_x_gradient", "samples": {"kind": "crops", "count": 2, "batch": 4}},
+    "finer": {"preset": "fullgrad", "output_stride": 16},
+    "sliding": {"preset": "sess", "samples": {"scales": [1.0, 1.5], "batch": 4}},
+    "sliding_kept": {
+        "method": "gradcam",
+        "samples": {
+            "kind": "sliding",
+            "scales": [2.0],
+            "samples_per_chunk": 3,
+            "keep_samples": True,
+        },
+    },
     "walk": {"samples_from": "crops", "aggregation": {"random_walk": {"steps": 9}}},
     "looking": {
         "samples_from": "crops",

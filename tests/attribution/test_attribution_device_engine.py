@@ -60,6 +60,8 @@ def plan_of(recipe, image):
         ("cam_multiscale", {}),
         ("gradient", {"flip": True}),
         ("smoothgrad", {"count": 6}),
+        ("sess", {"scales": [1.0, 1.5, 3.0], "step": 0.5}),
+        ("fullgrad", {}),
     ],
 )
 def test_maps_are_the_cpus_up_to_rounding(classifier, image, preset, samples):

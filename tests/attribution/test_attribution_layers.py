@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from pytorch_grad_cam import LayerCAM
+from pytorch_grad_cam.refine_cam import RefineCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from ws3.attribution.cam import multiplied as fused_product
 from ws3.attribution.engine import Attributor
 from ws3.attribution.interface import Options
 from ws3.attribution.layers import cut_at
@@ -182,6 +186,69 @@ def test_the_maps_of_several_layers_are_added_at_the_same_mean() -> None:
     means = [one.mean(dim=(2, 3), keepdim=True) for one in (fine, enlarged)]
     torch.testing.assert_close(scores([4, 16]), fine + enlarged * means[0] / means[1])
     assert torch.equal(scores([4]), fine)
+
+
+def test_pytorch_grad_cams_refinecam_is_the_product_of_the_layers() -> None:
+    classifier = trained("resnet18")
+    inputs = torch.nn.functional.interpolate(images(1), (128, 192), mode="bilinear")
+    options = Options(values={"stride": [8, 16, 32], "fusion": "product"})
+    # Not of Grad-CAM++: its own adds 1e-6 to denominators that are smaller than that here.
+    found = method_entry("layercam").load()(
+        AttributionNetwork(classifier), inputs, EXPLAINED, options
+    )
+    assert found.scores.shape == (2, 1, 16, 24)
+    layers = [classifier.network.get_submodule(f"layer{number}") for number in (2, 3, 4)]
+    for position, index in enumerate(EXPLAINED):
+        target = [ClassifierOutputTarget(index)]
+        maps = []
+        for layer in layers:
+            with LayerCAM(model=classifier.network, target_layers=[layer]) as peer:
+                peer(inputs, target)
+                seen = peer.activations_and_grads
+                arrays = (seen.activations[0].numpy(), seen.gradients[0].numpy())
+                one = peer.get_cam_image(inputs, layer, target, *arrays, False)[0]
+            one = np.maximum(one, 0).astype(np.float32)
+            maps.append(cv2.resize(one, (24, 16)))  # bilinear, pixels' centres as in torch
+        wanted = maps[0] * (maps[1] / maps[1].max()) * (maps[2] / maps[2].max())
+        mine = found.scores[position, 0].numpy()
+        np.testing.assert_allclose(mine, wanted, rtol=1e-3, atol=1e-5 * float(wanted.max()))
+        assert mine.any()
+        # It also subtracts each layer's minimum, and multiplies at the input's resolution.
+        refined = RefineCAM(classifier.network, layers, base_method=LayerCAM)
+        whole = refined(inputs, target)[0]
+        assert spearmanr(cv2.resize(mine, (192, 128)).ravel(), whole.ravel()).statistic > 0.9
+
+
+def test_a_product_is_0_where_one_layer_finds_nothing() -> None:
+    maps = [torch.rand(1, 1, 4, 4) + 0.1, torch.rand(1, 1, 2, 2) + 0.1, torch.zeros(1, 1, 1, 1)]
+    assert not fused_product(maps).any()
+    peak = torch.zeros(1, 1, 4, 4)
+    peak[0, 0, 1, 2] = 5.0
+    product = fused_product([maps[0], peak])
+    assert product.nonzero().tolist() == [[0, 1, 2]]
+    assert product[0, 1, 2] == maps[0][0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("stride", [None, 8, [8]])
+def test_a_product_needs_several_layers(stride: object) -> None:
+    recipe = Recipe(method="gradcam", options={"stride": stride, "fusion": "product"})
+    with pytest.raises(Ws3Error, match="fusion of the method gradcam is 'product', but needs sev"):
+        check_method(recipe)
+
+
+def test_gradcam_at_a_layer_weighs_by_its_mean_gradient() -> None:
+    classifier = trained("resnet18")
+    found = method_entry("gradcam").load()(
+        AttributionNetwork(classifier), images(), EXPLAINED, Options(values={"stride": 16})
+    )
+    layer = classifier.network.get_submodule("layer3")
+    for position, index in enumerate(EXPLAINED):
+        features, gradient = reached(layer, classifier.network, images(), index)
+        mean = gradient.mean(dim=(2, 3), keepdim=True)
+        wanted = (mean * features).sum(dim=1).relu().float()
+        torch.testing.assert_close(
+            found.scores[position], wanted, rtol=1e-4, atol=1e-5 * float(wanted.max())
+        )
 
 
 @pytest.mark.parametrize("stride", [0, 65, 4.0, "4", True, [], [16, 4], [4, 4], [4, 0]])

@@ -66,6 +66,12 @@ def _same(left: training.Trained, right: training.Trained) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
 
+def test_it_trains_at_a_finer_output_stride(toy, tmp_path: Path) -> None:
+    trained = _train(toy, tmp_path, _config(epochs=1, output_stride=16))
+    assert trained.classifier.output_stride == 16
+    assert trained.classifier.backbone(torch.zeros(1, 3, 64, 64)).shape[2:] == (4, 4)
+
+
 @pytest.mark.slow
 def test_it_learns_the_toy_classes(toy, tmp_path: Path) -> None:
     trained = _train(toy, tmp_path, _config(epochs=8))

@@ -39,6 +39,7 @@ def changed(before, after):
         ({"recipes__crops__reduce_channels": "l2"}, "saliency"),
         ({"recipes__crops__sign": "positive"}, "saliency"),
         ({"recipes__crops__precision": "bf16"}, "saliency"),
+        ({"recipes__crops__output_stride": 16}, "saliency"),
         ({"recipes__crops__samples__side": [0.3, 0.9]}, "saliency"),
         ({"recipes__crops__samples__batch": 8}, "saliency"),
         ({"recipes__crops__samples__noise": 0.1}, "saliency"),

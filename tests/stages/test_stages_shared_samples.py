@@ -111,6 +111,7 @@ def test_another_number_of_shared_samples_reruns_only_the_maps(small_run):
         (SAMPLES, {"samples": {"count": 25}}, "25 is more than the 20 samples of"),
         (SAMPLES, {"method": "input_x_gradient"}, "method must be that of"),
         (SAMPLES, {"samples": {"noise": 0.1}}, "samples must be that of"),
+        (SAMPLES, {"output_stride": 16}, "output_stride must be that of"),
         (SAMPLES, {"aggregation": {"weight": "probability"}}, "weight needs keep_samples: true"),
         (SAMPLES, {"samples_from": "nobody"}, "'nobody' is not a recipe with samples of its own"),
         (SAMPLES, {"samples_from": "first"}, "'first' is not a recipe with samples of its own"),

@@ -1,8 +1,11 @@
 """Methods that weigh the last spatial features: CAM and its relatives that use gradients.
 
-None of them goes back further than those features, so the backbone needs no gradient (LayerCAM's
-option `stride` moves it to an earlier layer). Their maps have the features' resolution. `Method`
-says what they get; reduction and sign have no meaning for them.
+None of them goes back further than those features, so the backbone needs no gradient. For all but
+CAM, the option `stride` puts the network's last layer of that stride (`ws3.attribution.layers`) in
+the features' place, or several layers, whose maps become one: their sum at the resolution of the
+first, each scaled to that one's mean, or with `fusion: product` their product, each scaled to its
+maximum, as in RefineCAM (arXiv 2605.14641). Maps have the layer's resolution. `Method` says what
+the methods get; reduction and sign have no meaning for them.
 """
 
 from __future__ import annotations
@@ -51,8 +54,11 @@ def gradcam(
 
     The features are weighted by the mean of their gradient over the map. On a network with a
     pooled-linear head this is CAM, divided by the number of the map's pixels.
+
+    Raises:
+        Ws3Error: If the network has no layer of a stride that is asked for.
     """
-    return _weighted(network, inputs, classes, _mean_gradient)
+    return _weighted(network, inputs, classes, options, _mean_gradient)
 
 
 def gradcam_plus_plus(
@@ -62,8 +68,11 @@ def gradcam_plus_plus(
 
     The class score is the exponential of the logit, as in the paper, which makes the higher
     derivatives powers of the first; the common factor exp(logit) of a map is left out.
+
+    Raises:
+        Ws3Error: If the network has no layer of a stride that is asked for.
     """
-    return _weighted(network, inputs, classes, _corrected_gradient)
+    return _weighted(network, inputs, classes, options, _corrected_gradient)
 
 
 def layercam(
@@ -71,18 +80,29 @@ def layercam(
 ) -> Attribution:
     """LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943).
 
-    Each pixel of each feature map is weighted by its own gradient where that is positive. The maps
-    are the last spatial features, or with the option `stride` the network's last layer of that
-    stride (`ws3.attribution.layers`), which is where the method differs from Grad-CAM most. The
-    maps of several strides are added at the resolution of the first, each scaled to the mean of
-    that one's. (The paper takes their maximum after scaling them by a tanh.)
+    Each pixel of each feature map is weighted by its own gradient where that is positive. In an
+    earlier layer, which the option `stride` chooses, the method differs from Grad-CAM most. (For
+    several layers the paper takes the maximum of their maps after scaling them by a tanh.)
 
     Raises:
         Ws3Error: If the network has no layer of a stride that is asked for.
     """
-    stride = options.values.get("stride")
-    strides = [stride] if isinstance(stride, int) else stride
-    return _weighted(network, inputs, classes, lambda features, gradient: gradient.relu(), strides)
+    return _weighted(network, inputs, classes, options, lambda features, gradient: gradient.relu())
+
+
+def multiplied(maps: Sequence[Tensor]) -> Tensor:
+    """Return the product (B, h, w) of maps (B, 1, ., .), at the first one's size.
+
+    All but the first are scaled to a maximum of 1, so that the product is of the first one's order.
+    """
+    total = first = maps[0]
+    for scores in maps[1:]:
+        resized = nn.functional.interpolate(
+            scores, first.shape[2:], mode="bilinear", align_corners=False
+        )
+        largest = resized.amax(dim=(2, 3), keepdim=True)
+        total = total * torch.where(largest > 0, resized / largest, 0.0)
+    return total[:, 0]
 
 
 def _added(maps: Sequence[Tensor]) -> Tensor:
@@ -116,13 +136,16 @@ def _weighted(
     network: AttributionNetwork,
     inputs: Tensor,
     classes: Sequence[int],
+    options: Options,
     weights: Callable[[Tensor, Tensor], Tensor],
-    strides: Sequence[int] | None = None,
 ) -> Attribution:
     """Sum the features times `weights(features, gradient)`; negative sums are set to 0.
 
-    The features are the last ones, or those of the layers of some strides, whose maps are added.
+    The features are the last ones, or those of the layers that the options name.
     """
+    stride = options.values.get("stride")
+    strides = [stride] if isinstance(stride, int) else stride
+    fused = multiplied if options.values.get("fusion") == "product" else _added
     if strides is None:
         with torch.no_grad():
             layers = [network.features(inputs)]
@@ -140,6 +163,6 @@ def _weighted(
                 (weights(features, gradient) * features).sum(dim=1, keepdim=True).relu().float()
                 for features, gradient in zip(layers, gradients, strict=True)
             ]
-            scores.append(_added(maps))
+            scores.append(fused(maps))
     probabilities = of_classes(logits.detach(), classes).float().sigmoid()
     return Attribution(torch.stack(scores), probabilities)

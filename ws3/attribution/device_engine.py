@@ -285,7 +285,7 @@ class DeviceAttributor:
 
     def _attribute(self, inputs: Tensor, classes: Sequence[int]) -> Attribution:
         attributor = self._attributor
-        fixed_shape = self.recipe.samples.kind == "crops"
+        fixed_shape = self.recipe.samples.kind in ("crops", "sliding")
         with (
             torch.enable_grad(),
             arithmetic(attributor.precision, self.device),

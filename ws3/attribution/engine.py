@@ -56,6 +56,7 @@ class Attributor:
                 device,
                 log_odds=recipe.target == "log_odds",
                 smooth_relu=recipe.smooth_relu,
+                output_stride=recipe.output_stride,
             )
 
     @property

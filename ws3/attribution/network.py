@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ws3.attribution.layers import cut_at
 from ws3.attribution.smooth_relu import with_smooth_relu
 from ws3.classifier.model import Classifier, cam_weight, folded
+from ws3.classifier.output_stride import reduce_output_stride
 from ws3.errors import Ws3Error
 
 
@@ -60,6 +61,7 @@ class AttributionNetwork:
         *,
         log_odds: bool = False,
         smooth_relu: float | None = None,
+        output_stride: int | None = None,
     ) -> None:
         """Copy a classifier; the original isn't touched.
 
@@ -69,12 +71,16 @@ class AttributionNetwork:
             log_odds: Whether the outputs are log-odds instead of logits; their sigmoid is the
                 softmax over the classes.
             smooth_relu: Sharpness of the softplus whose derivative every ReLU has; None: its own.
+            output_stride: Pixels of the input per pixel of the last features, per side; None: the
+                classifier's own. Weights are kept, and layers dilated.
 
         Raises:
-            Ws3Error: If log-odds are asked of a classifier with a single class, or smooth ReLUs
-                of a network that has no ReLU.
+            Ws3Error: If log-odds are asked of a classifier with a single class, smooth ReLUs of a
+                network that has no ReLU, or an output stride that the network can't have.
         """
         backbone, head = copy.deepcopy((classifier.backbone, classifier.head))
+        if output_stride is not None:
+            reduce_output_stride(backbone, classifier.network, output_stride, classifier.name)
         backbone = folded(backbone.eval())
         if smooth_relu is not None:
             backbone = with_smooth_relu(backbone, smooth_relu, classifier.name)

@@ -9,10 +9,26 @@ from torchvision import models
 
 from ws3.classifier.model import Classifier
 from ws3.classifier.networks import CLASSIFIERS, backbone, build, classifier_head, normalisation
+from ws3.classifier.output_stride import reduce_output_stride
+from ws3.config.classifier import OWN_STRIDE
 from ws3.errors import Ws3Error
 
 
-def build_classifier(architecture: str, classes: Sequence[str], input_size: int) -> Classifier:
+def at_output_stride(classifier: Classifier, output_stride: int) -> Classifier:
+    """Return a classifier whose network's output stride was reduced in place; 32 leaves it alone.
+
+    Raises:
+        Ws3Error: If the network can't have that output stride.
+    """
+    if output_stride == OWN_STRIDE:
+        return classifier
+    reduce_output_stride(classifier.backbone, classifier.network, output_stride, classifier.name)
+    return replace(classifier, output_stride=output_stride)
+
+
+def build_classifier(
+    architecture: str, classes: Sequence[str], input_size: int, output_stride: int = OWN_STRIDE
+) -> Classifier:
     """Return an untrained classifier by the name of its network.
 
     Args:
@@ -20,10 +36,12 @@ def build_classifier(architecture: str, classes: Sequence[str], input_size: int)
             installed package adds.
         classes: Class names.
         input_size: Side in pixels of the network's input.
+        output_stride: Pixels of the input per pixel of the last features, per side: 8, 16 or 32,
+            which leaves the network as it is.
 
     Raises:
-        Ws3Error: If there is no such network, it isn't supported, or the package that adds it
-            can't be imported or adds something else.
+        Ws3Error: If there is no such network, it isn't supported or can't have the output stride,
+            or the package that adds it can't be imported or adds something else.
 
     Example:
         >>> build_classifier("resnet18", ("cat", "dog"), 224).head
@@ -36,7 +54,7 @@ def build_classifier(architecture: str, classes: Sequence[str], input_size: int)
     if architecture in models.list_models(module=models) or architecture not in CLASSIFIERS:
         network = build(architecture, len(classes))
         mean, std = normalisation(architecture)
-        return Classifier(
+        made = Classifier(
             backbone(network),
             classifier_head(network),
             tuple(classes),
@@ -46,10 +64,12 @@ def build_classifier(architecture: str, classes: Sequence[str], input_size: int)
             architecture,
             network,
         )
+        return at_output_stride(made, output_stride)
     made = CLASSIFIERS[architecture](tuple(classes))
     if not isinstance(made, Classifier) or tuple(made.classes) != tuple(classes):
         raise Ws3Error(
             f"classifier.architecture: what {architecture} adds must return a ws3.Classifier for "
             "the classes that it is given; mend or remove the package that adds it"
         )
-    return replace(made, input_size=input_size, architecture=architecture)
+    named = replace(made, input_size=input_size, architecture=architecture)
+    return at_output_stride(named, output_stride)

@@ -1,8 +1,9 @@
 """Classifiers in files: ws3's own format, torchvision's ImageNet weights, a user's state dict.
 
 ws3's format is a `torch.save` of one plain dict: `format` (1), `architecture`, `classes` (names in
-logit order), `input_size` (pixels), `mean` and `std` (of RGB in [0, 1]) and `state_dict`. Files are
-always read with `weights_only=True`: nothing in them is ever executed.
+logit order), `input_size` (pixels), `mean` and `std` (of RGB in [0, 1]), `state_dict`, and
+`output_stride` where it is not the network's own. Files are always read with `weights_only=True`:
+nothing in them is ever executed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from ws3 import files
-from ws3.classifier.build import build_classifier
+from ws3.classifier.build import at_output_stride, build_classifier
 from ws3.classifier.model import Classifier
-from ws3.config.classifier import INPUT_SIZES
+from ws3.config.classifier import INPUT_SIZES, OUTPUT_STRIDES, OWN_STRIDE
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
 from ws3.pixels import RGB
@@ -41,7 +42,11 @@ _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.[a-z_]+)$
 
 
 def new_classifier(
-    architecture: str, classes: Sequence[str], input_size: int, weights: str | None
+    architecture: str,
+    classes: Sequence[str],
+    input_size: int,
+    weights: str | None,
+    output_stride: int = OWN_STRIDE,
 ) -> Classifier:
     """Return a classifier to train: a new head on a random or pretrained backbone.
 
@@ -52,11 +57,12 @@ def new_classifier(
         weights: `imagenet` (torchvision downloads its default weights), the path of a state dict of
             the same network, or None: the weights that it is built with, which torchvision's
             networks draw from torch's global generator.
+        output_stride: Pixels of the input per pixel of the last features, per side.
 
     Raises:
-        Ws3Error: If the weights can't be had or don't fit.
+        Ws3Error: If the weights can't be had or don't fit, or the network can't have that stride.
     """
-    classifier = build_classifier(architecture, classes, input_size)
+    classifier = build_classifier(architecture, classes, input_size, output_stride)
     if weights == "imagenet":
         load_imagenet(classifier)
     elif weights is not None:
@@ -76,6 +82,7 @@ def save_classifier(path: str | Path, classifier: Classifier) -> None:
             f"{path}: a network of {classifier.name} can't be saved, since ws3 could not build it "
             "again; register it (docs/extending/classifier.md) and give its architecture"
         )
+    stride = classifier.output_stride
     content = {
         "format": FORMAT,
         "architecture": classifier.architecture,
@@ -83,6 +90,7 @@ def save_classifier(path: str | Path, classifier: Classifier) -> None:
         "input_size": classifier.input_size,
         "mean": list(classifier.mean),
         "std": list(classifier.std),
+        **({} if stride == OWN_STRIDE else {"output_stride": stride}),
         "state_dict": {
             name: value.detach().cpu().contiguous()
             for name, value in classifier.network.state_dict().items()
@@ -108,7 +116,11 @@ def load_classifier(path: str | Path) -> Classifier:
 
 
 def load_external(
-    path: str | Path, architecture: str, classes: Sequence[str], input_size: int
+    path: str | Path,
+    architecture: str,
+    classes: Sequence[str],
+    input_size: int,
+    output_stride: int = OWN_STRIDE,
 ) -> Classifier:
     """Read a trained multi-label classifier that the user brings.
 
@@ -118,9 +130,12 @@ def load_external(
         architecture: Torchvision's name of the network; ignored for a classifier of ws3's.
         classes: Class names of the dataset, in the order of the logits.
         input_size: Side in pixels of the network's input; ignored for a classifier of ws3's.
+        output_stride: Pixels of the input per pixel of the last features, per side; 32 stands for
+            what the network, or the classifier of ws3's, has.
 
     Raises:
-        Ws3Error: If the file can't be read, doesn't fit, or is for other classes.
+        Ws3Error: If the file can't be read, doesn't fit, is for other classes, or its network can't
+            have that output stride.
     """
     content = _read_dict(path)
     if "format" in content:
@@ -130,8 +145,8 @@ def load_external(
                 f"{path} was trained for the classes {', '.join(classifier.classes)}, but the "
                 f"dataset has {', '.join(classes)}; use a checkpoint for the dataset's classes"
             )
-        return classifier
-    classifier = build_classifier(architecture, classes, input_size)
+        return at_output_stride(classifier, output_stride)
+    classifier = build_classifier(architecture, classes, input_size, output_stride)
     _fit(classifier.network, _state_dict(path, content), path)
     return classifier
 
@@ -217,13 +232,19 @@ def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
         mean_r, mean_g, mean_b = map(float, content["mean"])
         std_r, std_g, std_b = map(float, content["std"])
         input_size = int(content["input_size"])
+        output_stride = int(content.get("output_stride", OWN_STRIDE))
         state = content["state_dict"]
     except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise Ws3Error(
             f"{path} is an incomplete classifier ({reason(error)}); train it again"
         ) from error
     _check_numbers(path, (mean_r, mean_g, mean_b), (std_r, std_g, std_b), input_size)
-    classifier = build_classifier(architecture, classes, input_size)
+    if output_stride not in OUTPUT_STRIDES:
+        raise Ws3Error(
+            f"{path} has an output_stride of {shown(output_stride)}, not "
+            f"{', '.join(map(str, OUTPUT_STRIDES))}; train it again"
+        )
+    classifier = build_classifier(architecture, classes, input_size, output_stride)
     _fit(classifier.network, _state_dict(path, {"state_dict": state}), path)
     return replace(classifier, mean=(mean_r, mean_g, mean_b), std=(std_r, std_g, std_b))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from ws3.classifier.networks import backbone, classifier_head
+from ws3.config.classifier import OWN_STRIDE
 from ws3.errors import Ws3Error
 from ws3.messages import shortened, shown
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, RGB
@@ -40,6 +41,8 @@ class Classifier:
             checkpoint needs; None: a network that has no such name.
         network: The whole network, if `backbone` and `head` are parts of one whose parameter names
             matter; by default one after the other.
+        output_stride: Pixels of the input per pixel of the features, per side, where
+            `classifier.output_stride` made them finer; 32: the network is as it was built.
 
     Example:
         >>> backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU())
@@ -57,6 +60,7 @@ class Classifier:
     input_size: int = 224
     architecture: str | None = None
     network: nn.Module = field(default_factory=nn.Identity)
+    output_stride: int = OWN_STRIDE
 
     def __post_init__(self) -> None:
         """Complete the head and the network.

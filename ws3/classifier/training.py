@@ -122,7 +122,11 @@ def train(
     last = folder / CHECKPOINT
     with isolated_torch_state(seed, device):
         start = checkpoints.new_classifier(
-            config.architecture, classes, config.input_size, config.weights
+            config.architecture,
+            classes,
+            config.input_size,
+            config.weights,
+            config.output_stride,
         )
         order = _Order(len(rows), config.batch_size, seed, processes)
         _check_lone_images(start, config, order)

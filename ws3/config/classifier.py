@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from ws3.config.model import Float, Int, Range, Rate, Section
+from ws3.config.model import Float, GrowingSection, Int, Range, Rate
 from ws3.config.recipes import PositiveFraction
 
 INPUT_SIZES = (32, 4096)
 """Least and largest side in pixels of a network's input."""
 
 
-class ClassifierConfig(Section):
+OUTPUT_STRIDES = (8, 16, 32)
+"""Pixels of a network's input per pixel of its last features, per side."""
+
+OWN_STRIDE: Final = 32
+"""The output stride that leaves a network as it is."""
+
+
+class ClassifierConfig(GrowingSection):
     """The image-level classifier that all recipes read."""
+
+    newer: ClassVar[tuple[str, ...]] = ("output_stride",)
 
     architecture: str = Field(
         "resnet50",
@@ -30,6 +39,11 @@ class ClassifierConfig(Section):
     )
     input_size: Annotated[Int, Field(ge=INPUT_SIZES[0], le=INPUT_SIZES[1])] = Field(
         224, description="Side in pixels of the network's input."
+    )
+    output_stride: Literal[8, 16, 32] = Field(
+        OWN_STRIDE,
+        description="Pixels of the input per pixel of the last features, per side. 32: the network "
+        "as it is; 16, 8: the last stages keep their resolution, and their layers are dilated.",
     )
     epochs: Annotated[Int, Field(ge=1)] = Field(5, description="Passes over the training images.")
     batch_size: Annotated[Int, Field(ge=1)] = Field(16, description="Images per step.")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, ValidationError
+from pydantic import Field, PlainValidator, ValidationError, ValidationInfo, field_validator
 
 from ws3.config.model import Section
 from ws3.config.recipes import Recipe
@@ -63,6 +63,20 @@ class LayersOptions(Section):
             "x stride of the input. null: the last features.",
         )
     )
+    fusion: Literal["sum", "product"] = Field(
+        "sum",
+        description="How the maps of several layers become one, at the resolution of the first: "
+        "sum adds them, each scaled to the same mean; product multiplies them, each scaled to the "
+        "same maximum, so that all layers must agree.",
+    )
+
+    @field_validator("fusion")
+    @classmethod
+    def _product_of_several(cls, value: str, info: ValidationInfo) -> str:
+        stride = info.data.get("stride")
+        if value == "product" and (not isinstance(stride, list) or len(stride) < 2):
+            raise ValueError("needs several layers, such as stride: [8, 16, 32]")
+        return value
 
 
 class IntegratedGradientsOptions(Section):
@@ -70,6 +84,16 @@ class IntegratedGradientsOptions(Section):
 
     steps: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(
         32, description="Points of the integral, one forward and one backward pass each."
+    )
+
+
+class FullGradOptions(Section):
+    """Options of `fullgrad`."""
+
+    rescale: Literal["layer", "channel"] = Field(
+        "layer",
+        description="What is scaled to [0, 1] before it is added: layer, all channels of a layer "
+        "together, as in the authors' program; channel, each by itself, as in pytorch-grad-cam.",
     )
 
 
@@ -129,11 +153,13 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "features weighted by their mean gradient",
         "Selvaraju et al. 2017, arXiv 1610.02391",
         "ws3.attribution.cam:gradcam",
+        options=LayersOptions,
     ),
     "gradcam++": MethodEntry(
         "features weighted by their positive gradients, each pixel's share corrected",
         "Chattopadhyay et al. 2018, arXiv 1710.11063",
         "ws3.attribution.cam:gradcam_plus_plus",
+        options=LayersOptions,
     ),
     "layercam": MethodEntry(
         "features weighted pixel by pixel by their positive gradients",
@@ -157,6 +183,12 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         reduces=True,
         smooths=True,
         options=LayerOptions,
+    ),
+    "fullgrad": MethodEntry(
+        "input times gradient, and the biases of every layer times theirs, scaled and added",
+        "Srinivas and Fleuret 2019, arXiv 1905.00780",
+        "ws3.attribution.fullgrad:fullgrad",
+        options=FullGradOptions,
     ),
     "guided_backprop": MethodEntry(
         "gradient with negative gradients stopped at every ReLU; ReLU networks only",

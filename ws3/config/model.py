@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from ws3.messages import shown
 
@@ -15,6 +23,25 @@ class Section(BaseModel):
     """One block of the configuration: immutable; unknown keys, inf and nan are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class GrowingSection(Section):
+    """A section whose newer keys are left out of its plain data where they have their default.
+
+    What was fingerprinted before there was such a key then keeps its fingerprint.
+
+    Attributes:
+        newer: These keys.
+    """
+
+    newer: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_newer_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        unused = {key for key in self.newer if getattr(self, key) == fields[key].default}
+        return {key: value for key, value in data.items() if key not in unused}
 
 
 def _refuse_bool(value: Any) -> Any:

@@ -117,6 +117,40 @@ PRESETS: Mapping[str, Preset] = {
             "aggregation": {"weight": "probability", "smoothing": 0.02, "percentile": 99.0},
         },
     ),
+    "refinecam": Preset(
+        "Grad-CAM++ of the last layers of strides 8, 16 and 32, multiplied",
+        "RefineCAM, arXiv 2605.14641, as in pytorch-grad-cam; the choice of layers is ours",
+        {
+            "method": "gradcam++",
+            "options": {"stride": [8, 16, 32], "fusion": "product"},
+            "samples": {"kind": "full"},
+        },
+    ),
+    "fullgrad": Preset(
+        "FullGrad of the image once",
+        "Srinivas and Fleuret 2019, arXiv 1905.00780",
+        {"method": "fullgrad", "samples": {"kind": "full"}},
+    ),
+    "sess": Preset(
+        "SESS: Grad-CAM of windows that slide over the image at twelve sizes, each scaled to its "
+        "maximum and weighted by the class's probability; the maximum over them, smoothed",
+        "Tursun et al. 2022, arXiv 2207.01769; without pre-filtering, a sigmoid for its softmax",
+        {
+            "method": "gradcam",
+            # 224, 288, ... 928 pixels for a network of 224.
+            "samples": {
+                "kind": "sliding",
+                "scales": [(7 + 2 * n) / 7 for n in range(12)],
+                "samples_per_chunk": "count",
+            },
+            "aggregation": {
+                "combine_samples": "max",
+                "weight": "probability",
+                "normalise_samples": "max",
+                "smoothing": 0.022,  # 5 pixels of 224
+            },
+        },
+    ),
     "integrated_gradients": Preset(
         "Integrated gradients from the mean colour, 32 steps",
         "Sundararajan et al. 2017",

@@ -6,11 +6,11 @@ the samples are aggregated. It is configuration only; no code is needed for a ne
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ws3.config.model import Float, Int, Range, Section
+from ws3.config.model import Float, GrowingSection, Int, Range, Section
 from ws3.stage_table import SUMMED
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -18,6 +18,9 @@ _AVERAGED = 12
 """Random samples from which on `precision: auto` may mean bf16."""
 Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
 PositiveFraction = Annotated[Float, Field(gt=0.0, le=1.0)]
+
+MOST_SAMPLES = 65534
+"""Samples in one chunk: the store's uint16 counts have 65535 for a missing one."""
 
 
 class Masking(Section):
@@ -31,8 +34,7 @@ class Masking(Section):
     )
 
 
-# The store's uint16 counts have 65535 for a missing chunk.
-_Count = Annotated[Int, Field(ge=1, le=65534)]
+_Count = Annotated[Int, Field(ge=1, le=MOST_SAMPLES)]
 
 
 class AdaptiveCount(Section):
@@ -45,13 +47,16 @@ class AdaptiveCount(Section):
     )
 
 
-class Samples(Section):
+class Samples(GrowingSection):
     """Which views of an image the method sees; `noise` and `masking` compose with any kind."""
 
-    kind: Literal["full", "crops", "noise", "masking", "scales"] = Field(
+    newer: ClassVar[tuple[str, ...]] = ("step",)
+
+    kind: Literal["full", "crops", "noise", "masking", "scales", "sliding"] = Field(
         "full",
         description="full: the image once; crops: random windows; noise: the image with Gaussian "
-        "noise (SmoothGrad); masking: the image with hidden patches; scales: several sizes.",
+        "noise (SmoothGrad); masking: the image with hidden patches; scales: several sizes; "
+        "sliding: a window of the network's input that slides over the image at several sizes.",
     )
     count: _Count | AdaptiveCount = Field(
         1,
@@ -64,8 +69,8 @@ class Samples(Section):
     keep_samples: bool = Field(False, description="Store every sample's raw map instead of sums.")
     batch: Annotated[Int, Field(ge=1, le=1024)] = Field(
         16,
-        description="Samples that pass the network at once (crops, noise, masking). Part of what a "
-        "result is: another batch shape lets the network's arithmetic round differently.",
+        description="Samples that pass the network at once (all but full and scales). Part of what "
+        "a result is: another batch shape lets the network's arithmetic round differently.",
     )
     side: Annotated[tuple[PositiveFraction, PositiveFraction], Range] = Field(
         (0.4, 0.95), description="Crops: range of the window's side, as a share of the short side."
@@ -74,8 +79,16 @@ class Samples(Section):
         None, description="Standard deviation of Gaussian noise, for RGB in [0, 1]."
     )
     masking: Masking | None = Field(None, description="Hidden patches.")
-    scales: tuple[Annotated[Float, Field(gt=0.0, le=4.0)], ...] = Field(
-        (1.0,), description="Scales: sizes relative to the network's input size.", min_length=1
+    scales: tuple[Annotated[Float, Field(gt=0.0, le=4.5)], ...] = Field(
+        (1.0,),
+        description="Scales: sizes relative to the network's input size; sliding: those of the "
+        "image's short side, at least 1.",
+        min_length=1,
+    )
+    step: Annotated[Float, Field(ge=0.1, le=1.0)] = Field(
+        1.0,
+        description="Sliding: how far the window moves, as a share of its side; the last one of a "
+        "row or column ends at the border.",
     )
     flip: bool = Field(
         False, description="Scales and full: add the mirrored image; others: mirror odd samples."
@@ -103,12 +116,19 @@ class Samples(Section):
 
     @model_validator(mode="after")
     def _count_belongs_to_random_kinds(self) -> Samples:
-        if self.kind in ("full", "scales") and self.count != 1:
+        if self.kind in ("full", "scales", "sliding") and self.count != 1:
             raise ValueError(f"count has no meaning for kind {self.kind}; leave it out")
         if self.adaptive is not None and self.samples_per_chunk == "count":
             raise ValueError(
                 "count: an image stops after a whole chunk, so samples_per_chunk must be a number"
             )
+        if self.kind == "sliding" and min(self.scales) < 1:
+            raise ValueError(
+                f"the scale {min(self.scales)} is smaller than the window of kind sliding; give "
+                "scales of at least 1"
+            )
+        if self.step != 1 and self.kind != "sliding":
+            raise ValueError(f"step is for kind sliding, not {self.kind}; leave it out")
         if self.keep_samples and self.kind == "scales":
             raise ValueError("keep_samples needs samples of one size; it does not go with scales")
         if self.whole_image and self.kind != "crops":
@@ -126,7 +146,11 @@ class Samples(Section):
 
     @property
     def total(self) -> int:
-        """Samples per image at most, the mirrored ones included."""
+        """Samples per image at most, the mirrored ones included.
+
+        Of kind sliding it depends on the image, and `SamplePlan.total` tells: this number only
+        tells recipes apart.
+        """
         if self.kind == "scales":
             return len(self.scales) * (2 if self.flip else 1)
         if self.kind == "full":
@@ -146,6 +170,8 @@ class Samples(Section):
     @property
     def per_chunk(self) -> int:
         """Samples summed into one stored chunk."""
+        if self.kind == "sliding" and self.samples_per_chunk == "count":
+            return MOST_SAMPLES
         return self.total if self.samples_per_chunk == "count" else self.samples_per_chunk
 
 
@@ -199,8 +225,10 @@ class Aggregation(Section):
     )
 
 
-class Recipe(Section):
+class Recipe(GrowingSection):
     """A way from a classifier to score maps."""
+
+    newer: ClassVar[tuple[str, ...]] = ("output_stride",)
 
     samples_from: str | None = Field(
         None,
@@ -227,6 +255,12 @@ class Recipe(Section):
         None,
         description="Sharpness of the softplus whose derivative replaces the step of every ReLU in "
         "the backward pass; null: the exact gradient.",
+    )
+    output_stride: Literal[8, 16] | None = Field(
+        None,
+        description="Let the network's last features have this stride, by dilated layers with the "
+        "same weights: maps are two or four times finer per side, and cost more. null: the stride "
+        "that the classifier was trained with.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the method itself, such as steps."
@@ -274,7 +308,7 @@ def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
         one.model_dump(exclude={"samples_from": True, "aggregation": True, "samples": {"count"}})
         for one in (recipe, source_recipe)
     )
-    differing = [key for key in own if own[key] != given[key]]
+    differing = [key for key in {**own, **given} if own.get(key) != given.get(key)]
     if differing:
         return f"{differing[0]} must be that of"
     if recipe.samples.count != source_recipe.samples.count and (

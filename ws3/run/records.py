@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, JsonValue, NonNegativeInt, ValidationError, model_validator
 
+from ws3.config.classifier import OWN_STRIDE
 from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.model import Section
 from ws3.errors import StaleResultError, Ws3Error
@@ -81,6 +82,8 @@ class ClassifierFacts(Record):
         architecture: Name of the network.
         classes: Names of the classes, in the order of the logits.
         input_size: Side in pixels of the images that it was made for.
+        output_stride: Pixels of the input per pixel of its last features, per side; 32: those of
+            the network as it is.
         epochs: Epochs that it was trained; None if the checkpoint was brought along.
         fingerprint: Of all that it is made from.
         sha256: Of its checkpoint.
@@ -94,6 +97,7 @@ class ClassifierFacts(Record):
     fingerprint: str
     sha256: str
     metrics: ClassifierMetrics
+    output_stride: int = OWN_STRIDE
 
 
 class PrecisionFacts(Record):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ws3.config.recipes import Masking, Samples
-from ws3.sampling.windows import Window, WindowSequence, windows_to_cover
+from ws3.sampling.windows import Window, WindowSequence, sliding_windows, windows_to_cover
 
 # Every network here halves its input five times; other sizes would be padded inside it.
 _STRIDE = 32
@@ -81,7 +81,11 @@ class SamplePlan:
         self.seed, self.recipe, self.image = seed, recipe, image
         self.covering = windows_to_cover(height, width, samples.side)
         self._windows: WindowSequence | Sequence[Window]
-        if windows is None:
+        if windows is None and samples.kind == "sliding":
+            self._windows = sliding_windows(height, width, samples.scales, samples.step)
+            self.total = len(self._windows)
+            leaves_out = False
+        elif windows is None:
             self._windows = WindowSequence(height, width, samples.side, seed, recipe, image)
             self.total = samples.total
             leaves_out = samples.kind == "crops" and samples.total < self.covering
@@ -113,6 +117,7 @@ class SamplePlan:
     def sample(self, number: int) -> Sample:
         """Return sample `number`, or one of the whole image for `WHOLE_IMAGE` and below."""
         samples, size = self._samples, self._input_size
+        cut = samples.kind in ("crops", "sliding")
         if number < 0 and samples.whole_image:
             scale, mirrored = divmod(WHOLE_IMAGE - number, 2)
             height, width = self._fitted(samples.whole_image[scale])
@@ -125,10 +130,10 @@ class SamplePlan:
             flip = number % views == 1
         else:
             flip = samples.flip and number % 2 == 1
-            height, width = (size, size) if samples.kind == "crops" else self._fitted(1.0)
+            height, width = (size, size) if cut else self._fitted(1.0)
         return Sample(
             number=number,
-            window=self._windows[number] if samples.kind == "crops" else self.whole,
+            window=self._windows[number] if cut else self.whole,
             height=height,
             width=width,
             flip=flip,

@@ -1,15 +1,18 @@
-"""Random windows that cover the whole image.
+"""Random windows that cover the whole image, and windows that slide over it.
 
-The image is divided into a grid of cells, none larger than the smallest window. Window k must
-contain cell k of a seeded order of the cells; within that constraint its side and its place come
-from a low-discrepancy sequence. So every run of as many windows as there are cells covers every
-pixel, and window k stays the same when more windows are asked for. The paper's own way of placing
-crops is not public; this one is ours.
+For random ones, the image is divided into a grid of cells, none larger than the smallest window.
+Window k must contain cell k of a seeded order of the cells; within that constraint its side and its
+place come from a low-discrepancy sequence. So every run of as many windows as there are cells
+covers every pixel, and window k stays the same when more windows are asked for. The paper's own way
+of placing crops is not public; this one is ours.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -75,6 +78,45 @@ class WindowSequence:
             height=side,
             width=side,
         )
+
+
+def sliding_windows(
+    height: int, width: int, scales: Sequence[float], step: float
+) -> tuple[Window, ...]:
+    """Return the windows that slide over an image at several sizes, row by row.
+
+    At scale s a window's side is the image's short side / s, rounded up. A window that would leave
+    the image is moved back to its border. Each scale's windows cover every pixel.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        scales: At least 1.
+        step: From a window to the next, as a share of its side; at most 1.
+
+    Example:
+        >>> [(one.top, one.left, one.width) for one in sliding_windows(60, 80, [1, 2], 1.0)]
+        [(0, 0, 60), (0, 20, 60), (0, 0, 30), (0, 30, 30), (0, 50, 30), (30, 0, 30), (30, 30, 30), \
+(30, 50, 30)]
+    """
+    short = min(height, width)
+    windows = []
+    for scale in scales:
+        exact = short / scale
+        side = min(short, math.ceil(exact))
+        rows, columns = (_starts(length, side, step * exact) for length in (height, width))
+        windows += [Window(top, left, side, side) for top in rows for left in columns]
+    return tuple(windows)
+
+
+def _starts(length: int, side: int, step: float) -> list[int]:
+    starts: list[int] = []
+    for number in count():
+        start = math.floor(number * step)
+        if start + side >= length:
+            return [*starts, length - side]
+        starts.append(start)
+    return starts
 
 
 def _smallest(height: int, width: int, side: tuple[float, float]) -> int:

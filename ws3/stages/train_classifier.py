@@ -39,7 +39,11 @@ def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
     config, epochs = run.config.classifier, None
     if config.checkpoint is not None:
         classifier = load_external(
-            config.checkpoint, config.architecture, run.index.classes, config.input_size
+            config.checkpoint,
+            config.architecture,
+            run.index.classes,
+            config.input_size,
+            config.output_stride,
         )
     else:
         trained = train(
@@ -59,6 +63,7 @@ def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
         architecture=classifier.architecture,
         classes=tuple(classifier.classes),
         input_size=classifier.input_size,
+        output_stride=classifier.output_stride,
         epochs=epochs,
         fingerprint=fingerprint,
         sha256=file_sha256(run.classifier_file),
