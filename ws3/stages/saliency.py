@@ -73,7 +73,7 @@ class SaliencyStage(StoreStage):
         from ws3.classifier.checkpoints import load_classifier
         from ws3.jobs.gpus import own_device
 
-        classifier = load_classifier(self._classifier)
+        classifier = load_classifier(self._classifier, self.run.config.classifier.architecture)
         return Attributor(classifier, self.settings, own_device(self.run.config.device))
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
