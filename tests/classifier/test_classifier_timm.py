@@ -26,6 +26,7 @@ from ws3.classifier.timm_networks import of_efficientnet_lite
 from ws3.errors import Ws3Error
 from ws3.stages.train_classifier import train_classifier
 from ws3.tensors import UnusableError, load_tensors
+from ws3.training.processes import SharedBatchNorm
 
 CLASSES = ("cat", "dog", "owl")
 # One of each way that timm builds heads and normalises; those whose CAM isn't exact last.
@@ -114,6 +115,18 @@ def test_the_head_that_is_trained_fast_is_the_last_layer():
         backbone, head = backbone_and_head_parameters(classifier)
         assert [len(p) for p in head] == [3, 3]
         assert len(backbone) + 2 == len(list(classifier.network.parameters()))
+
+
+@pytest.mark.parametrize("architecture", ["timm:efficientnet_lite0", "resnet18"])
+@torch.no_grad()
+def test_batch_norms_that_several_gpus_share_keep_their_activations(architecture):
+    network = build_classifier(architecture, CLASSES, 64).network.eval()
+    images = torch.randn(1, 3, 64, 64)
+    expected = network(images)
+    shared = SharedBatchNorm().apply(network)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in shared.modules())
+    assert any(isinstance(m, nn.SyncBatchNorm) for m in shared.modules())
+    torch.testing.assert_close(shared.eval()(images), expected)
 
 
 def test_layers_are_cut_by_stride():
@@ -362,7 +375,5 @@ def test_a_state_dict_of_efficientnet_lite_is_loaded_from_its_file(tmp_path):
             assert name.startswith("classifier.") or torch.equal(own[name], value), name
     del saved["_blocks.3._bn1.bias"]
     torch.save(saved, tmp_path / "lite0.pth")
-    with pytest.raises(
-        Ws3Error, match=r"it has no blocks.2.0.bn2.bias \(1 of 296 tensors"
-    ):
+    with pytest.raises(Ws3Error, match=r"it has no blocks.2.0.bn2.bias \(1 of 296 tensors"):
         checkpoints.new_classifier("timm:efficientnet_lite0", CLASSES, 64, path)
