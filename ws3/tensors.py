@@ -53,16 +53,20 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
 def load_tensors(path: str | Path) -> dict[Any, Any]:
     """Return the dict in a file of tensors, on the CPU; nothing in it is executed.
 
+    The file is torch's, or where its name ends in `.safetensors` one of that format.
+
     Raises:
         UnusableError: The file is missing, no regular file, too large, damaged, holds anything
             but tensors and plain values, or is no dict.
     """
     try:
         check_regular(path, TENSORS_BYTES)
+        if Path(path).suffix == ".safetensors":
+            return _load_safetensors(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with a file is said in a sentence
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (OSError, ImportError) as error:
         raise UnusableError("unreadable", reason(error)) from error
     except pickle.UnpicklingError as error:
         raise UnusableError("code") from error
@@ -73,6 +77,17 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise UnusableError("no dict", type(content).__name__)
     return content
+
+
+def _load_safetensors(path: str | Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(
+            "the package safetensors isn't installed; pip install 'ws3-seg[timm]' adds it"
+        ) from error
+    state: dict[str, Tensor] = load_file(path, device="cpu")
+    return state
 
 
 def read_tensors(path: Path, advice: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,79 @@ def test_the_documented_network_is_trained_and_explained_as_any_other(
         classifier, ws3.read_image(run.index.rows[0].path), run.index.rows[0].labels, "cam"
     )
     assert again.tobytes() == maps.tobytes()
+
+
+@pytest.mark.slow
+def test_the_documented_function_is_trained_without_a_package(small_run, tmp_path, monkeypatch):
+    (tmp_path / "my_networks.py").write_text(documented("my_networks.py"))
+    run = small_run()
+    run.classifier_file.unlink()
+    data = run.config.model_dump(mode="json")
+    data["classifier"] = yaml.safe_load(documented("function.yaml"))
+    data["recipes"] = {"cam": {"method": "cam"}}
+    data["segmentation"] = {"recipes": []}
+    run = Run(run.folder, resolve(data))
+    write_config(run)
+    image = run.index.rows[0].image
+    own = [sys.executable, "-c", "from ws3.cli import main; main()"]
+    train = [*own, "train-classifier", str(run.folder)]
+    without = subprocess.run(train, capture_output=True, text=True, check=False)
+    assert without.returncode != 0
+    assert (
+        "my_networks:preact10 can't be imported (No module named 'my_networks')" in without.stderr
+    )
+    assert "Traceback" not in without.stderr
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run(train, env=environment, check=True, capture_output=True)
+    for stage in ("saliency", "maps"):
+        command = [*own, stage, str(run.folder), "--recipe", "cam", "--image", image]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+    maps = MapStore(run.results("maps", "cam")).read(image)
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+    with pytest.raises(Ws3Error, match="which is imported only where you name it"):
+        ws3.load_classifier(run.classifier_file)
+    with pytest.raises(Ws3Error, match="which is imported only where you name it"):
+        ws3.load_classifier(run.classifier_file, "my_networks:other")
+    assert "my_networks" not in sys.modules
+    classifier = ws3.load_classifier(run.classifier_file, "my_networks:preact10")
+    again = ws3.score_maps(
+        classifier, ws3.read_image(run.index.rows[0].path), run.index.rows[0].labels, "cam"
+    )
+    assert again.tobytes() == maps.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def other(): ...", "mine_wrong:make can't be imported .*has no attribute 'make'"),
+        ("def make(:", r"mine_wrong:make can't be imported \(.*mine_wrong.py, line 1"),
+        ("raise RuntimeError('no licence')", r"can't be imported \(no licence\); install"),
+        ("make = 3", "mine_wrong:make is no function of class names"),
+        ("def make(classes): return 3", r"mine_wrong:make must return a ws3\.Classifier for"),
+    ],
+)
+def test_a_function_that_does_not_do_is_refused(tmp_path, monkeypatch, code, message):
+    (tmp_path / "mine_wrong.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine_wrong", raising=False)
+    with pytest.raises(Ws3Error, match=message):
+        build_classifier("mine_wrong:make", ("a", "b"), 64)
+
+
+def test_a_checkpoint_names_code_in_vain(tmp_path, monkeypatch):
+    """A file of somebody else's: neither it nor a checkpoint in the configuration runs code."""
+    (tmp_path / "mine_trap.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "trap.pt"
+    made = replace(_made(("a", "b")), architecture="mine_trap:make")
+    checkpoints.save_classifier(path, made)
+    with pytest.raises(Ws3Error, match="'mine_trap:make', which is imported only where you name"):
+        ws3.load_classifier(path)
+    with pytest.raises(Ws3Error, match="'mine_trap:make', which is imported only where you name"):
+        checkpoints.load_external(path, "resnet18", ("a", "b"), 64)
 
 
 def _plugin(monkeypatch, made):

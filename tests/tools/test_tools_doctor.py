@@ -290,3 +290,15 @@ def test_the_command_ends_with_1_if_there_is_a_fault_and_writes_nothing(
 
 def test_a_finding_is_one_line():
     assert str(Finding("disk", "fault", "full", "free some")) == "fault   disk: full -> free some"
+
+
+def test_timm_and_its_downloads_are_looked_for(configured, monkeypatch):
+    network = {"architecture": "timm:resnet18", "weights": "imagenet"}
+    monkeypatch.setattr("ws3.tools.doctor_config.find_spec", lambda name: None)
+    found = configured(classifier=network)
+    assert found["classifier.architecture"].verdict == "fault"
+    assert "ws3-seg[timm]" in found["classifier.architecture"].advice
+    assert found["classifier.weights"].verdict == "warning"
+    assert "timm downloads timm:resnet18" in found["classifier.weights"].text
+    monkeypatch.setattr("ws3.tools.doctor_config.find_spec", lambda name: object())
+    assert "classifier.architecture" not in configured(classifier=network)

@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from ws3.classifier.model import LayerTracer
 from ws3.errors import Ws3Error
 
 _SIDE = 224  # pixels: divisible by every stride that networks have, and cheap to try
@@ -62,23 +63,10 @@ def cut_at(backbone: nn.Module, strides: Sequence[int], architecture: str) -> li
     ]
 
 
-class _LayerTracer(fx.Tracer):
-    """Takes a module without parts for one layer, whoever wrote it.
-
-    Of a rectifier that is smooth in the backward pass, a trace would keep the forward pass alone.
-    """
-
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        """Return whether the graph calls a module as a whole."""
-        return not any(True for _ in module.children()) or super().is_leaf_module(
-            module, module_qualified_name
-        )
-
-
 def _traced(backbone: nn.Module, architecture: str) -> fx.GraphModule:
     """Return the backbone's graph, each node with the shape of its output."""
     try:
-        traced = fx.GraphModule(backbone, _LayerTracer().trace(backbone))
+        traced = fx.GraphModule(backbone, LayerTracer().trace(backbone))
         parameter = next(traced.parameters(), torch.zeros(1))
         with torch.no_grad():
             ShapeProp(traced).propagate(parameter.new_zeros(1, 3, _SIDE, _SIDE))

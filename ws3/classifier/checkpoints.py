@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from ws3 import files
-from ws3.classifier.build import at_output_stride, build_classifier
+from ws3.classifier.build import at_output_stride, build_classifier, names_code
 from ws3.classifier.model import Classifier
-from ws3.config.classifier import INPUT_SIZES, OUTPUT_STRIDES, OWN_STRIDE
+from ws3.classifier.timm_networks import of_efficientnet_lite, timm_weights
+from ws3.config.classifier import INPUT_SIZES, OUTPUT_STRIDES, OWN_STRIDE, TIMM
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
 from ws3.pixels import RGB
@@ -51,12 +52,12 @@ def new_classifier(
     """Return a classifier to train: a new head on a random or pretrained backbone.
 
     Args:
-        architecture: Torchvision's name of the network, or one that an installed package adds.
+        architecture: The network's name, as `build_classifier` takes it.
         classes: Class names.
         input_size: Side in pixels of the network's input.
-        weights: `imagenet` (torchvision downloads its default weights), the path of a state dict of
-            the same network, or None: the weights that it is built with, which torchvision's
-            networks draw from torch's global generator.
+        weights: `imagenet` (torchvision or timm downloads its default weights), the path of a state
+            dict of the same network, or None: the weights that it is built with, which
+            torchvision's and timm's networks draw from torch's global generator.
         output_stride: Pixels of the input per pixel of the last features, per side.
 
     Raises:
@@ -99,12 +100,17 @@ def save_classifier(path: str | Path, classifier: Classifier) -> None:
     write_tensors(Path(path), content)
 
 
-def load_classifier(path: str | Path) -> Classifier:
+def load_classifier(path: str | Path, architecture: str | None = None) -> Classifier:
     """Read a classifier that `save_classifier` wrote.
 
+    Args:
+        path: The file.
+        architecture: The function `module:function` that may be imported to build the network, as
+            a file alone never makes ws3 import what it names; not needed for other networks.
+
     Raises:
-        Ws3Error: If the file is missing, damaged, of another format, or doesn't fit its own
-            architecture.
+        Ws3Error: If the file is missing, damaged, of another format, doesn't fit its own
+            architecture, or names a function other than `architecture`.
     """
     content = _read_dict(path)
     if "format" not in content:
@@ -112,7 +118,7 @@ def load_classifier(path: str | Path) -> Classifier:
             f"{path} is no classifier of ws3's but perhaps a state dict; name it in "
             "classifier.checkpoint, with classifier.architecture"
         )
-    return _from_content(path, content)
+    return _from_content(path, content, architecture)
 
 
 def load_external(
@@ -127,7 +133,8 @@ def load_external(
     Args:
         path: A classifier of ws3's, or a state dict (also within `{"state_dict": ...}`, also with
             the prefixes `module.` or `model.`) with torchvision's parameter names.
-        architecture: Torchvision's name of the network; ignored for a classifier of ws3's.
+        architecture: The network's name, as `build_classifier` takes it; ignored for a classifier
+            of ws3's, unless that names a function to import, which must be this.
         classes: Class names of the dataset, in the order of the logits.
         input_size: Side in pixels of the network's input; ignored for a classifier of ws3's.
         output_stride: Pixels of the input per pixel of the last features, per side; 32 stands for
@@ -139,7 +146,7 @@ def load_external(
     """
     content = _read_dict(path)
     if "format" in content:
-        classifier = _from_content(path, content)
+        classifier = _from_content(path, content, architecture)
         if classifier.classes != tuple(classes):
             raise Ws3Error(
                 f"{path} was trained for the classes {', '.join(classifier.classes)}, but the "
@@ -147,7 +154,7 @@ def load_external(
             )
         return at_output_stride(classifier, output_stride)
     classifier = build_classifier(architecture, classes, input_size, output_stride)
-    _fit(classifier.network, _state_dict(path, content), path)
+    _fit(classifier.network, _named_as_in(classifier, _state_dict(path, content)), path)
     return classifier
 
 
@@ -159,16 +166,21 @@ def load_backbone(classifier: Classifier, path: str | Path) -> None:
     Raises:
         Ws3Error: If the file can't be read, or the backbone doesn't fit.
     """
-    _fit_backbone(classifier, _state_dict(path, _read_dict(path)), path)
+    state = _named_as_in(classifier, _state_dict(path, _read_dict(path)))
+    _fit_backbone(classifier, state, path)
 
 
 def load_imagenet(classifier: Classifier) -> None:
-    """Load torchvision's default ImageNet weights, downloaded through torchvision if need be.
+    """Load torchvision's or timm's default ImageNet weights, downloaded through it if need be.
 
     Raises:
-        Ws3Error: If they can't be downloaded, or the network is not one of torchvision's.
+        Ws3Error: If they can't be downloaded, or the network is neither torchvision's nor timm's.
     """
     architecture = classifier.name
+    if architecture.startswith(TIMM):
+        origin = f"timm's ImageNet weights of {architecture}"
+        _fit_backbone(classifier, timm_weights(architecture), origin)
+        return
     if architecture not in models.list_models(module=models):
         raise Ws3Error(
             f"classifier.weights: imagenet stands for torchvision's weights, and {architecture} is "
@@ -220,7 +232,7 @@ def _read_dict(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
+def _from_content(path: str | Path, content: Mapping[str, Any], trusted: str | None) -> Classifier:
     if not isinstance(content["format"], int) or content["format"] != FORMAT:
         raise Ws3Error(
             f"{path} has classifier format {in_a_word(content['format'])}, but this ws3 reads "
@@ -243,6 +255,11 @@ def _from_content(path: str | Path, content: Mapping[str, Any]) -> Classifier:
         raise Ws3Error(
             f"{path} has an output_stride of {shown(output_stride)}, not "
             f"{', '.join(map(str, OUTPUT_STRIDES))}; train it again"
+        )
+    if names_code(architecture) and architecture != trusted:
+        raise Ws3Error(
+            f"{path} was built by the function {shown(architecture)}, which is imported only where "
+            "you name it: as classifier.architecture, or in ws3.load_classifier(path, architecture)"
         )
     classifier = build_classifier(architecture, classes, input_size, output_stride)
     _fit(classifier.network, _state_dict(path, {"state_dict": state}), path)
@@ -287,6 +304,13 @@ def _state_dict(path: str | Path, content: Mapping[str, Any]) -> dict[str, Tenso
         if result and all(name.startswith(prefix) for name in result):
             result = {name.removeprefix(prefix): value for name, value in result.items()}
     return {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in result.items()}
+
+
+def _named_as_in(classifier: Classifier, state: StateDict) -> StateDict:
+    """Return a user's state dict with the names of the classifier's network."""
+    if classifier.name.startswith(TIMM):
+        return of_efficientnet_lite(state, classifier.network.state_dict())
+    return state
 
 
 def _fit_backbone(classifier: Classifier, state: StateDict, origin: str | Path) -> None:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from ws3.classifier.networks import backbone, classifier_head
@@ -175,11 +175,28 @@ def backbone_and_head_parameters(
     return [p for p in classifier.network.parameters() if id(p) not in ids], last
 
 
+class LayerTracer(fx.Tracer):
+    """Takes a module without parts for one layer, whoever wrote it.
+
+    Of a rectifier that is smooth in the backward pass, a trace would keep the forward pass alone;
+    and a convolution that pads by the size of its input can't be traced through.
+    """
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether the graph calls a module as a whole."""
+        return not any(True for _ in module.children()) or super().is_leaf_module(
+            module, module_qualified_name
+        )
+
+
 def folded(part: nn.Module) -> nn.Module:
     """Return a copy in evaluation mode with batch norms folded into the convolutions before them.
 
-    A part that torch.fx can't trace is copied as it is.
+    A part that torch.fx can't trace is copied as it is; one with a method `folded` does it itself.
     """
+    if callable(getattr(part, "folded", None)):
+        result: nn.Module = part.folded()  # type: ignore[operator]
+        return result
     duplicate = copy.deepcopy(part).eval()
     try:
         return fuse(duplicate)

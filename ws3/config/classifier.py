@@ -12,6 +12,9 @@ from ws3.config.recipes import PositiveFraction
 INPUT_SIZES = (32, 4096)
 """Least and largest side in pixels of a network's input."""
 
+TIMM = "timm:"
+"""What begins the architecture of a network of timm's."""
+
 
 OUTPUT_STRIDES = (8, 16, 32)
 """Pixels of a network's input per pixel of its last features, per side."""
@@ -27,12 +30,14 @@ class ClassifierConfig(GrowingSection):
 
     architecture: str = Field(
         "resnet50",
-        description="Any torchvision classification network that ends in one spatial feature map, "
-        "or a network that an installed package adds (docs/extending/classifier.md).",
+        description="Any torchvision classification network that ends in one spatial feature map; "
+        "one of timm's, as `timm:NAME`; one that an installed package adds, by its name; or a "
+        "function of your own, as `module:function` (docs/extending/classifier.md).",
     )
     weights: str | None = Field(
         None,
-        description="Start from imagenet (torchvision downloads it), a state-dict file or null.",
+        description="Start from imagenet (torchvision or timm downloads it), a state-dict file "
+        "(torch's or .safetensors) or null.",
     )
     checkpoint: str | None = Field(
         None, description="A trained multi-label checkpoint or state dict; nothing is trained."

@@ -43,7 +43,8 @@ class MapsStage(StoreStage):
         from ws3.attribution.engine import FeatureReader
         from ws3.classifier.checkpoints import load_classifier
 
-        return FeatureReader(load_classifier(classifier_file(self.run)))
+        named = self.run.config.classifier.architecture
+        return FeatureReader(load_classifier(classifier_file(self.run), named))
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether intact maps with this fingerprint are committed."""

@@ -97,7 +97,8 @@ class SaliencyStage(StoreStage):
         from ws3.jobs.gpus import own_device
         from ws3.torch_setup import multiplies_bf16
 
-        classifier, device = load_classifier(self._classifier), own_device(self.run.config.device)
+        classifier = load_classifier(self._classifier, self.run.config.classifier.architecture)
+        device = own_device(self.run.config.device)
         automatic = self.run.recipe(self.recipe).precision == "auto"
         in_bf16 = self.settings.precision == "bf16"
         if automatic and in_bf16 and device.type == "cpu" and not multiplies_bf16():
@@ -265,7 +266,7 @@ def decided_precision(run: Run, recipe: str) -> Precision:
     from ws3.classifier.checkpoints import load_classifier
     from ws3.torch_setup import device
 
-    backbone = load_classifier(classifier_file(run)).backbone
+    backbone = load_classifier(classifier_file(run), run.config.classifier.architecture).backbone
     chosen = automatic_precision(run.recipe(recipe), backbone, device(run.config.device))
     facts = PrecisionFacts(classifier=run.classifier.sha256, precision=chosen)
     write_first(run.precision_file, json_bytes(facts.model_dump(mode="json")))

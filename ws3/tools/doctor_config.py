@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+from ws3.config.classifier import TIMM
 from ws3.config.dataset import KINDS
 from ws3.config.load import load
 from ws3.config.run import RunConfig
@@ -109,6 +111,13 @@ def weight_findings(config: RunConfig) -> Iterator[Finding]:
         segmentation = config.segmentation
         backbone = segmentation.architecture.partition("_")[2]
         named["segmentation.weights"] = (segmentation.weights, backbone)
+    if classifier.architecture.startswith(TIMM) and find_spec("timm") is None:
+        yield Finding(
+            "classifier.architecture",
+            "fault",
+            f"{classifier.architecture}, but timm isn't installed",
+            "pip install 'ws3-seg[timm]'",
+        )
     for key, (value, network) in named.items():
         if value == "imagenet":
             yield _imagenet(key, network)
@@ -122,6 +131,13 @@ def weight_findings(config: RunConfig) -> Iterator[Finding]:
 
 
 def _imagenet(key: str, network: str) -> Finding:
+    if network.startswith(TIMM):
+        return Finding(
+            key,
+            "warning",
+            f"imagenet: timm downloads {network}, unless it has done so before",
+            "start one run where there is a network, or name a state-dict file",
+        )
     home = os.environ.get("TORCH_HOME")
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     folder = (Path(home) if home else Path(cache) / "torch").expanduser() / "hub" / "checkpoints"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
@@ -58,9 +59,12 @@ def make_trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=processes,
         strategy="ddp_spawn" if processes > 1 else "auto",
-        sync_batchnorm=on_gpu and processes > 1,
         # Named explicitly: inside a Slurm job, Lightning would take over its environment.
-        plugins=[LightningEnvironment(), SafeCheckpointIO()],
+        plugins=[
+            LightningEnvironment(),
+            SafeCheckpointIO(),
+            *([SharedBatchNorm()] if on_gpu and processes > 1 else []),
+        ],
         callbacks=[_IsolatedTorchState(), *callbacks],
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -126,6 +130,18 @@ def mean_over_processes(value: Tensor) -> Tensor:
     mean = value.detach().double()
     distributed.all_reduce(mean)
     return mean / distributed.get_world_size()
+
+
+class SharedBatchNorm(TorchSyncBatchNorm):
+    """Puts batch norms that share their statistics over all GPUs in the place of plain ones."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Return the network with its batch norms replaced."""
+        # torch would take away the activations of timm's batch norms that have one.
+        layers: Any = sys.modules.get("timm.layers")
+        convert = nn.SyncBatchNorm if layers is None else layers
+        result: nn.Module = convert.convert_sync_batchnorm(model)
+        return result
 
 
 def keep_statistics(network: nn.Module) -> None:
