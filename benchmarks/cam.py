@@ -1,7 +1,6 @@
 """Multi-scale CAM of an image, one thread, against pytorch-grad-cam used as its README says.
 
-`python benchmarks/cam.py` takes about two minutes; it wants grad-cam, which ws3 doesn't:
-`pip install --no-deps grad-cam==1.5.7 ttach`. Both sides get the same network and the same eight
+`python benchmarks/cam.py` takes about two minutes. Both sides get the same network and the same eight
 inputs, four scales of a photograph's size and their mirror images, one after the other, and give
 the average of the maps at the photograph's size. Grad-CAM of the last layer before pooling and one
 linear layer is CAM up to a factor, so the maps are compared, too.
@@ -9,7 +8,6 @@ linear layer is CAM up to a factor, so the maps are compared, too.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -92,10 +90,6 @@ def main() -> None:
     """Measure and report."""
     import numpy as np
 
-    try:
-        import pytorch_grad_cam  # noqa: F401
-    except ImportError:
-        sys.exit("pip install --no-deps grad-cam==1.5.7 ttach")
     entries = []
     for name in NETWORKS:
         ours = ws3(name)["ws3"]()[0].astype(np.float32)
