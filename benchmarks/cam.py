@@ -1,9 +1,9 @@
 """Multi-scale CAM of an image, one thread, against pytorch-grad-cam used as its README says.
 
-`python benchmarks/cam.py` takes about two minutes. Both sides get the same network and the same eight
-inputs, four scales of a photograph's size and their mirror images, one after the other, and give
-the average of the maps at the photograph's size. Grad-CAM of the last layer before pooling and one
-linear layer is CAM up to a factor, so the maps are compared, too.
+`python benchmarks/cam.py` takes about two minutes. Both sides get the same network and the same
+eight inputs, four scales of a photograph's size and their mirror images, one after the other, and
+give the average of the maps at the photograph's size. Grad-CAM of the last layer before pooling and
+one linear layer is CAM up to a factor, so the maps are compared, too.
 """
 
 from __future__ import annotations
