@@ -126,7 +126,7 @@ def compare(
             if (spread := Spread.of(score.figures.get(metric.name) for score in same)) is not None
         }
         ends = (intervals or {}).get((split, stage, recipe), {})
-        rows.append(Row(recipe, split, stage, len(same), spreads, ends))
+        rows.append(Row(recipe, split, stage, len(same), spreads, intervals=ends))
     return rows
 
 
