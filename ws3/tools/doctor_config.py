@@ -10,6 +10,7 @@ from pathlib import Path
 from ws3.config.dataset import KINDS
 from ws3.config.load import load
 from ws3.config.run import RunConfig
+from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.index import ImageRow, Listing
 from ws3.datasets.listing_files import MISSING
@@ -108,7 +109,8 @@ def weight_findings(config: RunConfig) -> Iterator[Finding]:
     if config.segmentation_names:
         segmentation = config.segmentation
         backbone = segmentation.architecture.partition("_")[2]
-        named["segmentation.weights"] = (segmentation.weights, backbone)
+        own = segmentation.weights == OWN_CLASSIFIER
+        named["segmentation.weights"] = (None if own else segmentation.weights, backbone)
     for key, (value, network) in named.items():
         if value == "imagenet":
             yield _imagenet(key, network)
