@@ -29,7 +29,7 @@ def test_the_page_runs_as_it_stands(small_run, tmp_path, monkeypatch):
         run_images(run, open_stage(run, stage, "cam"), rows)
     threshold(run, "cam")
     run_images(run, open_stage(run, "masks", "cam"), rows)
-    give_network(run, "saliency_crops")
+    give_network(run, "contrast_crops")
     run.summary_file.parent.mkdir()
     run.summary_file.write_text("recipe,split,stage,miou\ncam,val,maps,0.5\n")
     Image.open(rows[0].path).save(tmp_path / "photo.png")

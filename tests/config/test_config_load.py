@@ -596,6 +596,17 @@ def test_references_that_multiply_are_refused(tmp_path):
             },
             r"masks\.background\.split: no maps are made for the val split; add it to",
         ),
+        (
+            {
+                "classifier": {"architecture": "resnet34"},
+                "segmentation": {
+                    "fully_supervised": True,
+                    "architecture": "lraspp_resnet18",
+                    "weights": "classifier",
+                },
+            },
+            "segmentation.weights: the backbone of lraspp_resnet18 can't start from .*'resnet34'",
+        ),
     ],
 )
 def test_what_no_run_could_use_is_refused_in_one_sentence(change, words):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from dataset_files import listing_of
 from hypothesis import given
@@ -19,8 +21,10 @@ from ws3.datasets.index import check_files
 from ws3.datasets.masks import read_label_mask
 from ws3.datasets.synthetic.dataset import draw_synthetic
 from ws3.datasets.synthetic.drawing import draw
-from ws3.datasets.synthetic.scene import CLASSES, Creature, Scene, describe
+from ws3.datasets.synthetic.scene import CLASSES, OWN_COAT, Creature, Scene, describe
 from ws3.errors import Ws3Error
+
+Pixels = npt.NDArray[Any]
 
 
 def synthetic(**keys: int) -> Synthetic:
@@ -204,20 +208,51 @@ def test_areas_of_lone_creatures() -> None:
     assert 0.25 < max(areas) < 0.42
 
 
-def test_bodies_do_not_tell_the_class() -> None:
-    # The same coat on another class: the picture changes in the head alone.
+def worn_by(index: int, coat: int) -> Creature:
+    return Creature(index, 0.5, 0.5, 0.3, 0.1, False, coat)
+
+
+def bodies(*creatures: Creature) -> tuple[list[Pixels], Pixels]:
+    """Draw each creature by itself: the pictures, and where all of them show no head."""
     pictures, heads = [], []
-    for index in (0, 5):
-        picture, _, parts = draw(Scene((Creature(index, 0.5, 0.5, 0.3, 0.1, False, 3),), 1), 96)
+    for creature in creatures:
+        picture, _, parts = draw(Scene((creature,), 1), 96)
         pictures.append(picture.astype(int))
         heads.append(parts == 1)
-    elsewhere = ~(heads[0] | heads[1])
+    elsewhere = ~np.logical_or.reduce(heads)
     # The outermost pixels of a head may hold a share of both.
     border = np.zeros_like(elsewhere)
     border[1:-1, 1:-1] = np.lib.stride_tricks.sliding_window_view(elsewhere, (3, 3)).all((2, 3))
     assert border.sum() > 0.5 * border.size
-    np.testing.assert_array_equal(pictures[0][border], pictures[1][border])
-    assert np.abs(pictures[0] - pictures[1])[heads[0] & heads[1]].mean() > 20
+    return pictures, border
+
+
+def test_bodies_tell_no_more_of_the_class_than_their_coats() -> None:
+    # Where two classes wear the same coat, the picture differs in the head alone.
+    coat = next(k for k in range(1000) if worn_by(0, k).worn_coat() == worn_by(5, k).worn_coat())
+    (one, two), outside = bodies(worn_by(0, coat), worn_by(5, coat))
+    np.testing.assert_array_equal(one[outside], two[outside])
+    assert np.abs(one - two)[~outside].mean() > 20
+
+
+def test_usual_coats_look_different_and_leave_the_build_alone() -> None:
+    coat = next(k for k in range(1000) if [worn_by(i, k).worn_coat() for i in (0, 5)] == [0, 5])
+    (one, two), outside = bodies(worn_by(0, coat), worn_by(5, coat))
+    masks = [draw(Scene((worn_by(i, coat),), 1), 96)[1] > 0 for i in (0, 5)]
+    np.testing.assert_array_equal(masks[0][outside], masks[1][outside])
+    assert np.abs(one - two)[outside & masks[0]].mean() > 20
+
+
+@pytest.mark.parametrize("index", [0, 4, 7])
+def test_a_coat_is_a_hint_and_no_proof(index: int) -> None:
+    # The usual one by itself, and one of the eight that the rest of the creatures draw from.
+    expected = np.full(8, (1 - OWN_COAT) / 8)
+    expected[index] += OWN_COAT
+    creatures = 4000
+    worn = np.bincount([worn_by(index, k).worn_coat() for k in range(creatures)], minlength=8)
+    deviation = np.sqrt(creatures * expected * (1 - expected))
+    assert worn.shape == (8,)
+    assert (np.abs(worn - creatures * expected) < 4 * deviation).all()
 
 
 def test_parameters_are_written_down(drawn: Path) -> None:

@@ -6,13 +6,13 @@ from urllib.error import URLError
 import pytest
 import torch
 from torch import nn
-from torchvision.models import get_model, mobilenet_v2
+from torchvision.models import get_model, mobilenet_v2, resnet18
 
 from ws3.classifier.checkpoints import new_classifier, save_classifier
 from ws3.config.segmentation import NETWORKS
 from ws3.errors import Ws3Error
 from ws3.segmentation import networks
-from ws3.segmentation.networks import MobileNetV2Stages, build
+from ws3.segmentation.networks import MobileNetV2Stages, build, lraspp_resnet18
 
 
 @pytest.mark.parametrize("architecture", NETWORKS.own)
@@ -59,6 +59,23 @@ def test_dilated_mobilenet_v2_agrees_with_the_strided_one_on_every_second_pixel(
         torch.testing.assert_close(outputs["high"][..., ::2, ::2], strided.features(images))
 
 
+def test_resnet18_reads_the_classifiers_stages_at_strides_8_and_16() -> None:
+    torch.manual_seed(0)
+    whole = resnet18(weights=None).eval()
+    _randomise_statistics(whole)
+    stages = lraspp_resnet18(4).get_submodule("backbone").eval()
+    given = whole.state_dict()
+    stages.load_state_dict({key: given[key] for key in stages.state_dict()})
+    images = torch.randn(2, 3, 96, 64)
+    with torch.inference_mode():
+        outputs = stages(images)
+        low = whole.layer2(whole.layer1(whole.maxpool(whole.relu(whole.bn1(whole.conv1(images))))))
+        assert outputs["low"].shape == (2, 128, 12, 8)
+        assert outputs["high"].shape == (2, 256, 6, 4)
+        torch.testing.assert_close(outputs["low"], low)
+        torch.testing.assert_close(outputs["high"], whole.layer3(low))
+
+
 @pytest.mark.parametrize(
     ("architecture", "prefix"),
     [
@@ -66,6 +83,7 @@ def test_dilated_mobilenet_v2_agrees_with_the_strided_one_on_every_second_pixel(
         ("deeplabv3_mobilenet_v2", "features."),
         ("lraspp_mobilenet_v2", "features."),
         ("lraspp_mobilenet_v3_large", "features."),
+        ("lraspp_resnet18", ""),
     ],
 )
 def test_backbone_takes_a_classifiers_weights(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from made_records import classifier_facts
 from PIL import Image
 
 from ws3.config.load import resolve
@@ -21,8 +23,9 @@ from ws3.metrics.confusion import Confusion
 from ws3.report.model import best, scores_of
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
-from ws3.run.records import Evaluation, read_record
+from ws3.run.records import Evaluation, read_record, write_record
 from ws3.run.status import run_status
+from ws3.run.training_inputs import segmentation_fingerprint
 from ws3.stages.evaluate import evaluate, summarise_run
 from ws3.stages.report import report
 from ws3.stages.threshold import threshold
@@ -145,3 +148,36 @@ def test_an_unknown_recipe_is_refused(small_run):
     run = small_run()
     with pytest.raises(Ws3Error, match="'truth' is not a recipe of this run"):
         train_segmentation(run, "truth")
+
+
+def test_a_network_may_start_from_the_runs_own_classifier(small_run):
+    run = small_run(
+        recipes={"cam": {"preset": "cam"}},
+        segmentation={
+            "fully_supervised": True,
+            "architecture": "lraspp_resnet18",
+            "weights": "classifier",
+            "epochs": 1,
+            "batch_size": 2,
+            "crop_size": 64,
+            "learning_rate": 1e-12,
+        },
+    )
+    train_segmentation(run, FULLY_SUPERVISED)
+    trained = torch.load(run.model_file(FULLY_SUPERVISED), weights_only=True)["state_dict"]
+    given = torch.load(run.classifier_file, weights_only=True)["state_dict"]
+    backbone = {key: value for key, value in trained.items() if key.startswith("backbone.")}
+    assert len(backbone) > 50
+    for key, value in backbone.items():
+        torch.testing.assert_close(value, given[key.removeprefix("backbone.")])
+
+
+def test_another_classifier_trains_the_network_that_starts_from_it_again(small_run):
+    own = {"architecture": "lraspp_resnet18", "weights": "classifier", "fully_supervised": True}
+    run = small_run(recipes={"cam": {"preset": "cam"}}, segmentation=own)
+    other = small_run("other", recipes={"cam": {"preset": "cam"}}, segmentation=own)
+    before = segmentation_fingerprint(run, FULLY_SUPERVISED)
+    assert segmentation_fingerprint(other, FULLY_SUPERVISED) == before
+    facts = classifier_facts("0" * 64, classes=other.index.classes)
+    write_record(other.receipt("train_classifier"), facts)
+    assert segmentation_fingerprint(Run.of(other.config), FULLY_SUPERVISED) != before

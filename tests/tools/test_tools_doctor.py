@@ -234,6 +234,9 @@ def test_weights_that_are_not_there_are_faults(configured, tmp_path, monkeypatch
     assert "No such file" in found["classifier.checkpoint"].text
     assert found["segmentation.weights"].verdict == "fault"
     assert "a folder" in found["segmentation.weights"].text
+    own = {"segmentation__architecture": "lraspp_resnet18", "segmentation__weights": "classifier"}
+    found = configured(classifier={"architecture": "resnet18"}, **own)
+    assert "segmentation.weights" not in found
     (tmp_path / "mine.pt").write_bytes(b"weights")
     found = configured(classifier={"checkpoint": str(tmp_path / "mine.pt")})
     assert found["classifier.checkpoint"].verdict == "ok"

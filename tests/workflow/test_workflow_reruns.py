@@ -189,6 +189,19 @@ def test_figures_wait_for_the_reference_too(plan_of):
     assert f"{plan.folder}/receipts/predictions/crops/val-00001.json" in of_crops
 
 
+def test_a_network_that_starts_from_the_classifier_waits_for_it(plan_of):
+    plan = plan_of(
+        classifier__architecture="resnet18",
+        segmentation__architecture="lraspp_resnet18",
+        segmentation__weights="classifier",
+        segmentation__fully_supervised=True,
+    )
+    classifier = f"{plan.folder}/receipts/train_classifier.json"
+    assert plan.train_segmentation_input("ground_truth") == [classifier]
+    masks = plan.receipts("masks", "crops", ["train"])
+    assert plan.train_segmentation_input("crops") == [classifier, *masks]
+
+
 def test_the_ceiling_learns_from_no_pseudo_mask(plan_of):
     plan = plan_of(segmentation__fully_supervised=True)
     assert plan.train_segmentation_input("ground_truth") == []

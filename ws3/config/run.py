@@ -13,7 +13,7 @@ from ws3.config.dataset import Dataset
 from ws3.config.masks import Masks, TunedBackground
 from ws3.config.model import Distinct, Int, Section
 from ws3.config.recipes import Recipe, sharing_problem
-from ws3.config.segmentation import Segmentation
+from ws3.config.segmentation import NETWORKS, OWN_CLASSIFIER, Segmentation
 from ws3.messages import shown
 from ws3.stage_table import STAGES
 
@@ -132,6 +132,18 @@ class RunConfig(Section):
             if name not in self.recipes:
                 raise ValueError(
                     f"segmentation.recipes: {shown(name)} is not a recipe; choose from: {known}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _own_classifier_fits(self) -> RunConfig:
+        if self.segmentation_names and self.segmentation.weights == OWN_CLASSIFIER:
+            backbone = NETWORKS[self.segmentation.architecture].backbone
+            if backbone != self.classifier.architecture:
+                raise ValueError(
+                    f"segmentation.weights: the backbone of {self.segmentation.architecture} can't "
+                    f"start from the run's classifier, a {shown(self.classifier.architecture)}; "
+                    "choose networks of the same backbone, or other weights"
                 )
         return self
 

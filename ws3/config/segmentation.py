@@ -69,6 +69,9 @@ NETWORKS: Registry[SegmentationNetwork] = Registry(
         "lraspp_mobilenet_v2": SegmentationNetwork(
             deferred("ws3.segmentation.networks:lraspp_mobilenet_v2"), backbone="mobilenet_v2"
         ),
+        "lraspp_resnet18": SegmentationNetwork(
+            deferred("ws3.segmentation.networks:lraspp_resnet18"), backbone="resnet18"
+        ),
         "lraspp_mobilenet_v3_large": SegmentationNetwork(
             partial(_torchvision_network, "lraspp_mobilenet_v3_large"),
             backbone="mobilenet_v3_large",
@@ -78,6 +81,9 @@ NETWORKS: Registry[SegmentationNetwork] = Registry(
 )
 """The segmentation networks by name."""
 
+
+OWN_CLASSIFIER = "classifier"
+"""In place of a file of weights: the classifier of the run itself."""
 
 _Scale = Annotated[Float, Field(ge=0.01, le=8)]
 
@@ -96,14 +102,14 @@ class Segmentation(Section):
     architecture: str = Field(
         "deeplabv3_resnet50",
         description="A torchvision segmentation network; one of ours, made of torchvision's parts: "
-        "deeplabv3_mobilenet_v2 and lraspp_mobilenet_v2, the smallest; or one that an installed "
-        "package adds.",
+        "deeplabv3_mobilenet_v2, lraspp_mobilenet_v2 (the smallest) and lraspp_resnet18; or one "
+        "that an installed package adds.",
         examples=list(NETWORKS.own),
     )
     weights: str | None = Field(
         None,
-        description="Start the backbone from: imagenet, a state-dict file, a run's classifier.pt, "
-        "or null.",
+        description="Start the backbone from: imagenet, classifier (the run's own, of the same "
+        "backbone), a state-dict file, another run's classifier.pt, or null.",
     )
     epochs: Annotated[Int, Field(ge=1)] = Field(20, description="Passes over the training images.")
     batch_size: Annotated[Int, Field(ge=2)] = Field(8, description="Images per step.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ws3.config.run import GROUND_TRUTH
+from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
@@ -34,9 +35,12 @@ def segmentation_fingerprint(run: Run, recipe: str) -> str:
     """Return what the segmentation network of a recipe, or of `ground_truth`, is made from.
 
     Raises:
-        StaleResultError: If a file that its masks are made from isn't there yet.
+        StaleResultError: If a file that its masks are made from, or the classifier that it starts
+            from, isn't there yet.
     """
+    own = run.config.segmentation.weights == OWN_CLASSIFIER
     return fingerprint(
+        **({"classifier": run.classifier.sha256} if own else {}),
         masks=_mask_sources(run, recipe),
         settings=run.config.segmentation.training(),
         classes=list(run.index.classes),

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights, mobilenet_v2
+from torchvision.models import get_model, get_model_weights, mobilenet_v2, resnet18
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation import LRASPP, DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
@@ -106,6 +107,20 @@ def lraspp_mobilenet_v2(classes: int) -> nn.Module:
     """
     stages = MobileNetV2Stages({6: "low", 18: "high"})
     network: nn.Module = LRASPP(stages, low_channels=32, high_channels=1280, num_classes=classes)
+    return network
+
+
+def lraspp_resnet18(classes: int) -> nn.Module:
+    """Return LR-ASPP on ResNet-18 without its last stage, which torchvision doesn't have.
+
+    The head reads the outputs at stride 8 (128 channels) and 16 (256 channels), the strides that
+    LR-ASPP has elsewhere (Howard et al. 2019, arXiv 1905.02244); the stage left out has stride 32.
+
+    Args:
+        classes: Number of output channels.
+    """
+    backbone = IntermediateLayerGetter(resnet18(weights=None), {"layer2": "low", "layer3": "high"})
+    network: nn.Module = LRASPP(backbone, low_channels=128, high_channels=256, num_classes=classes)
     return network
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ws3.config.run import GROUND_TRUTH
+from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets.images import photograph_coding
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
@@ -53,6 +54,8 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
     settings, model = run.config.segmentation, run.model_file(recipe)
     rows = training_rows(run, recipe)
     files = _mask_files(run, recipe, rows)
+    if settings.weights == OWN_CLASSIFIER:
+        settings = settings.model_copy(update={"weights": str(run.classifier_file)})
     trained = train_network(
         files,
         len(run.index.classes),

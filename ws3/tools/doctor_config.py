@@ -12,6 +12,7 @@ from ws3.config.classifier import TIMM
 from ws3.config.dataset import KINDS
 from ws3.config.load import load
 from ws3.config.run import RunConfig
+from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets import dataset_root, list_dataset
 from ws3.datasets.index import ImageRow, Listing
 from ws3.datasets.listing_files import MISSING
@@ -110,7 +111,8 @@ def weight_findings(config: RunConfig) -> Iterator[Finding]:
     if config.segmentation_names:
         segmentation = config.segmentation
         backbone = segmentation.architecture.partition("_")[2]
-        named["segmentation.weights"] = (segmentation.weights, backbone)
+        own = segmentation.weights == OWN_CLASSIFIER
+        named["segmentation.weights"] = (None if own else segmentation.weights, backbone)
     if classifier.architecture.startswith(TIMM) and find_spec("timm") is None:
         yield Finding(
             "classifier.architecture",

@@ -15,6 +15,7 @@ from typing import Any
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig
+from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
 from ws3.datasets.listing_files import stat_key
 from ws3.errors import Ws3Error
@@ -111,8 +112,11 @@ class Plan:
         return [self._receipt("maps", recipe, name) for name in names]
 
     def train_segmentation_input(self, recipe: str) -> list[str]:
-        """Return the receipts of the masks that a segmentation network learns from."""
-        return [] if recipe == GROUND_TRUTH else self.receipts("masks", recipe, ["train"])
+        """Return the receipts of the masks, and of the classifier, that a network is made from."""
+        own = self.config.segmentation.weights == OWN_CLASSIFIER
+        start = [self.run.receipt("train_classifier").as_posix()] if own else []
+        masks = [] if recipe == GROUND_TRUTH else self.receipts("masks", recipe, ["train"])
+        return [*start, *masks]
 
     def evaluate_input(self, recipe: str) -> list[str]:
         """Return all that the figures of a recipe, or of `ground_truth`, are computed from."""

@@ -1,8 +1,10 @@
-"""The built-in dataset: creatures whose class shows in the head alone.
+"""The built-in dataset: creatures whose head alone tells their class for sure.
 
 Every class has its own head (shape, ears, pattern and colours): the *discriminative* part. Torso,
-legs and tail come from one family of colours and coats for all classes: the *shared* part. So it
-is known by construction which pixels a classifier can go by and which only belong to the object.
+legs and tail, the *shared* part, have the same build in all classes. Their coat is a hint: most
+creatures wear the usual one of their class, as most cows look like cows from behind, but any may
+wear any other's. So it is known by construction which pixels a classifier can rely on, and which
+ones belong to the object though a classifier can do without them.
 
 A picture is described first (`describe`: what is where, by seeded random numbers alone) and drawn
 later (`drawing`), so that a listing needs no drawing. Image k of a split is the same whatever the
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-_VERSION = 1
+_VERSION = 2
 _PARAMETERS = "dataset.json"
 _FOLDERS = ("images", "masks", "parts")
 _DRAWING = re.compile(r"(train|val)_\d{4,}\.png")

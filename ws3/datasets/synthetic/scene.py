@@ -51,6 +51,10 @@ _DISTANCE = 0.65
 _TRIES = 40
 
 
+OWN_COAT = 0.85
+"""Share of creatures that wear their class's usual coat for sure; the rest draw one of all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Creature:
     """One creature: its class and pose; lengths are shares of the image's side.
@@ -72,6 +76,11 @@ class Creature:
     angle: float
     mirror: bool
     coat: int
+
+    def worn_coat(self) -> int:
+        """Return the index in `CLASSES` of the class whose usual coat it wears."""
+        own, other = np.random.default_rng([self.coat, 1]).random(2)
+        return self.index if own < OWN_COAT else int(other * len(CLASSES))
 
     def head(self) -> tuple[float, float]:
         """Return the centre of the head, as shares of the image's side."""
