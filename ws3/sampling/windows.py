@@ -95,8 +95,10 @@ def sliding_windows(
         step: From a window to the next, as a share of its side; at most 1.
 
     Example:
-        >>> [(one.top, one.left, one.width) for one in sliding_windows(60, 80, [1], 1.0)]
-        [(0, 0, 60), (0, 20, 60)]
+        >>> for one in sliding_windows(60, 80, [1], 1.0):
+        ...     print(one.top, one.left, one.width)
+        0 0 60
+        0 20 60
         >>> len(sliding_windows(60, 80, [1, 2], 1.0))
         8
     """
