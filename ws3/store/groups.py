@@ -365,6 +365,10 @@ class StoredGroup:
             metadata = ""
         if metadata != written.get("metadata"):
             raise StaleResultError(f"{path}: the stored array's metadata is damaged.")
+        special = _special_file(path)
+        if special is not None:
+            # A named pipe would be waited for without an end.
+            raise StaleResultError(f"{special}: this is no file; the stored array is damaged.")
         try:
             values = np.asarray(zarr.open_array(path, mode="r")[...])
         except Exception as error:  # codecs raise errors of many kinds for damaged bytes
@@ -374,6 +378,20 @@ class StoredGroup:
             what = "a chunk of it is missing" if missing.any() else "its values are another array's"
             raise StaleResultError(f"{path}: the stored array is damaged ({what}).")
         return values
+
+
+def _special_file(folder: Path) -> Path | None:
+    """Return what lies anywhere in a folder and is neither a file nor a folder, or None."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                found = _special_file(path)
+                if found is not None:
+                    return found
+            elif not entry.is_file():
+                return path
+    return None
 
 
 def open_group(path: Path, **identity: str | None) -> StoredGroup:
