@@ -49,7 +49,8 @@ def test_the_configuration_page_has_a_row_for_each_key():
 def test_the_configuration_page_states_type_default_bounds_and_meaning():
     rows = reference().splitlines()
     (count,) = (row for row in rows if row.startswith("| `count` |"))
-    assert count.startswith("| `count` | integer ≥ 1, ≤ 65534 | `1` | Samples ")
+    assert count.startswith("| `count` | integer ≥ 1, ≤ 65534 or [AdaptiveCount](#")
+    assert ") | `1` | Samples per image" in count
     (run,) = (row for row in rows if row.startswith("| `run` |"))
     assert run.startswith("| `run` | text | required | ")
     assert "results go to &lt;results>" in run

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Read before numpy and torch are imported: every job is one process with one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,20 +17,46 @@ def main() -> None:
     try:
         _main()
     except KeyboardInterrupt:
-        # Also while modules are imported, in the first moment.
-        print("ws3: stopped by Ctrl-C", file=sys.stderr)
+        _say_stopped()
         sys.exit(130)
 
 
-def _main() -> None:
-    import logging
-    import warnings
+def _say_stopped() -> None:
+    print("ws3: stopped by Ctrl-C", file=sys.stderr, flush=True)
 
-    from ws3.cli.app import app
-    from ws3.cli.memory import keep_freed_memory
-    from ws3.errors import Ws3Error
-    from ws3.jobs.runner import TerminatedError
-    from ws3.messages import printable
+
+def _leave(number: int, frame: object) -> None:
+    _say_stopped()
+    os._exit(130)
+
+
+@contextmanager
+def _nothing_begun() -> Iterator[None]:
+    """Let Ctrl-C end the program at once: nothing was written yet.
+
+    Not every import lets a KeyboardInterrupt through; pydantic makes an error of its own of it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield  # ignored, or the caller's own
+        return
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _main() -> None:
+    with _nothing_begun():
+        import logging
+        import warnings
+
+        from ws3.cli.app import app
+        from ws3.cli.memory import keep_freed_memory
+        from ws3.errors import Ws3Error
+        from ws3.jobs.runner import TerminatedError
+        from ws3.messages import printable
 
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
