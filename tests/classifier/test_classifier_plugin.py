@@ -127,7 +127,10 @@ def test_the_documented_function_is_trained_without_a_package(small_run, tmp_pat
         ("def make(:", r"mine_wrong:make can't be imported \(.*mine_wrong.py, line 1"),
         ("raise RuntimeError('no licence')", r"can't be imported \(no licence\); install"),
         ("make = 3", "mine_wrong:make is no function of class names"),
-        ("def make(classes): return 3", r"mine_wrong:make must return a ws3\.Classifier for"),
+        (
+            "def make(classes): return 3",
+            r"what mine_wrong:make adds must return a ws3\.Classifier",
+        ),
     ],
 )
 def test_a_function_that_does_not_do_is_refused(tmp_path, monkeypatch, code, message):

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from ws3 import files
-from ws3.classifier.build import at_output_stride, build_classifier, names_code
+from ws3.classifier.build import at_output_stride, build_classifier
+from ws3.classifier.functions import names_code
 from ws3.classifier.model import Classifier
 from ws3.classifier.timm_networks import of_efficientnet_lite, timm_weights
 from ws3.config.classifier import INPUT_SIZES, OUTPUT_STRIDES, OWN_STRIDE, TIMM
