@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -164,3 +166,24 @@ def test_several_writers_of_one_result_leave_one_whole_result(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
     texts = {(tmp_path / "result" / name).read_text() for name in ("a", "b")}
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("fixture", ["saliency", "maps"])
+def test_a_pipe_in_place_of_any_file_is_damage_and_is_not_waited_for(fixture, request):
+    store = request.getfixturevalue(fixture)
+    assert not any(damages for _, damages in verify(store.path))
+    files = [path for path in store.path.rglob("*") if path.is_file()]
+    files.remove(store.path / "zarr.json")
+    assert any(path.parent.name.isdecimal() or path.parent.name == "c" for path in files)
+    signal.alarm(60)  # a wait would last for ever
+    try:
+        for path in files:
+            good = path.read_bytes()
+            path.unlink()
+            os.mkfifo(path)
+            assert [image for image, damages in verify(store.path) if damages] == ["img"], path
+            path.unlink()
+            path.write_bytes(good)
+    finally:
+        signal.alarm(0)
+    assert not any(damages for _, damages in verify(store.path))
