@@ -915,3 +915,12 @@ def test_a_message_obeys_no_control_characters_and_stays_short(tmp_path, root):
     name = "y" * 3000
     said = sentence("status", tmp_path / name)
     assert len(said) < 1100
+
+
+def test_a_path_that_a_command_prints_has_its_control_characters_written_out(tmp_path):
+    place = tmp_path / "drawn\x7f\x1b[31m"
+    status, out, err = ws3(
+        "demo-data", place, "--train-images", "1", "--val-images", "1", "--size", "48"
+    )
+    assert status == 0, err
+    assert out == f"{tmp_path}/drawn\\x7f\\x1b[31m\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,8 +38,9 @@ def _nothing_begun() -> Iterator[None]:
     Not every import lets a KeyboardInterrupt through; pydantic makes an error of its own of it.
     """
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
-        yield  # ignored, or the caller's own
+    in_main = threading.current_thread() is threading.main_thread()
+    if before is not signal.default_int_handler or not in_main:
+        yield  # ignored, the caller's own, or out of reach
         return
     signal.signal(signal.SIGINT, _leave)
     try:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from ws3.cli.inspect import PANEL
+from ws3.cli.saying import say
 from ws3.cli.stages import OpenRun, RecipeName
 from ws3.errors import Ws3Error
 
@@ -142,7 +143,7 @@ def export(
     options = {name: value for name, value in given.items() if value is not None}
     counts = export(run, recipe, format_name, out, what=what.value, **options)
     images = ", ".join(f"{count} {split} images" for split, count in counts.items())
-    typer.echo(f"{out}: {images or 'no images'}")
+    say(f"{out}: {images or 'no images'}")
 
 
 def predict(
@@ -197,10 +198,8 @@ def predict(
         probabilities=probabilities,
         overwrite=overwrite,
     )
-    found = predict_images(
-        model, images, output, options, lambda problem: typer.echo(problem, err=True)
-    )
-    typer.echo(_summary(output, found))
+    found = predict_images(model, images, output, options, lambda problem: say(problem, err=True))
+    say(_summary(output, found))
     if found.problems and on_bad_image is OnBadImage.FAIL:
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ws3.cli.saying import say
 from ws3.cli.stages import OpenRun, open_run, show_facts
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
@@ -127,7 +128,7 @@ def show(
     """Draw one image through all recipes: its maps, its masks, the ground truth."""
     from ws3.tools.show import show
 
-    typer.echo(show(run, image, output or Path(f"{run.row(image).image}.png")))
+    say(show(run, image, output or Path(f"{run.row(image).image}.png")))
 
 
 def compare(
@@ -154,7 +155,7 @@ def compare(
     from ws3.tools.compare import compare_runs
 
     for path in compare_runs(runs, output, against):
-        typer.echo(path)
+        say(path)
 
 
 def verify(
@@ -175,14 +176,14 @@ def verify(
     else:
         checked, damages = check_store(path, repair=repair)
     for damage in damages:
-        typer.echo(f"{damage.image}: {damage.reason}", err=True)
+        say(f"{damage.image}: {damage.reason}", err=True)
     for foreign in foreign_entries(path):
-        typer.echo(f"{foreign}: not of ws3, left alone", err=True)
+        say(f"{foreign}: not of ws3, left alone", err=True)
     left = sum(damage.remedy == "look" for damage in damages)
     done = "; the damaged parts are removed, run snakemake again" if len(damages) > left else ""
     if left:
         done += f"; {left} left alone, see above: what is not of ws3 is yours to move"
-    typer.echo(f"{path}: {checked} results read, {len(damages)} damaged{done if repair else ''}")
+    say(f"{path}: {checked} results read, {len(damages)} damaged{done if repair else ''}")
     if left or (damages and not repair):
         raise typer.Exit(1)
 
@@ -236,7 +237,7 @@ def demo_data(
         raise Ws3Error(f"--{option}: {first['msg']}, not {first['input']}") from None
     with ProgressReport("draw") as progress:
         draw_synthetic(dataset, folder, progress.reach)
-    typer.echo(folder)
+    say(folder)
 
 
 def coco_masks(
@@ -250,4 +251,4 @@ def coco_masks(
     annotations = folder / "annotations" / f"instances_{split}.json"
     with ProgressReport(f"masks of {split}") as progress:
         count = draw_coco_masks(annotations, target, progress.reach)
-    typer.echo(f"{count} masks: {target}")
+    say(f"{count} masks: {target}")

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
-from ws3.messages import shortened
+from ws3.messages import printable, shortened
 
 if TYPE_CHECKING:
     from ws3.datasets.importing.found import Found
@@ -65,15 +65,17 @@ def import_data(
     # A file of COCO's size takes a minute or more.
     with Console(stderr=True).status(f"looking through {escape(str(path))}"):
         found = look(path, images, format_name)
-    console.print(f"{path}: taken for {found.kind}, since {found.reason}", markup=False)
+    console.print(printable(f"{path}: taken for {found.kind}, since {found.reason}"), markup=False)
     if dry_run:
         _show_found(console, found)
         return
     with ProgressReport("masks") as progress:
         imported = write_import(found, path, target, progress.reach)
     _show(console, imported)
-    console.print(f"Written: {target}. Next: ws3 index, or the whole run with", markup=False)
-    console.print(f"  snakemake --configfile {target / 'config.yaml'}", markup=False)
+    console.print(
+        printable(f"Written: {target}. Next: ws3 index, or the whole run with"), markup=False
+    )
+    console.print(printable(f"  snakemake --configfile {target / 'config.yaml'}"), markup=False)
 
 
 def _show_found(console: Console, found: Found) -> None:

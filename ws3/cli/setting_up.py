@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand
 
+from ws3.cli.saying import say
 from ws3.errors import Ws3Error
 
 PANEL = "Before a run"
@@ -53,7 +54,7 @@ def doctor(
         faults += finding.verdict == "fault"
         verdict, _, rest = str(finding).partition(" ")
         typer.secho(verdict, fg=colours[finding.verdict], nl=False)
-        typer.echo(f" {rest}")
+        say(f" {rest}")
     if faults:
         raise typer.Exit(1)
 
@@ -80,4 +81,4 @@ def fetch(
     if name not in SOURCES:
         raise Ws3Error(f"{name}: no such dataset; choose from: {', '.join(SOURCES)}")
     root = fetch(SOURCES[name], folder, mirror, keep=not remove_archives)
-    typer.echo(f"{root}: ready, for dataset.root")
+    say(f"{root}: ready, for dataset.root")

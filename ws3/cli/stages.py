@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ws3.cli.saying import say
 from ws3.datasets.index import row_named
 from ws3.errors import Ws3Error
 from ws3.messages import shown
@@ -121,7 +122,7 @@ def index(
     else:
         opened = Run.open(run or Path())
     index(opened)
-    typer.echo(
+    say(
         f"{len(opened.index.rows)} images, {len(opened.index.classes)} classes: {opened.index_file}"
     )
     show_facts(read_record(opened.index_facts, IndexFacts))
@@ -150,7 +151,7 @@ def threshold(run: OpenRun, recipe: RecipeName) -> None:
     threshold(run, recipe)
     chosen = run.threshold(recipe)
     where = f" on {chosen.images} images of {chosen.split}" if chosen.split else ""
-    typer.echo(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.kind}{where}")
+    say(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.kind}{where}")
 
 
 def train_segmentation(run: OpenRun, recipe: RecipeName) -> None:
@@ -177,11 +178,11 @@ def evaluate(
             evaluate(run, name)
     if summary or recipe is None:
         summarise_run(run)
-        typer.echo(run.summary_file)
+        say(run.summary_file)
 
 
 def report(run: OpenRun) -> None:
     """Write report/index.html."""
     from ws3.stages.report import report
 
-    typer.echo(report(run))
+    say(report(run))
