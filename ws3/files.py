@@ -68,17 +68,22 @@ def _temporary(path: Path) -> Iterator[Path]:
             remove_temporary(temporary)
 
 
+@contextmanager
+def _says_why(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, even after a crash.
 
     Raises:
         Ws3Error: If it can't be written.
     """
-    try:
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
+    with _says_why(path), atomic_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -103,18 +108,15 @@ def write_first(path: Path, data: bytes) -> None:
     Raises:
         Ws3Error: If it can't be written.
     """
-    try:
-        with _temporary(path) as temporary:
-            temporary.write_bytes(data)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                pass
-            except OSError:  # no links here: two hosts at the same instant are not told apart
-                if not is_there(path):
-                    put_file(temporary, path)
-    except OSError as error:
-        raise Ws3Error(f"{path}: can't be written: {error.strerror or error}") from error
+    with _says_why(path), _temporary(path) as temporary:
+        temporary.write_bytes(data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # no links here: two hosts at the same instant are not told apart
+            if not is_there(path):
+                put_file(temporary, path)
 
 
 def write_json(path: Path, data: Any) -> None:

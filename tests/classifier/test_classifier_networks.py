@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lively_norms import with_lively_norms
 from torch import nn
 from torchvision import models
 
@@ -33,26 +34,11 @@ SMALL = [
 ]
 
 
-def _with_lively_norms(network: nn.Module) -> nn.Module:
-    """Give batch norms other statistics than those that do nothing."""
-    generator = torch.Generator().manual_seed(3)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            size = module.running_mean.shape
-            module.running_mean.copy_(0.1 * torch.randn(size, generator=generator))
-            module.running_var.copy_(0.5 + torch.rand(size, generator=generator))
-            module.weight.data.copy_(0.5 + torch.rand(size, generator=generator))
-            module.bias.data.copy_(0.1 * torch.randn(size, generator=generator))
-    return network.eval()
-
-
 @pytest.mark.parametrize("architecture", SMALL)
 @torch.no_grad()
 def test_backbone_and_head_are_the_network_and_folding_keeps_it(architecture: str) -> None:
     torch.manual_seed(0)
-    network = _with_lively_norms(networks.build(architecture, 3))
+    network = with_lively_norms(networks.build(architecture, 3))
     fast = folded(networks.backbone(network))
     assert isinstance(fast, torch.fx.GraphModule)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in networks.backbone(network).modules())

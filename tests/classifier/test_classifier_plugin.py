@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+import pages
 import pytest
 import torch
 import yaml
@@ -24,14 +24,20 @@ from ws3.run.folder import Run
 from ws3.stages.index import write_config
 from ws3.store.maps import MapStore
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending" / "classifier.md"
+documented = partial(pages.documented, "extending/classifier.md")
 
 
-def documented(name: str) -> str:
-    """Return the block of the page that is marked as this file."""
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert found, name
-    return found[1]
+def begun(small_run, block):
+    """Return a run that is to train the classifier of a block of the page."""
+    run = small_run()
+    run.classifier_file.unlink()
+    data = run.config.model_dump(mode="json")
+    data["classifier"] = yaml.safe_load(documented(block))
+    data["recipes"] = {"cam": {"method": "cam"}}
+    data["segmentation"] = {"recipes": []}
+    run = Run(run.folder, resolve(data))
+    write_config(run)
+    return run
 
 
 @pytest.mark.slow
@@ -51,14 +57,7 @@ def test_the_documented_network_is_trained_and_explained_as_any_other(
         command = [sys.executable, "-c", "from ws3.cli import main; main()", *map(str, arguments)]
         subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
 
-    run = small_run()
-    run.classifier_file.unlink()
-    data = run.config.model_dump(mode="json")
-    data["classifier"] = yaml.safe_load(documented("classifier.yaml"))
-    data["recipes"] = {"cam": {"method": "cam"}}
-    data["segmentation"] = {"recipes": []}
-    run = Run(run.folder, resolve(data))
-    write_config(run)
+    run = begun(small_run, "classifier.yaml")
     image = run.index.rows[0].image
     run_ws3("train-classifier", run.folder)
     run_ws3("saliency", run.folder, "--recipe", "cam", "--image", image)
@@ -81,14 +80,7 @@ def test_the_documented_network_is_trained_and_explained_as_any_other(
 @pytest.mark.slow
 def test_the_documented_function_is_trained_without_a_package(small_run, tmp_path, monkeypatch):
     (tmp_path / "my_networks.py").write_text(documented("my_networks.py"))
-    run = small_run()
-    run.classifier_file.unlink()
-    data = run.config.model_dump(mode="json")
-    data["classifier"] = yaml.safe_load(documented("function.yaml"))
-    data["recipes"] = {"cam": {"method": "cam"}}
-    data["segmentation"] = {"recipes": []}
-    run = Run(run.folder, resolve(data))
-    write_config(run)
+    run = begun(small_run, "function.yaml")
     image = run.index.rows[0].image
     own = [sys.executable, "-c", "from ws3.cli import main; main()"]
     train = [*own, "train-classifier", str(run.folder)]

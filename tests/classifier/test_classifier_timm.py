@@ -13,6 +13,7 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lively_norms import with_lively_norms
 from torch import nn
 from torch.nn import functional
 
@@ -48,17 +49,7 @@ def lively(architecture):
     """Return a classifier whose batch norms do something."""
     torch.manual_seed(0)
     classifier = build_classifier(f"timm:{architecture}", CLASSES, 64)
-    generator = torch.Generator().manual_seed(3)
-    for module in classifier.network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            size = module.running_mean.shape
-            module.running_mean.copy_(0.1 * torch.randn(size, generator=generator))
-            module.running_var.copy_(0.5 + torch.rand(size, generator=generator))
-            module.weight.data.copy_(0.5 + torch.rand(size, generator=generator))
-            module.bias.data.copy_(0.1 * torch.randn(size, generator=generator))
-    classifier.network.eval()
+    with_lively_norms(classifier.network)
     return classifier
 
 

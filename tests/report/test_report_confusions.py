@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from html.parser import HTMLParser
 
 import pytest
 from made_records import distance_profile, evaluation_of
 from pydantic import ValidationError
+from report_pages import Page
 
 from ws3.report.confusions import PairRow, confusions, together
 from ws3.report.html import write_report
@@ -36,31 +36,6 @@ def of(evaluation):
     return confusions(score, evaluation)
 
 
-class Rows(HTMLParser):
-    """The cells of each row of a page, as plain text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.rows, self.words, self._cell = [], [], None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self._cell = []
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.rows[-1].append(" ".join("".join(self._cell or []).split()))
-            self._cell = None
-
-    def handle_data(self, data):
-        self.words.append(data)
-        if self._cell is not None:
-            self._cell.append(data)
-
-
 def page(folder, make_report, evaluations, classes=NAMES):
     report = make_report(folder, evaluations=[], gallery=())
     report = type(report)(
@@ -69,7 +44,7 @@ def page(folder, make_report, evaluations, classes=NAMES):
         evaluations=evaluations,
         dataset=DatasetFacts("folder", classes, {"val": 9}, {}),
     )
-    return Rows(write_report(folder, report).read_text(encoding="utf-8"))
+    return Page(write_report(folder, report).read_text(encoding="utf-8"))
 
 
 def many(classes):

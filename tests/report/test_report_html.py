@@ -1,10 +1,10 @@
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
 from made_records import classifier_facts
+from report_pages import Page
 
 from ws3.report.html import write_report
 from ws3.report.model import DatasetFacts, SkippedImage
@@ -12,40 +12,6 @@ from ws3.run.records import ClassifierMetrics, Oracle
 
 DASH = "\N{EN DASH}"
 HOSTILE = "<script>alert('x')</script>\"&"
-
-
-class Page(HTMLParser):
-    """What a browser would see: tags, links, ids, and each table's rows as plain text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.links, self.ids, self.rows = [], [], set(), []
-        self.attributes, self.words, self._cell = [], [], None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        values = dict(attributes)
-        self.tags.append(tag)
-        self.attributes.append((tag, values))
-        self.links += [values[key] for key in ("src", "href", "srcset") if key in values]
-        self.ids |= {values["id"]} if "id" in values else set()
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self._cell = []
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.rows[-1].append(" ".join("".join(self._cell or []).split()))
-            self._cell = None
-
-    def handle_data(self, data):
-        self.words.append(data)
-        if self._cell is not None:
-            self._cell.append(data)
-
-    def rows_of(self, head):
-        return [row for row in self.rows if row and row[0] == head]
 
 
 def page_of(folder, report):

@@ -95,11 +95,8 @@ def multiplied(maps: Sequence[Tensor]) -> Tensor:
 
     All but the first are scaled to a maximum of 1, so that the product is of the first one's order.
     """
-    total = first = maps[0]
-    for scores in maps[1:]:
-        resized = nn.functional.interpolate(
-            scores, first.shape[2:], mode="bilinear", align_corners=False
-        )
+    total, *others = _at_one_size(maps)
+    for resized in others:
         largest = resized.amax(dim=(2, 3), keepdim=True)
         total = total * torch.where(largest > 0, resized / largest, 0.0)
     return total[:, 0]
@@ -107,16 +104,26 @@ def multiplied(maps: Sequence[Tensor]) -> Tensor:
 
 def _added(maps: Sequence[Tensor]) -> Tensor:
     """Return the sum (B, h, w) of maps (B, 1, ., .), at the first one's size and mean."""
-    total = first = maps[0]
-    mean = first.mean(dim=(2, 3), keepdim=True)
-    for scores in maps[1:]:
-        resized = nn.functional.interpolate(
-            scores, first.shape[2:], mode="bilinear", align_corners=False
-        )
+    total, *others = _at_one_size(maps)
+    mean = total.mean(dim=(2, 3), keepdim=True)
+    for resized in others:
         own = resized.mean(dim=(2, 3), keepdim=True)
         # A map that is 0 everywhere adds nothing.
         total = total + resized * torch.where(own > 0, mean / own, 0.0)
     return total[:, 0]
+
+
+def _at_one_size(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return maps (B, 1, ., .) at the first one's size."""
+    first, *others = maps
+    size = first.shape[2:]
+    return [
+        first,
+        *(
+            nn.functional.interpolate(scores, size, mode="bilinear", align_corners=False)
+            for scores in others
+        ),
+    ]
 
 
 def _mean_gradient(features: Tensor, gradient: Tensor) -> Tensor:

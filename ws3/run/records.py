@@ -15,7 +15,7 @@ from ws3.config.classifier import OWN_STRIDE
 from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.model import Section
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import write_json
+from ws3.files import json_bytes, write_first, write_json
 from ws3.messages import reason, shortened
 from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.phases import Phase
@@ -373,6 +373,15 @@ def write_record(path: Path, record: Record) -> None:
         Ws3Error: If the file can't be written.
     """
     write_json(path, record.model_dump(mode="json"))
+
+
+def write_first_record(path: Path, record: Record) -> None:
+    """Write a record, as `write_record` does, unless any file is there: the first writer wins.
+
+    Raises:
+        Ws3Error: If the file can't be written.
+    """
+    write_first(path, json_bytes(record.model_dump(mode="json")))
 
 
 def _check_square(name: str, matrix: Matrix, side: int) -> None:

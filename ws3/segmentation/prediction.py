@@ -49,7 +49,10 @@ class PredictionSettings(Section):
 
 
 def predict_refined(
-    network: nn.Module, image: NDArray[np.uint8], settings: PredictionSettings, device: str
+    network: nn.Module,
+    image: NDArray[np.uint8],
+    settings: PredictionSettings,
+    device: torch.device | str,
 ) -> NDArray[np.float32]:
     """Return the probabilities whose largest is the mask: averaged, and refined by the CRF.
 
@@ -99,7 +102,7 @@ def predict(
     image: NDArray[np.uint8],
     scales: Sequence[float],
     flip: bool,
-    device: str,
+    device: torch.device | str,
 ) -> NDArray[np.float32]:
     """Average the class probabilities over scales and, if asked for, the mirrored image.
 
@@ -141,7 +144,7 @@ class PendingPrediction:
         network: nn.Module,
         image: NDArray[np.uint8],
         settings: PredictionSettings,
-        device: str,
+        device: torch.device | str,
     ) -> None:
         place = torch.device(device)
         self._began = Moment(place)

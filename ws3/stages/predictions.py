@@ -63,7 +63,7 @@ class PredictionsStage(PngStage):
         with timer.phase("load"):
             image, network = load_image(row), self.network
         with timer.phase("compute"):
-            probabilities = predict_refined(network, image, self.settings, str(self.device))
+            probabilities = predict_refined(network, image, self.settings, self.device)
             mask = probabilities.argmax(axis=0).astype(np.uint8)
         with timer.phase("write"):
             return self.commit(row, fingerprint, mask)
@@ -90,7 +90,7 @@ class _OnDevice:
     def start(self, read: _Read) -> PendingPrediction:
         """Hand it to the GPU."""
         stage = self._stage
-        return PendingPrediction(stage.network, read.image, stage.settings, str(stage.device))
+        return PendingPrediction(stage.network, read.image, stage.settings, stage.device)
 
     def finish(self, read: _Read, pending: PendingPrediction | None) -> ImageResult:
         """Wait for the GPU, refine and commit."""

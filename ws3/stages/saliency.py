@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,12 +16,11 @@ from ws3.aggregation.settling import Settling, steps
 from ws3.config.recipes import Precision
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import json_bytes, write_first
 from ws3.jobs.runner import ImageResult
 from ws3.removal import remove_leftovers
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
-from ws3.run.records import PrecisionFacts
+from ws3.run.records import PrecisionFacts, write_first_record
 from ws3.run.results import classifier_file
 from ws3.run.samples import expected_chunks, load_image, sample_plan
 from ws3.sampling.plan import SamplePlan
@@ -113,7 +112,7 @@ class SaliencyStage(StoreStage):
         """Return whether all chunks are there, with this fingerprint and intact."""
         if self.store.fault(row.image, fingerprint) or self._undecided(row) is not None:
             return False
-        return not self._missing(row)
+        return not self._missing(row, self._layout(row))
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Compute the chunks that are missing, and commit each as it is complete.
@@ -178,20 +177,21 @@ class SaliencyStage(StoreStage):
 
     def open_work(self, row: ImageRow) -> _OpenWork:
         """Return what of an image that was begun is not stored yet."""
-        missing = self._missing(row)
+        layout = self._layout(row)
+        missing = self._missing(row, layout)
         remove_leftovers(self.store.path / row.image / name for name in (METADATA, *missing))
         stored = {name: self._stored(row.image, name, missing[name]) for name in missing}
-        layout, stopping = list(self._layout(row)), self._undecided(row)
+        order, stopping = list(layout), self._undecided(row)
         if stopping is not None:
-            layout = list(chain(*steps(layout)))
+            order = list(chain(*steps(order)))
         wanted = {
             name: missing[name][0 if (begun := stored[name]) is None else len(begun.samples) :]
-            for name in layout
+            for name in order
             if name in missing
         }
         plan = sample_plan(self.run, self.recipe, row)
         classes = [value - 1 for value in self.run.class_values(row)]
-        return _OpenWork(row, plan, classes, layout, wanted, stored, stopping)
+        return _OpenWork(row, plan, classes, order, wanted, stored, stopping)
 
     def settling(self, work: _OpenWork) -> Settling | None:
         """Return what decides when an image has enough samples, if that isn't decided yet."""
@@ -219,9 +219,10 @@ class SaliencyStage(StoreStage):
             None if stopping is None else self.store.settled(row.image, stopping),
         )
 
-    def _missing(self, row: ImageRow) -> dict[str, tuple[int, ...]]:
-        """Return the chunks that aren't there in full, with the samples that each must hold."""
-        layout = self._layout(row)
+    def _missing(
+        self, row: ImageRow, layout: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the chunks of a layout that aren't there in full, with the samples of each."""
         found = self.store.chunk_samples(row.image)
         missing = {name: numbers for name, numbers in layout.items() if found.get(name) != numbers}
         for name in layout.keys() - missing.keys():
@@ -269,7 +270,7 @@ def decided_precision(run: Run, recipe: str) -> Precision:
     backbone = load_classifier(classifier_file(run), run.config.classifier.architecture).backbone
     chosen = automatic_precision(run.recipe(recipe), backbone, device(run.config.device))
     facts = PrecisionFacts(classifier=run.classifier.sha256, precision=chosen)
-    write_first(run.precision_file, json_bytes(facts.model_dump(mode="json")))
+    write_first_record(run.precision_file, facts)
     decided = run.precision(recipe)
     _log.info("recipe %s: precision: auto means %s in this run", recipe, decided)
     return decided
