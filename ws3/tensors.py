@@ -17,6 +17,9 @@ from ws3.files import write_bytes
 from ws3.messages import reason, shortened, shown
 from ws3.outside import TENSORS_BYTES, check_regular
 
+SAFETENSORS = ".safetensors"
+"""What the name of a file in that format ends in."""
+
 Fault = Literal["unreadable", "code", "damaged", "no dict"]
 
 
@@ -61,7 +64,7 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     """
     try:
         check_regular(path, TENSORS_BYTES)
-        if Path(path).suffix == ".safetensors":
+        if Path(path).suffix == SAFETENSORS:
             return _load_safetensors(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with a file is said in a sentence

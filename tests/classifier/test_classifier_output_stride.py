@@ -150,9 +150,19 @@ def test_a_checkpoint_remembers_its_stride(tmp_path: Path) -> None:
     assert [one.output_stride for one in external] == [16, 16, 8]
     assert external[2].backbone(torch.zeros(1, 3, 64, 64)).shape[2:] == (8, 8)
     content = torch.load(path, weights_only=True)
+    # A ws3 that knows no strides refuses format 2; it would take this network for another.
+    assert content["format"] == 2
     torch.save({**content, "output_stride": 12}, path)
     with pytest.raises(Ws3Error, match="has an output_stride of 12, not 8, 16, 32; train it again"):
         checkpoints.load_classifier(path)
+
+
+def test_a_checkpoint_at_the_networks_own_stride_keeps_the_first_format(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.pt"
+    checkpoints.save_classifier(path, build_classifier("mobilenet_v2", CLASSES, 64))
+    content = torch.load(path, weights_only=True)
+    assert content["format"] == 1
+    assert "output_stride" not in content
 
 
 def test_a_users_state_dict_can_be_read_at_a_finer_stride(tmp_path: Path) -> None:

@@ -255,19 +255,25 @@ def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch):
 
 
 @given(st.integers(0, 2000), st.integers(0, 255))
-def test_a_damaged_safetensors_file_is_refused_or_read_whole(place, byte):
+def test_a_damaged_safetensors_file_is_refused_or_read_whole(tmp_path_factory, place, byte):
     state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}
     content = bytearray(safetensors.torch.save(state))
     content[place % len(content)] = byte
-    path = Path(__file__).with_name(f".damaged-{place}-{byte}.safetensors")
+    path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
+    path.write_bytes(content)
     try:
-        path.write_bytes(content)
         found = load_tensors(path)
         assert all(isinstance(value, torch.Tensor) for value in found.values())
     except UnusableError as error:
         assert error.fault == "damaged"
-    finally:
-        path.unlink()
+
+
+def test_a_damaged_file_of_weights_is_named_with_its_kind(tmp_path):
+    for name, kind in (("a.safetensors", "safetensors file"), ("a.pth", "file of torch's")):
+        path = tmp_path / name
+        path.write_bytes(b"these are no weights")
+        with pytest.raises(Ws3Error, match=rf"{name} is damaged or no {kind}; copy or save it ag"):
+            checkpoints.load_external(path, "resnet18", CLASSES, 64)
 
 
 CROPS = {

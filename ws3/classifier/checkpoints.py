@@ -1,9 +1,10 @@
 """Classifiers in files: ws3's own format, torchvision's ImageNet weights, a user's state dict.
 
-ws3's format is a `torch.save` of one plain dict: `format` (1), `architecture`, `classes` (names in
-logit order), `input_size` (pixels), `mean` and `std` (of RGB in [0, 1]), `state_dict`, and
-`output_stride` where it is not the network's own. Files are always read with `weights_only=True`:
-nothing in them is ever executed.
+ws3's format is a `torch.save` of one plain dict: `format`, `architecture`, `classes` (names in
+logit order), `input_size` (pixels), `mean` and `std` (of RGB in [0, 1]) and `state_dict`. Format 2
+has an `output_stride` too, and is written where that is not the network's own; format 1 is what a
+ws3 without output strides reads, which would take such a network for another. Files are always read
+with `weights_only=True`: nothing in them is ever executed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
 from ws3.pixels import RGB
 from ws3.tensors import (
+    SAFETENSORS,
     UnusableError,
     in_a_word,
     load_tensors,
@@ -36,7 +38,7 @@ from ws3.tensors import (
     write_tensors,
 )
 
-FORMAT = 1
+FORMATS = (1, 2)
 StateDict = Mapping[str, Tensor]
 
 # Torchvision's DenseNet files still use the names of a time when modules could bear dots.
@@ -86,7 +88,7 @@ def save_classifier(path: str | Path, classifier: Classifier) -> None:
         )
     stride = classifier.output_stride
     content = {
-        "format": FORMAT,
+        "format": 1 if stride == OWN_STRIDE else 2,
         "architecture": classifier.architecture,
         "classes": list(classifier.classes),
         "input_size": classifier.input_size,
@@ -216,6 +218,7 @@ def _read_dict(path: str | Path) -> dict[str, Any]:
     Raises:
         Ws3Error: If the file is missing, damaged, or holds anything else.
     """
+    kind = "safetensors file" if Path(path).suffix == SAFETENSORS else "file of torch's"
     strange = "holds no dict of named tensors; save it with torch.save(network.state_dict(), file)"
     try:
         content = load_tensors(path)
@@ -224,7 +227,7 @@ def _read_dict(path: str | Path) -> dict[str, Any]:
             "unreadable": f"can't be read: {error.detail}",
             "code": "is damaged or holds Python objects, which ws3 never loads; save only the "
             "weights, with torch.save(network.state_dict(), file)",
-            "damaged": "is damaged or not a file of torch's; copy or save it again",
+            "damaged": f"is damaged or no {kind}; copy or save it again",
             "no dict": strange,
         }[error.fault]
         raise Ws3Error(f"{path} {wrong}") from error
@@ -234,10 +237,10 @@ def _read_dict(path: str | Path) -> dict[str, Any]:
 
 
 def _from_content(path: str | Path, content: Mapping[str, Any], trusted: str | None) -> Classifier:
-    if not isinstance(content["format"], int) or content["format"] != FORMAT:
+    if not isinstance(content["format"], int) or content["format"] not in FORMATS:
         raise Ws3Error(
             f"{path} has classifier format {in_a_word(content['format'])}, but this ws3 reads "
-            f"format {FORMAT}; use the ws3 that wrote it"
+            f"formats {' and '.join(map(str, FORMATS))}; use the ws3 that wrote it"
         )
     try:
         classes = tuple(str(name) for name in content["classes"])
