@@ -88,7 +88,10 @@ def untrained_classifier(tmp_path_factory):
 
 @pytest.fixture
 def small_run(tmp_path, untrained_classifier):
-    """Return a function that begins the small run: indexed, with a classifier."""
+    """Return a function that begins the small run: indexed, with a classifier.
+
+    Its name is that of a folder in the test's own, or the whole path of another.
+    """
     from ws3.config.load import resolve
     from ws3.files import file_sha256
     from ws3.run.folder import Run

@@ -99,10 +99,10 @@ _made: dict[str, Path] = {}
 def undisturbed(begun, tmp_path, tmp_path_factory):
     """A run whose samples are all there; computed once, and copied for each test."""
     if "run" not in _made:
-        run = begun("computed", adaptive())
+        # Not in the folder of the test that comes first, which is removed after it.
+        run = begun(str(tmp_path_factory.mktemp("computed")), adaptive())
         run_stage(run)
-        _made["run"] = tmp_path_factory.mktemp("computed") / "run"
-        shutil.copytree(run.folder, _made["run"])
+        _made["run"] = run.folder
     shutil.copytree(_made["run"], tmp_path / "undisturbed")
     return Run.open(tmp_path / "undisturbed")
 
