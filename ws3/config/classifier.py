@@ -30,9 +30,10 @@ class ClassifierConfig(GrowingSection):
 
     architecture: str = Field(
         "resnet50",
-        description="Any torchvision classification network that ends in one spatial feature map; "
-        "one of timm's, as `timm:NAME`; one that an installed package adds, by its name; or a "
-        "function of your own, as `module:function` (docs/extending/classifier.md).",
+        description="Any torchvision classification network that ends in one spatial feature map, "
+        "or a vision transformer of torchvision's; one of timm's, as `timm:NAME`; one that an "
+        "installed package adds, by its name; or a function of your own, as `module:function` "
+        "(docs/extending/classifier.md).",
     )
     weights: str | None = Field(
         None,

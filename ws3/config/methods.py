@@ -41,6 +41,29 @@ def _strides(value: object) -> int | list[int] | None:
     return strides
 
 
+def _names(value: object) -> str | list[str] | None:
+    listed = [value] if isinstance(value, str) else value
+    if value is None:
+        return None
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ValueError("must be the name of a layer, or a list of names")
+    if not all(isinstance(one, str) and one for one in listed) or len({*listed}) < len(listed):
+        raise ValueError("must be names of layers, each of them once")
+    return value if isinstance(value, str) else list(listed)
+
+
+def _name(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError("must be the name of a layer")
+    return value
+
+
+def _not_both(value: Any, info: ValidationInfo) -> Any:
+    if value is not None and info.data.get("stride") is not None:
+        raise ValueError("names what stride chooses, too; give one of the two")
+    return value
+
+
 class LayerOptions(Section):
     """Options of the methods that may look at a layer."""
 
@@ -50,6 +73,12 @@ class LayerOptions(Section):
         "that it has): a pixel of the map then stands for stride x stride of the input. null: the "
         "method's own end.",
     )
+    layer: Annotated[str | None, PlainValidator(_name, str | None)] = Field(
+        None,
+        description="The layer by its name in the network, as in its state dict, in place of a "
+        "stride.",
+    )
+    _one_way = field_validator("layer")(_not_both)
 
 
 class LayersOptions(Section):
@@ -63,6 +92,13 @@ class LayersOptions(Section):
             "x stride of the input. null: the last features.",
         )
     )
+    layer: Annotated[str | list[str] | None, PlainValidator(_names, str | list[str] | None)] = (
+        Field(
+            None,
+            description="The layer by its name in the network, as in its state dict, in place of a "
+            "stride; or several.",
+        )
+    )
     fusion: Literal["sum", "product"] = Field(
         "sum",
         description="How the maps of several layers become one, at the resolution of the first: "
@@ -70,11 +106,13 @@ class LayersOptions(Section):
         "same maximum, so that all layers must agree.",
     )
 
+    _one_way = field_validator("layer")(_not_both)
+
     @field_validator("fusion")
     @classmethod
     def _product_of_several(cls, value: str, info: ValidationInfo) -> str:
-        stride = info.data.get("stride")
-        if value == "product" and (not isinstance(stride, list) or len(stride) < 2):
+        several = info.data.get("layer") or info.data.get("stride")
+        if value == "product" and (not isinstance(several, list) or len(several) < 2):
             raise ValueError("needs several layers, such as stride: [8, 16, 32]")
         return value
 
