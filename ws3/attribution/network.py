@@ -13,7 +13,7 @@ from ws3.attribution.smooth_relu import with_smooth_relu
 from ws3.attribution.taps import Taps, chain_layers, transformer_layers
 from ws3.classifier.model import Classifier, cam_weight, folded
 from ws3.classifier.output_stride import reduce_output_stride
-from ws3.classifier.tokens import TokenBackbone, TokenMap
+from ws3.classifier.tokens import TokenBackbone, TokenMap, attends
 from ws3.errors import Ws3Error
 
 
@@ -50,6 +50,7 @@ class AttributionNetwork:
         cam_weight: Weight of the linear head (classes, F), or None where CAM isn't exact.
         architecture: What messages call the network.
         classes: Class names, in the order of the logits.
+        attends: Whether the backbone has attention.
         input_size: Side in pixels of the input that the classifier was made for.
         device: Where the parameters are.
         mean: RGB mean (1, 3, 1, 1).
@@ -107,6 +108,7 @@ class AttributionNetwork:
         self.input_size = classifier.input_size
         parameters = [*self.classifier_head.parameters(), *self.backbone.parameters()]
         reference = parameters[0] if parameters else torch.zeros(1, device=self.device)
+        self.attends = attends(classifier.backbone)
         self._parts: dict[tuple[int, ...], list[nn.Module]] = {}
         self._names: dict[tuple[int, ...], tuple[str, ...]] = {}
         self.mean = reference.new_tensor(classifier.mean).view(1, 3, 1, 1)

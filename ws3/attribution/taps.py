@@ -54,7 +54,7 @@ class Taps:
         """
         self.maps: dict[str, Tensor] = {}
         self._backbone, self._architecture = backbone, architecture
-        self._layers = {name: _layer(backbone, name, architecture) for name in names}
+        self._layers = {name: layer_of(backbone, name, architecture) for name in names}
         self._hooks = ExitStack()
         self._grid = (0, 0)
 
@@ -65,7 +65,7 @@ class Taps:
             axes: dict[str, int] = {}
         else:
             axes = {
-                name: _channel_axis(self._backbone, layer, name, self._architecture)
+                name: channel_axis(self._backbone, layer, name, self._architecture)
                 for name, layer in self._layers.items()
             }
         for name, layer in self._layers.items():
@@ -183,7 +183,35 @@ def _chain(module: nn.Module, before: str) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def _layer(backbone: nn.Module, name: str, architecture: str) -> nn.Module:
+def as_map(
+    backbone: nn.Module,
+    layer: nn.Module,
+    name: str,
+    architecture: str,
+    images: Tensor,
+    output: Tensor,
+) -> Tensor:
+    """Return what a layer returned for images (B, 3, H, W) as a map (B, F, h, w).
+
+    Raises:
+        Ws3Error: If it is none.
+    """
+    if isinstance(backbone, TokenBackbone):
+        grid = backbone.grid(images)
+        prefix = output.shape[1] - math.prod(grid) if output.ndim == 3 else -1
+        if prefix not in (0, backbone.prefix):
+            raise _no_map(name, architecture)
+        return TokenMap.of(output, prefix, grid).map
+    channels = channel_axis(backbone, layer, name, architecture)
+    return output if channels == 1 else output.permute(0, 3, 1, 2)
+
+
+def layer_of(backbone: nn.Module, name: str, architecture: str) -> nn.Module:
+    """Return a layer of a backbone by its name in the network.
+
+    Raises:
+        Ws3Error: If there is none.
+    """
     layers = dict(backbone.named_modules())
     for known in (name, f"part.{name}"):  # as timm's networks are kept
         if name and known in layers:
@@ -197,7 +225,7 @@ def _layer(backbone: nn.Module, name: str, architecture: str) -> nn.Module:
     )
 
 
-def _channel_axis(backbone: nn.Module, layer: nn.Module, name: str, architecture: str) -> int:
+def channel_axis(backbone: nn.Module, layer: nn.Module, name: str, architecture: str) -> int:
     """Return which axis of a layer's output holds its channels: 1, or 3 for Swin's.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Where the backbone stays as it is, so do the features of a photograph: each goes through the network
 once, whole and mirrored, instead of once per epoch. A killed training goes on behind the last whole
-chunk of features; the epochs themselves take seconds, and begin anew.
+chunk of features; the epochs themselves take seconds, and begin again.
 """
 
 from __future__ import annotations

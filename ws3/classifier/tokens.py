@@ -53,7 +53,7 @@ class Fit(nn.Module):
         """Say which sizes there are.
 
         Args:
-            step: Sides are multiples of so many pixels.
+            step: Sides are multiples of this number of pixels.
             least: The least side in pixels.
             fixed: The only side, where there is only one.
         """
@@ -193,6 +193,20 @@ def resampled(positions: Tensor, prefix: int, grid: tuple[int, int]) -> Tensor:
         own.map.float(), list(grid), mode="bicubic", antialias=True, align_corners=False
     )
     return TokenMap(moved.to(positions.dtype), own.prefix).tokens()
+
+
+def attends(network: nn.Module) -> bool:
+    """Return whether a network has attention of tokens to tokens, over all or within windows.
+
+    Example:
+        >>> attends(nn.Sequential(nn.MultiheadAttention(8, 2))), attends(nn.Conv2d(3, 4, 1))
+        (True, False)
+    """
+    return any(
+        "Attention" in type(part).__name__
+        and any(isinstance(child, nn.Linear) for child in part.children())
+        for part in network.modules()
+    )
 
 
 _POSITIONS = ("pos_embed", "pos_embedding")

@@ -7,7 +7,7 @@ method's code is imported when the method is used (`MethodEntry.load`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, ValidationError, ValidationInfo, field_validator
@@ -234,6 +234,16 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "ws3.attribution.captum_methods:guided_backprop",
         reduces=True,
     ),
+    "attention_rollout": MethodEntry(
+        "product of all blocks' attention, the same for every class; transformers only",
+        "Abnar and Zuidema 2020, arXiv 2005.00928",
+        "ws3.attribution.attention:attention_rollout",
+    ),
+    "attention_relevance": MethodEntry(
+        "attention of all blocks weighted by its positive gradients; transformers only",
+        "Chefer et al. 2021, arXiv 2103.15679",
+        "ws3.attribution.attention:attention_relevance",
+    ),
     "integrated_gradients": MethodEntry(
         "input times its mean gradient on the way from the mean colour",
         "Sundararajan et al. 2017, arXiv 1703.01365",
@@ -267,8 +277,31 @@ function, or a `MethodEntry` that says more about it. See docs/extending/method.
 """
 
 
+_LIBRARIES: Mapping[str, MethodEntry] = {
+    "grad_cam": MethodEntry(
+        "a method of pytorch-grad-cam's", "", "", reduces=False, smooths=True, options=None
+    ),
+    "captum": MethodEntry("a method of Captum's", "", "", reduces=True, smooths=True, options=None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _OfLibrary:
+    """A method of another library's, imported when it is called."""
+
+    library: str
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        adapter: Callable[..., Any] = load_object(f"ws3.attribution.adapters:{self.library}")
+        return adapter(self.name, *arguments)
+
+
 def method_entry(name: str) -> MethodEntry:
     """Return a method by name; one that another package adds is imported.
+
+    `grad_cam:NAME` and `captum:NAME` stand for the methods that these libraries have, and are
+    looked for when the method is used.
 
     Raises:
         Ws3Error: If there is none, or the package that adds it can't be imported.
@@ -277,6 +310,9 @@ def method_entry(name: str) -> MethodEntry:
         >>> method_entry("integrated_gradients").source
         'Sundararajan et al. 2017, arXiv 1703.01365'
     """
+    library, separator, of_library = name.partition(":")
+    if separator and library in _LIBRARIES:
+        return replace(_LIBRARIES[library], function=_OfLibrary(library, of_library))
     entry = METHODS[name]
     if isinstance(entry, MethodEntry):
         return entry
@@ -299,6 +335,9 @@ def check_method(recipe: Recipe) -> None:
         ws3.errors.Ws3Error: the option window of the method occlusion is 2, but must be a number \
 from 0.01 to 1.0
     """
+    library, separator, _ = recipe.method.partition(":")
+    if separator and library in _LIBRARIES:
+        return
     if recipe.method not in METHODS:
         raise METHODS.unknown(recipe.method)
     entry = OWN_METHODS.get(recipe.method)
