@@ -115,7 +115,10 @@ def test_a_map_that_knows_no_class_stays_as_it_is_when_the_last_layer_is_shuffle
 
 @pytest.mark.slow
 def test_the_command_writes_tables_and_a_chart(small_run) -> None:
-    run = small_run()
+    run = small_run(
+        recipes={"cam": {"preset": "cam"}, "saliency": {"preset": "gradient"}},
+        segmentation__recipes=["saliency"],
+    )
 
     def checked() -> dict[str, bytes]:
         result = CliRunner().invoke(app, ["recipes", "--check", str(run.folder), "--images", "1"])
