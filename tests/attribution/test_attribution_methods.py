@@ -534,8 +534,8 @@ def test_a_capped_smooth_relu_has_the_derivative_of_its_formula():
 
 
 def test_smooth_relus_need_relus():
-    with pytest.raises(Ws3Error, match="efficientnet_b0 has none; leave it out"):
-        AttributionNetwork(_classifier("efficientnet_b0", torch.float32), smooth_relu=3.0)
+    with pytest.raises(Ws3Error, match="a toy has none; leave it out"):
+        with_smooth_relu(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()), 3.0, "a toy")
 
 
 def test_net_lets_channels_cancel():

@@ -2,10 +2,10 @@
 
 None of them goes back further than those features, so the backbone needs no gradient. For all but
 CAM, the option `stride` puts the network's last layer of that stride (`ws3.attribution.layers`) in
-the features' place, or several layers, whose maps become one: their sum at the resolution of the
-first, each scaled to that one's mean, or with `fusion: product` their product, each scaled to its
-maximum, as in RefineCAM (arXiv 2605.14641). Maps have the layer's resolution. `Method` says what
-the methods get; reduction and sign have no meaning for them.
+the features' place, the option `layer` a layer by its name. Of several layers, the maps become one:
+their sum at the resolution of the first, each scaled to that one's mean, or with `fusion: product`
+their product, each scaled to its maximum, as in RefineCAM (arXiv 2605.14641). Maps have the layer's
+resolution. `Method` says what the methods get; reduction and sign have no meaning for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ws3.attribution.channels import of_classes
-from ws3.attribution.interface import Attribution, Options
+from ws3.attribution.interface import Attribution, Options, chosen_layers
 from ws3.attribution.network import AttributionNetwork
 from ws3.errors import Ws3Error
 
@@ -150,16 +150,8 @@ def _weighted(
 
     The features are the last ones, or those of the layers that the options name.
     """
-    stride = options.values.get("stride")
-    strides = [stride] if isinstance(stride, int) else stride
     fused = multiplied if options.values.get("fusion") == "product" else _added
-    if strides is None:
-        with torch.no_grad():
-            layers = [network.features(inputs)]
-        layers[0].requires_grad_()
-        logits = network.logits_from_features(layers[0])
-    else:
-        layers, logits = network.through_layers(inputs, strides)
+    layers, logits = network.through_layers(inputs, *chosen_layers(options))
     scores = []
     for position, index in enumerate(classes):
         gradients = torch.autograd.grad(

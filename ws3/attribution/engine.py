@@ -57,6 +57,7 @@ class Attributor:
                 log_odds=recipe.target == "log_odds",
                 smooth_relu=recipe.smooth_relu,
                 output_stride=recipe.output_stride,
+                named_layers=bool(recipe.options.get("layer")),
             )
 
     @property

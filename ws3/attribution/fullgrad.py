@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ws3.attribution.channels import of_classes
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
+from ws3.errors import Ws3Error
 
 
 def fullgrad(
@@ -22,7 +23,16 @@ def fullgrad(
     all channels and layers. `rescale: layer` scales by the extremes of all channels of a layer, as
     the authors' program does; `channel` by each channel's own, as pytorch-grad-cam does. Both
     leave out biases behind the last features, which have no place.
+
+    Raises:
+        Ws3Error: If the network has attention.
     """
+    if network.attends:
+        raise Ws3Error(
+            f"fullgrad adds what the biases of convolutions contribute, and {network.architecture} "
+            "has attention, where contributions don't add up to the logit; use the method gradient "
+            "or integrated_gradients"
+        )
     leaf = inputs.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     with _affine_outputs(network.backbone) as affine:
         logits = network(leaf)

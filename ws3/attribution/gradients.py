@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ws3.attribution.channels import of_classes, reduce_channels
-from ws3.attribution.interface import Attribution, Options
+from ws3.attribution.interface import Attribution, Options, chosen_layers
 from ws3.attribution.network import AttributionNetwork
 
 
@@ -52,12 +52,12 @@ def _from_gradients(
     values: Callable[[Tensor, Tensor], Tensor],
 ) -> Attribution:
     """Reduce `values(inputs, gradient)` for each class; `inputs` may be a layer's output."""
-    stride = options.values.get("stride")
-    if stride is None:
+    strides, names = chosen_layers(options)
+    if strides is None and not names:
         leaf = inputs.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
         logits = network(leaf)
     else:
-        (leaf,), logits = network.through_layers(inputs, [stride])
+        (leaf,), logits = network.through_layers(inputs, strides, names)
     scores = []
     for position, index in enumerate(classes):
         # Samples don't mix in the network, so the gradient of the sum holds each sample's own.

@@ -18,6 +18,7 @@ from ws3.attribution import cam, gradients
 from ws3.attribution.engine import Attributor
 from ws3.attribution.interface import Attribution
 from ws3.attribution.network import AttributionNetwork
+from ws3.classifier.tokens import TokenMap
 
 _GRAPHED = {
     *(gradients.gradient, gradients.input_x_gradient),
@@ -53,7 +54,7 @@ class ChosenClasses(AttributionNetwork):
         weight = self._network.cam_weight
         return None if weight is None else weight.index_select(0, self.chosen)
 
-    def logits_from_features(self, features: Tensor) -> Tensor:
+    def logits_from_features(self, features: Tensor | TokenMap) -> Tensor:
         """Return the chosen logits (B, classes) of features (B, F, h, w)."""
         return self._network.logits_from_features(features).index_select(1, self.chosen)
 

@@ -74,6 +74,22 @@ class Method(Protocol):
         ...
 
 
+def chosen_layers(options: Options) -> tuple[list[int] | None, list[str]]:
+    """Return the strides of the layers that a method is to look at, or their names.
+
+    Returns:
+        strides: None where the method's own end is meant, or names are given.
+        names: Possibly none.
+
+    Example:
+        >>> chosen_layers(Options(values={"stride": 4})), chosen_layers(Options())
+        (([4], []), (None, []))
+    """
+    stride, layer = options.values.get("stride"), options.values.get("layer")
+    names = [layer] if isinstance(layer, str) else list(layer or ())
+    return [stride] if isinstance(stride, int) else stride, names
+
+
 def load_method(recipe: Recipe) -> tuple[Method, Options]:
     """Return a recipe's method and what it gets of the recipe.
 

@@ -12,6 +12,11 @@ from torch.fx.passes.shape_prop import ShapeProp
 from ws3.classifier.model import LayerTracer
 from ws3.errors import Ws3Error
 
+
+class UntraceableError(Ws3Error):
+    """torch.fx can't tell a network's layers apart."""
+
+
 _SIDE = 224  # pixels: divisible by every stride that networks have, and cheap to try
 
 
@@ -34,7 +39,8 @@ def cut_at(backbone: nn.Module, strides: Sequence[int], architecture: str) -> li
         mean the same layer are one.
 
     Raises:
-        Ws3Error: If torch.fx can't trace the backbone, or all its layers have larger strides.
+        UntraceableError: If torch.fx can't trace the backbone.
+        Ws3Error: If all its layers have larger strides.
 
     Example:
         >>> backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
@@ -72,7 +78,7 @@ def _traced(backbone: nn.Module, architecture: str) -> fx.GraphModule:
             ShapeProp(traced).propagate(parameter.new_zeros(1, 3, _SIDE, _SIDE))
     except Exception as error:
         # Any kind, as the tracer runs the network's own code on stand-ins for tensors.
-        raise Ws3Error(
+        raise UntraceableError(
             f"the layers of {architecture} can't be told apart (torch.fx can't trace it), so the "
             "option stride has no meaning; leave it out"
         ) from error
@@ -97,10 +103,20 @@ def _stride(node: fx.Node) -> int | None:
 
     Networks that cut borders off have maps a little smaller than that: the nearest power of two.
     """
-    shape: tuple[int, ...] = tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
-    if len(shape) != 4 or shape[2] != shape[3] or shape[2] < 2:
+    shape = _shape(node)
+    if len(shape) != 4 or (shape[2] != shape[3] and not _channels_last(node)) or shape[2] < 2:
         return None
     return 1 << round(math.log2(_SIDE / shape[2]))
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
+
+
+def _channels_last(node: fx.Node) -> bool:
+    """Whether a node's output for a square image is a map (B, h, w, F), as within Swin."""
+    shape = _shape(node)
+    return len(shape) == 4 and shape[1] == shape[2] != shape[3]
 
 
 def _part(
@@ -111,12 +127,17 @@ def _part(
     part, copied = fx.Graph(), dict[fx.Node, fx.Node]()
     if begin is not None:
         # A copy, as a rectifier that works in place would write over what others look at.
-        copied[begin] = part.call_method("clone", (part.placeholder("features"),))
+        features = part.placeholder("features")
+        if _channels_last(begin):
+            features = part.call_method("permute", (features, 0, 2, 3, 1))
+        copied[begin] = part.call_method("clone", (features,))
         for node in nodes[:first]:
             if node.op == "get_attr":
                 copied[node] = part.node_copy(node, copied.__getitem__)
     for node in nodes[first : len(nodes) if end is None else nodes.index(end) + 1]:
         copied[node] = part.node_copy(node, copied.__getitem__)
-    if end is not None:
+    if end is not None and _channels_last(end):
+        part.output(part.call_method("permute", (copied[end], 0, 3, 1, 2)))
+    elif end is not None:
         part.output(copied[end])
     return fx.GraphModule(whole, part).eval()

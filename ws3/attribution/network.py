@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ws3.attribution.layers import cut_at
+from ws3.attribution.layers import UntraceableError, cut_at
 from ws3.attribution.smooth_relu import with_smooth_relu
+from ws3.attribution.taps import Taps, chain_layers, transformer_layers
 from ws3.classifier.model import Classifier, cam_weight, folded
 from ws3.classifier.output_stride import reduce_output_stride
+from ws3.classifier.tokens import TokenBackbone, TokenMap, attends
 from ws3.errors import Ws3Error
 
 
@@ -48,6 +50,7 @@ class AttributionNetwork:
         cam_weight: Weight of the linear head (classes, F), or None where CAM isn't exact.
         architecture: What messages call the network.
         classes: Class names, in the order of the logits.
+        attends: Whether the backbone has attention.
         input_size: Side in pixels of the input that the classifier was made for.
         device: Where the parameters are.
         mean: RGB mean (1, 3, 1, 1).
@@ -62,6 +65,7 @@ class AttributionNetwork:
         log_odds: bool = False,
         smooth_relu: float | None = None,
         output_stride: int | None = None,
+        named_layers: bool = False,
     ) -> None:
         """Copy a classifier; the original isn't touched.
 
@@ -73,15 +77,18 @@ class AttributionNetwork:
             smooth_relu: Sharpness of the softplus whose derivative every ReLU has; None: its own.
             output_stride: Pixels of the input per pixel of the last features, per side; None: the
                 classifier's own. Weights are kept, and layers dilated.
+            named_layers: Whether layers are looked at by their names, which folding would take
+                away: nothing is folded then.
 
         Raises:
             Ws3Error: If log-odds are asked of a classifier with a single class, smooth ReLUs of a
-                network that has no ReLU, or an output stride that the network can't have.
+                network that has neither ReLUs nor smooth activations, or an output stride that the
+                network can't have.
         """
         backbone, head = copy.deepcopy((classifier.backbone, classifier.head))
         if output_stride is not None:
             reduce_output_stride(backbone, classifier.network, output_stride, classifier.name)
-        backbone = folded(backbone.eval())
+        backbone = backbone.eval() if named_layers else folded(backbone.eval())
         if smooth_relu is not None:
             backbone = with_smooth_relu(backbone, smooth_relu, classifier.name)
         weight = cam_weight(head)
@@ -101,7 +108,9 @@ class AttributionNetwork:
         self.input_size = classifier.input_size
         parameters = [*self.classifier_head.parameters(), *self.backbone.parameters()]
         reference = parameters[0] if parameters else torch.zeros(1, device=self.device)
+        self.attends = attends(classifier.backbone)
         self._parts: dict[tuple[int, ...], list[nn.Module]] = {}
+        self._names: dict[tuple[int, ...], tuple[str, ...]] = {}
         self.mean = reference.new_tensor(classifier.mean).view(1, 3, 1, 1)
         self.std = reference.new_tensor(classifier.std).view(1, 3, 1, 1)
 
@@ -113,26 +122,39 @@ class AttributionNetwork:
         """Return the network's input for RGB images (B, 3, H, W) in [0, 1] on its device."""
         return (images - self.mean) / self.std
 
-    def through_layers(self, inputs: Tensor, strides: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+    def through_layers(
+        self, inputs: Tensor, strides: Sequence[int] | None = None, names: Sequence[str] = ()
+    ) -> tuple[list[Tensor], Tensor]:
         """Return the outputs of some layers on the way, and the logits that they lead to.
 
-        The first is a leaf: what lies before it takes no part in a backward pass.
+        The first to be reached is a leaf: what lies before it takes no part in a backward pass.
 
         Args:
             inputs: Normalised, (B, 3, H, W).
-            strides: Of the layers, ascending; see `ws3.attribution.layers.cut_at`.
+            strides: Of the layers, ascending; see `ws3.attribution.layers.cut_at`, for a
+                transformer `ws3.attribution.taps.transformer_layers`.
+            names: Of the layers, as in the network, in place of strides. Without either, it is the
+                last layer whose map the logits follow from.
 
         Returns:
-            layers: Per stride (B, F, H / stride, W / stride).
+            layers: Per layer (B, F, h, w), the tokens of a transformer as a map of their patches.
             logits: (B, classes).
 
         Raises:
-            Ws3Error: If the network has no such layer.
+            Ws3Error: If the network has no such layer, or it has no map.
         """
-        key = tuple(strides)
-        if key not in self._parts:
-            self._parts[key] = cut_at(self.backbone, strides, self.architecture)
-        before, *parts = self._parts[key]
+        if strides is None and not names and not self._by_prefix:
+            with torch.no_grad():
+                features = self._last(inputs)
+            leaf = features.map if isinstance(features, TokenMap) else features
+            leaf.requires_grad_()
+            return [leaf], self.logits_from_features(features)
+        tapped = tuple(names) or self._tapped(tuple(strides or ()))
+        if tapped:
+            with Taps(self.backbone, tapped, self.architecture) as taps:
+                logits = self(inputs)
+            return [taps.maps[name] for name in tapped], logits
+        before, *parts = self._parts[tuple(strides or ())]
         with torch.no_grad():
             reached = before(inputs.contiguous(memory_format=torch.channels_last))
         layers = [reached.detach().requires_grad_()]
@@ -140,13 +162,35 @@ class AttributionNetwork:
             layers.append(part(layers[-1]))
         return layers, self.logits_from_features(parts[-1](layers[-1]))
 
+    @property
+    def _by_prefix(self) -> bool:
+        """Whether tokens classify that stand for no place."""
+        return isinstance(self.backbone, TokenBackbone) and bool(self.backbone.readers)
+
+    def _tapped(self, strides: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the names of layers where a network is tapped; none where it has been cut."""
+        if isinstance(self.backbone, TokenBackbone):
+            return transformer_layers(self.backbone, strides)
+        if strides not in self._parts and strides not in self._names:
+            try:
+                self._parts[strides] = cut_at(self.backbone, strides, self.architecture)
+            except UntraceableError:
+                self._names[strides] = chain_layers(self.backbone, strides, self.architecture)
+        return self._names.get(strides, ())
+
     def features(self, inputs: Tensor) -> Tensor:
         """Return the last spatial features (B, F, h, w) of normalised inputs (B, 3, H, W).
 
         Raises:
             Ws3Error: If the backbone returns anything else.
         """
+        result = self._last(inputs)
+        return result.map if isinstance(result, TokenMap) else result
+
+    def _last(self, inputs: Tensor) -> Tensor | TokenMap:
         result = self.backbone(inputs.contiguous(memory_format=torch.channels_last))
+        if isinstance(result, TokenMap):
+            return result
         if not isinstance(result, Tensor) or result.ndim != 4 or len(result) != len(inputs):
             raise Ws3Error(
                 f"the backbone of {self.architecture} must return spatial features (B, F, h, w) "
@@ -155,14 +199,15 @@ class AttributionNetwork:
             )
         return result
 
-    def logits_from_features(self, features: Tensor) -> Tensor:
+    def logits_from_features(self, features: Tensor | TokenMap) -> Tensor:
         """Return the logits (B, classes) of features (B, F, h, w).
 
         Raises:
-            Ws3Error: If the head returns anything else.
+            Ws3Error: If the head returns anything else, or needs more than the map.
         """
         logits = self.classifier_head(features)
-        expected = (len(features), len(self.classes))
+        images = features.map if isinstance(features, TokenMap) else features
+        expected = (len(images), len(self.classes))
         if not isinstance(logits, Tensor) or logits.shape != expected:
             raise Ws3Error(
                 f"the head of {self.architecture} must return logits {expected}, one per image and "
@@ -172,7 +217,7 @@ class AttributionNetwork:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the logits (B, classes) of normalised inputs (B, 3, H, W)."""
-        return self.logits_from_features(self.features(inputs))
+        return self.logits_from_features(self._last(inputs))
 
 
 def _described(value: object) -> str:

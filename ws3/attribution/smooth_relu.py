@@ -7,12 +7,21 @@ backward pass shows what SmoothGrad needs many for.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ws3.errors import Ws3Error
+
+_SMOOTH = {
+    *("ELU", "CELU", "GELU", "GELUTanh", "QuickGELU", "Mish", "Softplus", "Tanh"),
+    *("SiLU", "Swish", "SwiGLU", "SwiGLUPacked", "GluMlp"),
+}
+"""Activations, torch's and timm's, whose derivative is continuous."""
+
+_log = logging.getLogger(__name__)
 
 
 class SmoothReLU(nn.Module):
@@ -65,17 +74,26 @@ class _Rectify(torch.autograd.Function):
 def with_smooth_relu(network: nn.Module, sharpness: float, architecture: str) -> nn.Module:
     """Replace every ReLU of a network by a `SmoothReLU`, in place.
 
+    A network of smooth activations only needs none, and is left alone, with a line in the log.
+
     Raises:
-        Ws3Error: If the network has none.
+        Ws3Error: If the network has neither.
     """
     found = 0
+    smooth = {type(part).__name__ for part in network.modules()} & _SMOOTH
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.ReLU | nn.ReLU6):
                 maximum = 6.0 if isinstance(child, nn.ReLU6) else float("inf")
                 setattr(parent, name, SmoothReLU(maximum, sharpness))
                 found += 1
-    if not found:
+    if not found and smooth:
+        _log.info(
+            "smooth_relu changes nothing for %s, which has no ReLU: its %s is smooth already",
+            architecture,
+            " and ".join(sorted(smooth)),
+        )
+    elif not found:
         raise Ws3Error(
             f"smooth_relu is for networks of ReLUs, and {architecture} has none; leave it out"
         )

@@ -9,7 +9,7 @@ from torchvision import models
 
 from ws3.classifier.functions import imported, names_code
 from ws3.classifier.model import Classifier
-from ws3.classifier.networks import CLASSIFIERS, backbone, build, classifier_head, normalisation
+from ws3.classifier.networks import CLASSIFIERS, build, normalisation, taken_apart
 from ws3.classifier.output_stride import reduce_output_stride
 from ws3.classifier.timm_networks import build_timm
 from ws3.config.classifier import OWN_STRIDE, TIMM
@@ -59,11 +59,11 @@ def build_classifier(
     own_function = names_code(architecture)
     unknown = architecture not in CLASSIFIERS and not own_function
     if architecture in models.list_models(module=models) or unknown:
-        network = build(architecture, len(classes))
+        backbone, head, network = taken_apart(build(architecture, len(classes), input_size))
         mean, std = normalisation(architecture)
         made = Classifier(
-            backbone(network),
-            classifier_head(network),
+            backbone,
+            head,
             tuple(classes),
             mean,
             std,

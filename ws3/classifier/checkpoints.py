@@ -24,6 +24,7 @@ from ws3.classifier.build import at_output_stride, build_classifier
 from ws3.classifier.functions import names_code
 from ws3.classifier.model import Classifier
 from ws3.classifier.timm_networks import of_efficientnet_lite, timm_weights
+from ws3.classifier.tokens import TokenBackbone, fitting_positions
 from ws3.config.classifier import INPUT_SIZES, OUTPUT_STRIDES, OWN_STRIDE, TIMM
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
@@ -182,7 +183,7 @@ def load_imagenet(classifier: Classifier) -> None:
     architecture = classifier.name
     if architecture.startswith(TIMM):
         origin = f"timm's ImageNet weights of {architecture}"
-        _fit_backbone(classifier, timm_weights(architecture), origin)
+        _fit_backbone(classifier, _named_as_in(classifier, timm_weights(architecture)), origin)
         return
     if architecture not in models.list_models(module=models):
         raise Ws3Error(
@@ -197,7 +198,8 @@ def load_imagenet(classifier: Classifier) -> None:
             f"classifier.weights: torchvision's ImageNet weights of {architecture} can't be "
             f"downloaded ({reason(error)}); give the path of a state-dict file instead"
         ) from error
-    _fit_backbone(classifier, state, f"torchvision's ImageNet weights of {architecture}")
+    origin = f"torchvision's ImageNet weights of {architecture}"
+    _fit_backbone(classifier, _named_as_in(classifier, state), origin)
 
 
 def sha256(path: str | Path) -> str:
@@ -311,10 +313,19 @@ def _state_dict(path: str | Path, content: Mapping[str, Any]) -> dict[str, Tenso
 
 
 def _named_as_in(classifier: Classifier, state: StateDict) -> StateDict:
-    """Return a user's state dict with the names of the classifier's network."""
+    """Return a user's state dict with the names of the classifier's network.
+
+    Heads that only ImageNet's training has are left out. Position embeddings for another size of
+    image are interpolated.
+    """
+    own = classifier.network.state_dict()
     if classifier.name.startswith(TIMM):
-        return of_efficientnet_lite(state, classifier.network.state_dict())
-    return state
+        state = of_efficientnet_lite(state, own)
+    unused = classifier.auxiliary
+    named = {name: value for name, value in state.items() if not name.startswith(unused)}
+    if isinstance(classifier.backbone, TokenBackbone):
+        named = fitting_positions(named, own, classifier.backbone.prefix)
+    return named
 
 
 def _fit_backbone(classifier: Classifier, state: StateDict, origin: str | Path) -> None:

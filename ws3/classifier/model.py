@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from ws3.classifier.networks import backbone, classifier_head
+from ws3.classifier.networks import auxiliary, normalised_as, taken_apart
 from ws3.config.classifier import OWN_STRIDE
 from ws3.errors import Ws3Error
 from ws3.messages import shortened, shown
@@ -29,7 +29,9 @@ class Classifier:
 
     Attributes:
         backbone: From normalised images (B, 3, H, W) of any size to the last spatial features
-            (B, F, h, w). Samples of a batch must not influence each other in evaluation mode.
+            (B, F, h, w), or where a transformer's class token classifies, to these with that token
+            (`ws3.classifier.tokens.TokenMap`). Samples of a batch must not influence each other in
+            evaluation mode.
         head: From those features to the logits (B, classes). A linear layer, or an `nn.Sequential`
             that begins with one (after dropout), takes pooled features (B, F): global average
             pooling is then put before it.
@@ -93,20 +95,21 @@ class Classifier:
 
         Args:
             network: An instance of one of the families in `ws3.classifier.networks`; ImageNet's
-                mean and standard deviation are assumed.
+                mean and standard deviation are assumed, for GoogLeNet and Inception 0.5.
             classes: Class names, in the order of its logits.
             input_size: Side in pixels of the input that it is made for.
 
         Raises:
             Ws3Error: If it is another network.
         """
-        return cls(
-            backbone(network),
-            classifier_head(network),
-            classes,
-            input_size=input_size,
-            network=network,
-        )
+        backbone, head, whole = taken_apart(network)
+        mean, std = normalised_as(type(network))
+        return cls(backbone, head, classes, mean, std, input_size=input_size, network=whole)
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """What the names of tensors begin with that only ImageNet's training has."""
+        return auxiliary(self.network)
 
     @property
     def name(self) -> str:
@@ -199,7 +202,8 @@ def folded(part: nn.Module) -> nn.Module:
         return result
     duplicate = copy.deepcopy(part).eval()
     try:
-        return fuse(duplicate)
+        traced = fx.GraphModule(duplicate, LayerTracer().trace(duplicate))
+        return fuse(traced, no_trace=True)
     except Exception:
         # Any kind, as the tracer runs the network's own code on stand-ins for tensors.
         return duplicate

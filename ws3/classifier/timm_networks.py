@@ -9,15 +9,16 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from ws3.classifier.model import Classifier, LayerTracer
+from ws3.classifier.tokens import Assembled, Fit, TokenBackbone, TokenHead, TokenMap
 from ws3.config.classifier import TIMM
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
@@ -25,6 +26,8 @@ from ws3.messages import reason, shown
 # Odd sides, as a recipe's samples and whole photographs have any: a network that adds maps of
 # several strides, or cuts them into windows, fails on them if it can't do that for all sizes.
 _TRIAL = (1, 3, 70, 97)
+
+_WINDOWED = 32  # pixels: sides that are multiples of it suit networks that halve five times
 
 # Names of the package efficientnet_lite_pytorch, and timm's: in a block that doesn't expand its
 # channels, in the others, and outside.
@@ -79,16 +82,33 @@ def build_timm(architecture: str, classes: Sequence[str], input_size: int) -> Cl
     """
     timm = _timm(architecture)
     name = _known(timm, architecture)
-    try:
-        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=len(classes))
-    except Exception as error:
-        # Any kind, as every network of timm's has code of its own.
-        raise Ws3Error(
-            f"classifier.architecture: timm can't build {architecture} for {len(classes)} classes "
-            f"({reason(error)}); choose another network"
-        ) from error
-    backbone, head = _parts(network, architecture)
+
+    def create(**more: Any) -> nn.Module:
+        try:
+            made: nn.Module = timm.create_model(
+                name, pretrained=False, num_classes=len(classes), **more
+            )
+        except Exception as error:
+            # Any kind, as every network of timm's has code of its own.
+            raise Ws3Error(
+                f"classifier.architecture: timm can't build {architecture} for {len(classes)} "
+                f"classes ({reason(error)}); choose another network"
+            ) from error
+        return made
+
+    network = create()
     settings: Mapping[str, Any] = timm.data.resolve_model_data_config(network)
+    if _is_plain_transformer(network):
+        network = create(dynamic_img_size=True)
+        backbone, head = _token_parts(network, architecture)
+        network = Assembled(network, backbone, head)
+    else:
+        try:
+            backbone, head = _parts(network, architecture)
+        except Ws3Error:
+            network, fit = _resizable(network, create, settings)
+            backbone, head = _parts(network, architecture, fit)
+            network = Assembled(network, backbone, head)
     return Classifier(
         backbone,
         head,
@@ -99,6 +119,28 @@ def build_timm(architecture: str, classes: Sequence[str], input_size: int) -> Cl
         architecture,
         network,
     )
+
+
+def _is_plain_transformer(network: nn.Module) -> bool:
+    """Whether a network's blocks all see all tokens: ViT, DeiT, DINO, BEiT, EVA."""
+    names = ("blocks", "num_prefix_tokens", "patch_embed", "dynamic_img_size")
+    return all(hasattr(network, name) for name in names)
+
+
+def _resizable(
+    network: nn.Module, create: Callable[..., nn.Module], settings: Mapping[str, Any]
+) -> tuple[nn.Module, Fit]:
+    """Return a network that doesn't take every size, and the sizes that it takes."""
+    if hasattr(network, "dynamic_img_size"):  # Swin, which pads its windows
+        return create(strict_img_size=False), Fit(_WINDOWED)
+    try:
+        with torch.no_grad():
+            trial = copy.deepcopy(network).eval()
+            trial.forward_features(torch.zeros(1, 3, 2 * _WINDOWED, 3 * _WINDOWED))  # type: ignore[operator]
+    except Exception:
+        # Any kind, as the network's own code runs.
+        return network, Fit(1, fixed=settings["input_size"][-1])
+    return network, Fit(_WINDOWED)
 
 
 def timm_weights(architecture: str) -> dict[str, Tensor]:
@@ -191,10 +233,24 @@ def _known(timm: ModuleType, architecture: str) -> str:
 
 
 class _Part(nn.Module):
-    """A method of a network, with those of the network's children that it needs."""
+    """A method of a network, with those of the network's children that it needs.
 
-    def __init__(self, network: nn.Module, method: str, children: Collection[str]) -> None:
+    What it returns, or takes, may have the channels last, as Swin has: it gets or gives (B, F, h,
+    w).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        method: str,
+        children: Collection[str],
+        *,
+        fit: Fit | None = None,
+        channels_last: bool = False,
+    ) -> None:
         super().__init__()
+        self.fit = fit
+        self.channels_last = channels_last
         self.method = method
         self.part = copy.copy(network)
         self.part.__dict__["_modules"] = {
@@ -203,8 +259,13 @@ class _Part(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Call the method."""
+        backbone = self.method == "forward_features"
+        if self.fit is not None:
+            inputs = self.fit(inputs)
+        if self.channels_last and not backbone:
+            inputs = inputs.permute(0, 2, 3, 1)
         result: Tensor = getattr(self.part, self.method)(inputs)
-        return result
+        return result.permute(0, 3, 1, 2) if self.channels_last and backbone else result
 
     def folded(self) -> nn.Module:
         """Return a copy in evaluation mode, its batch norms folded into the convolutions before."""
@@ -230,8 +291,15 @@ def _part_activations(network: nn.Module) -> None:
                 setattr(parent, name, nn.Sequential(norm, parts["drop"], parts["act"]).eval())
 
 
-def _parts(network: nn.Module, architecture: str) -> tuple[nn.Module, nn.Module]:
+def _parts(
+    network: nn.Module, architecture: str, fit: Fit | None = None
+) -> tuple[nn.Module, nn.Module]:
     """Return a network's backbone and head, told apart by a trial.
+
+    Args:
+        network: A network of timm's.
+        architecture: Its name in messages.
+        fit: To the sizes that it takes, if it doesn't take all.
 
     Raises:
         Ws3Error: If the backbone makes no map (B, F, h, w), or not for every size of image.
@@ -240,9 +308,12 @@ def _parts(network: nn.Module, architecture: str) -> tuple[nn.Module, nn.Module]
     network.eval()
     wrong, last = "", None
     features = logits = torch.empty(0)
+    channels_last = fit is not None and getattr(network, "output_fmt", "NCHW") == "NHWC"
     try:
-        features, in_backbone = _called(network, "forward_features", torch.zeros(_TRIAL))
-        if features.ndim != 4 or features.shape[1] != network.num_features:
+        images = torch.zeros(_TRIAL) if fit is None else fit(torch.zeros(_TRIAL))
+        features, in_backbone = _called(network, "forward_features", images)
+        channels = features.shape[3 if channels_last else 1] if features.ndim == 4 else None
+        if channels != network.num_features:
             wrong = f"but {tuple(features.shape)} for an image {_TRIAL}"
         else:
             logits, in_head = _called(network, "forward_head", features)
@@ -256,19 +327,125 @@ def _parts(network: nn.Module, architecture: str) -> tuple[nn.Module, nn.Module]
         raise Ws3Error(
             f"classifier.architecture: {architecture} is not supported, as it doesn't end in one "
             f"map (B, F, h, w) for images of any size, which is pooled and classified "
-            f"({wrong or 'its head returns no logits'}); choose a convolutional network, such as "
-            "timm:resnet50 or timm:efficientnet_lite0"
+            f"({wrong or 'its head returns no logits'}); choose another network, such as "
+            "timm:resnet50 or timm:vit_small_patch16_224"
         )
     every = {name for name, _ in network.named_children()}
-    backbone = _Part(network, "forward_features", in_backbone | (every - in_head))
-    head = _Part(network, "forward_head", in_head | (every - in_backbone))
-    if not isinstance(last, nn.Linear) or not _is_average_and_linear(head, features.shape[1]):
+    in_backbone, in_head = in_backbone | (every - in_head), in_head | (every - in_backbone)
+    backbone = _Part(network, "forward_features", in_backbone, fit=fit, channels_last=channels_last)
+    head = _Part(network, "forward_head", in_head, channels_last=channels_last)
+    if not isinstance(last, nn.Linear) or not _is_average_and_linear(head, last):
         return backbone, head
+    return backbone, _pooled_linear(last)
+
+
+def _pooled_linear(last: nn.Linear) -> nn.Module:
     exact = nn.Sequential()
     exact.add_module("pool", nn.AdaptiveAvgPool2d(1))
     exact.add_module("flatten", nn.Flatten(1))
     exact.add_module("classifier", last)
-    return backbone, exact
+    return exact
+
+
+class _Tokens(TokenBackbone):
+    """The backbone of a transformer of timm's."""
+
+    def __init__(self, network: nn.Module, readers: Sequence[int], *, pooled: bool) -> None:
+        """Share the parts of a network that was built for dynamic sizes."""
+        patch: Any = network.patch_embed
+        prefix: Any = network.num_prefix_tokens
+        super().__init__(patch.patch_size[0], prefix, readers, pooled=pooled)
+        names = {name for name, _ in network.named_children()} - _HEAD_CHILDREN
+        self.part = _Part(network, "forward_features", names).part
+
+    @property
+    def block_names(self) -> list[str]:
+        """Names of the blocks."""
+        blocks = self.part.get_submodule("blocks")
+        return [f"part.blocks.{name}" for name, _ in blocks.named_children()]
+
+    @property
+    def first_norm(self) -> str:
+        """The name of a block's first normalisation."""
+        return "norm1"
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the last tokens."""
+        result: Tensor = self.part.forward_features(images)  # type: ignore[operator]
+        return result
+
+
+class _TokensHead(TokenHead):
+    """The head of a transformer of timm's."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Share the parts of a network that classify."""
+        super().__init__()
+        self.part = _Part(network, "forward_head", _HEAD_CHILDREN).part
+        self.part.__dict__["_parameters"] = {}
+        self.part.__dict__["_buffers"] = {}
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits."""
+        result: Tensor = self.part.forward_head(tokens)  # type: ignore[operator]
+        return result
+
+
+_HEAD_CHILDREN = {"attn_pool", "fc_norm", "head_drop", "head", "head_dist"}
+"""The children of a transformer of timm's that classify."""
+
+
+def _token_parts(network: nn.Module, architecture: str) -> tuple[nn.Module, nn.Module]:
+    """Return a transformer's backbone and head, and find out which tokens classify.
+
+    Raises:
+        Ws3Error: If it makes no tokens of a grid of patches.
+    """
+    wrong, readers, pooled = "", tuple[int, ...](), False
+    last: Any = None
+    head = _TokensHead(network)
+    backbone = _Tokens(network, (), pooled=False)
+    try:
+        images = torch.zeros(1, 3, 3 * backbone.patch, 4 * backbone.patch)
+        with torch.no_grad():
+            tokens = copy.deepcopy(backbone).eval().tokens(images)
+        if tokens.ndim != 3 or tokens.shape[1] != backbone.prefix + 12:
+            wrong = f"but {tuple(tokens.shape)} for 3 x 4 patches"
+        else:
+            last = network.get_classifier()  # type: ignore[operator]
+            readers, pooled = _readers(head, backbone.prefix, tokens.shape[2])
+    except Exception as error:
+        # Any kind, as the network's own code runs.
+        wrong = reason(error)
+    if wrong:
+        raise Ws3Error(
+            f"classifier.architecture: {architecture} is not supported, as it makes no token of "
+            f"each patch ({wrong}); choose another network, such as timm:vit_small_patch16_224"
+        )
+    exact = pooled and isinstance(last, nn.Linear)
+    return _Tokens(network, readers, pooled=exact), _pooled_linear(last) if exact else head
+
+
+def _readers(head: _TokensHead, prefix: int, features: int) -> tuple[tuple[int, ...], bool]:
+    """Return which tokens of the prefix a head reads, and whether it is an average of the patches.
+
+    Found out with weights drawn for it, as new ones may be 0. An average is one with a linear layer
+    behind it, and nothing else.
+    """
+    trial = _randomised(head)
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randn((2, prefix + 6, features), generator=generator).requires_grad_()
+    with torch.enable_grad():
+        logits = trial(TokenMap.of(tokens, prefix, (2, 3)))
+        (gradient,) = torch.autograd.grad(logits.square().sum(), tokens)
+    read = gradient.abs().amax(dim=(0, 2)) > 0
+    if bool(read[prefix:].any()):
+        last = trial.part.get_classifier()  # type: ignore[operator]
+        if not isinstance(last, nn.Linear) or bool(read[:prefix].any()):
+            return (), False
+        expected = last(tokens[:, prefix:].mean(dim=1))
+        return (), torch.allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    return tuple(read.nonzero().flatten().tolist()), False
 
 
 def _called(network: nn.Module, method: str, inputs: Tensor) -> tuple[Tensor, set[str]]:
@@ -287,18 +464,30 @@ def _called(network: nn.Module, method: str, inputs: Tensor) -> tuple[Tensor, se
             hook.remove()
 
 
-def _is_average_and_linear(head: _Part, features: int) -> bool:
+def _is_average_and_linear(head: _Part, linear: nn.Linear) -> bool:
     """Whether a head computes no more than the linear layer of the averages, whatever its weights.
 
     torch's global generator isn't touched, from which the weights come.
     """
-    trial = copy.deepcopy(head).eval()
+    trial = _randomised(head)
     last = trial.part.get_classifier()  # type: ignore[operator]
-    if last.in_features != features:
-        return False
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn((2, linear.in_features, 2, 3), generator=generator)
+    with torch.no_grad():
+        try:
+            return torch.allclose(trial(maps), last(maps.mean(dim=(2, 3))), rtol=1e-4, atol=1e-4)
+        except RuntimeError:  # layers in between change the number of features
+            return False
+
+
+Head = TypeVar("Head", _Part, _TokensHead)
+
+
+def _randomised(head: Head) -> Head:
+    """Return a copy in evaluation mode whose weights are drawn, always the same."""
+    trial = copy.deepcopy(head).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in trial.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        maps = torch.randn((2, features, 2, 3), generator=generator)
-        return torch.allclose(trial(maps), last(maps.mean(dim=(2, 3))), rtol=1e-4, atol=1e-4)
+    return trial

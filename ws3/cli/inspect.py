@@ -192,8 +192,20 @@ def recipes(
     methods: Annotated[
         bool, typer.Option("--methods", help="List attribution methods instead of recipes.")
     ] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Check a run's recipes instead: do maps change when weights are shuffled, and "
+            "probabilities when pixels go? Tables and a chart are written to RUN/sanity.",
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Images that --check looks at.")] = 4,
 ) -> None:
     """List the named recipes that a configuration can start from, with their sources."""
+    if check is not None:
+        _check_recipes(check, images)
+        return
     from ws3.config.methods import METHODS, OWN_METHODS
     from ws3.config.presets import PRESETS
 
@@ -205,6 +217,20 @@ def recipes(
         package = point.dist.name if point.dist else "an installed package"
         table.add_row(name, f"added by {package}", point.value)
     Console().print(table)
+
+
+def _check_recipes(folder: Path, images: int) -> None:
+    from ws3.run.folder import Run
+    from ws3.tools.sanity import area, check_recipes
+
+    run = Run.open(folder)
+    table = Table("recipe", "likeness when all is shuffled", "deletion (less)", "insertion (more)")
+    for name, checked in check_recipes(run, run.folder / "sanity", images).items():
+        likeness = checked.likeness[-1] if checked.likeness else None
+        areas = (f"{area(curve):.3f}" for curve in (checked.deletion, checked.insertion))
+        table.add_row(name, "" if likeness is None else f"{likeness:.2f}", *areas)
+    Console().print(table)
+    say(run.folder / "sanity" / "chart.svg")
 
 
 def demo_data(

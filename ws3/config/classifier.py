@@ -26,13 +26,14 @@ OWN_STRIDE: Final = 32
 class ClassifierConfig(GrowingSection):
     """The image-level classifier that all recipes read."""
 
-    newer: ClassVar[tuple[str, ...]] = ("output_stride",)
+    newer: ClassVar[tuple[str, ...]] = ("output_stride", "train")
 
     architecture: str = Field(
         "resnet50",
-        description="Any torchvision classification network that ends in one spatial feature map; "
-        "one of timm's, as `timm:NAME`; one that an installed package adds, by its name; or a "
-        "function of your own, as `module:function` (docs/extending/classifier.md).",
+        description="Any torchvision classification network that ends in one spatial feature map, "
+        "or a vision transformer of torchvision's; one of timm's, as `timm:NAME`; one that an "
+        "installed package adds, by its name; or a function of your own, as `module:function` "
+        "(docs/extending/classifier.md).",
     )
     weights: str | None = Field(
         None,
@@ -49,6 +50,12 @@ class ClassifierConfig(GrowingSection):
         OWN_STRIDE,
         description="Pixels of the input per pixel of the last features, per side. 32: the network "
         "as it is; 16, 8: the last stages keep their resolution, and their layers are dilated.",
+    )
+    train: Literal["all", "head"] = Field(
+        "all",
+        description="all: the whole network, as backbone_rate says; head: the last layer alone, on "
+        "features that are computed once per image and kept, which suits frozen networks such as "
+        "DINOv2; crop_area and backbone_rate then have no meaning.",
     )
     epochs: Annotated[Int, Field(ge=1)] = Field(5, description="Passes over the training images.")
     batch_size: Annotated[Int, Field(ge=1)] = Field(16, description="Images per step.")

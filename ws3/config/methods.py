@@ -7,7 +7,7 @@ method's code is imported when the method is used (`MethodEntry.load`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, ValidationError, ValidationInfo, field_validator
@@ -41,6 +41,29 @@ def _strides(value: object) -> int | list[int] | None:
     return strides
 
 
+def _names(value: object) -> str | list[str] | None:
+    listed = [value] if isinstance(value, str) else value
+    if value is None:
+        return None
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ValueError("must be the name of a layer, or a list of names")
+    if not all(isinstance(one, str) and one for one in listed) or len({*listed}) < len(listed):
+        raise ValueError("must be names of layers, each of them once")
+    return value if isinstance(value, str) else list(listed)
+
+
+def _name(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError("must be the name of a layer")
+    return value
+
+
+def _not_both(value: Any, info: ValidationInfo) -> Any:
+    if value is not None and info.data.get("stride") is not None:
+        raise ValueError("names what stride chooses, too; give one of the two")
+    return value
+
+
 class LayerOptions(Section):
     """Options of the methods that may look at a layer."""
 
@@ -50,6 +73,12 @@ class LayerOptions(Section):
         "that it has): a pixel of the map then stands for stride x stride of the input. null: the "
         "method's own end.",
     )
+    layer: Annotated[str | None, PlainValidator(_name, str | None)] = Field(
+        None,
+        description="The layer by its name in the network, as in its state dict, in place of a "
+        "stride.",
+    )
+    _one_way = field_validator("layer")(_not_both)
 
 
 class LayersOptions(Section):
@@ -63,6 +92,13 @@ class LayersOptions(Section):
             "x stride of the input. null: the last features.",
         )
     )
+    layer: Annotated[str | list[str] | None, PlainValidator(_names, str | list[str] | None)] = (
+        Field(
+            None,
+            description="The layer by its name in the network, as in its state dict, in place of a "
+            "stride; or several.",
+        )
+    )
     fusion: Literal["sum", "product"] = Field(
         "sum",
         description="How the maps of several layers become one, at the resolution of the first: "
@@ -70,11 +106,13 @@ class LayersOptions(Section):
         "same maximum, so that all layers must agree.",
     )
 
+    _one_way = field_validator("layer")(_not_both)
+
     @field_validator("fusion")
     @classmethod
     def _product_of_several(cls, value: str, info: ValidationInfo) -> str:
-        stride = info.data.get("stride")
-        if value == "product" and (not isinstance(stride, list) or len(stride) < 2):
+        several = info.data.get("layer") or info.data.get("stride")
+        if value == "product" and (not isinstance(several, list) or len(several) < 2):
             raise ValueError("needs several layers, such as stride: [8, 16, 32]")
         return value
 
@@ -196,6 +234,16 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "ws3.attribution.captum_methods:guided_backprop",
         reduces=True,
     ),
+    "attention_rollout": MethodEntry(
+        "product of all blocks' attention, the same for every class; transformers only",
+        "Abnar and Zuidema 2020, arXiv 2005.00928",
+        "ws3.attribution.attention:attention_rollout",
+    ),
+    "attention_relevance": MethodEntry(
+        "attention of all blocks weighted by its positive gradients; transformers only",
+        "Chefer et al. 2021, arXiv 2103.15679",
+        "ws3.attribution.attention:attention_relevance",
+    ),
     "integrated_gradients": MethodEntry(
         "input times its mean gradient on the way from the mean colour",
         "Sundararajan et al. 2017, arXiv 1703.01365",
@@ -229,8 +277,31 @@ function, or a `MethodEntry` that says more about it. See docs/extending/method.
 """
 
 
+_LIBRARIES: Mapping[str, MethodEntry] = {
+    "grad_cam": MethodEntry(
+        "a method of pytorch-grad-cam's", "", "", reduces=False, smooths=True, options=None
+    ),
+    "captum": MethodEntry("a method of Captum's", "", "", reduces=True, smooths=True, options=None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _OfLibrary:
+    """A method of another library's, imported when it is called."""
+
+    library: str
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        adapter: Callable[..., Any] = load_object(f"ws3.attribution.adapters:{self.library}")
+        return adapter(self.name, *arguments)
+
+
 def method_entry(name: str) -> MethodEntry:
     """Return a method by name; one that another package adds is imported.
+
+    `grad_cam:NAME` and `captum:NAME` stand for the methods that these libraries have, and are
+    looked for when the method is used.
 
     Raises:
         Ws3Error: If there is none, or the package that adds it can't be imported.
@@ -239,6 +310,9 @@ def method_entry(name: str) -> MethodEntry:
         >>> method_entry("integrated_gradients").source
         'Sundararajan et al. 2017, arXiv 1703.01365'
     """
+    library, separator, of_library = name.partition(":")
+    if separator and library in _LIBRARIES:
+        return replace(_LIBRARIES[library], function=_OfLibrary(library, of_library))
     entry = METHODS[name]
     if isinstance(entry, MethodEntry):
         return entry
@@ -261,6 +335,9 @@ def check_method(recipe: Recipe) -> None:
         ws3.errors.Ws3Error: the option window of the method occlusion is 2, but must be a number \
 from 0.01 to 1.0
     """
+    library, separator, _ = recipe.method.partition(":")
+    if separator and library in _LIBRARIES:
+        return
     if recipe.method not in METHODS:
         raise METHODS.unknown(recipe.method)
     entry = OWN_METHODS.get(recipe.method)

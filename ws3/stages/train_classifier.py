@@ -10,6 +10,7 @@ import torch
 
 from ws3.classifier.checkpoints import load_external, save_classifier
 from ws3.classifier.evaluation import average_precision
+from ws3.classifier.head_training import train_head
 from ws3.classifier.model import Classifier
 from ws3.classifier.training import train
 from ws3.files import file_sha256
@@ -46,7 +47,16 @@ def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
             config.output_stride,
         )
     else:
-        trained = train(
+        fit = (
+            train_head
+            if config.train == "head"
+            else partial(
+                train,
+                progress=sys.stderr.isatty(),
+                processes=processes_on(place, config.batch_size),
+            )
+        )
+        trained = fit(
             run.rows(["train"]),
             run.rows(["val"]),
             run.index.classes,
@@ -54,8 +64,6 @@ def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
             seed=run.config.seed,
             folder=run.folder / "classifier",
             device=place,
-            progress=sys.stderr.isatty(),
-            processes=processes_on(place, config.batch_size),
         )
         classifier, epochs = trained.classifier, len(trained.epochs)
     save_classifier(run.classifier_file, classifier)

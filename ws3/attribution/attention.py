@@ -1,0 +1,168 @@
+"""Methods that follow a transformer's attention from the class back to the patches.
+
+For transformers whose every block lets each token attend to all others. What classifies is known of
+each (`ws3.classifier.tokens.TokenBackbone.readers`): a class token, or all patches alike. Maps have
+one value per patch. `Method` says what the methods get; reduction and sign have no meaning for
+them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ws3.attribution.channels import of_classes
+from ws3.attribution.interface import Attribution, Options
+from ws3.attribution.network import AttributionNetwork
+from ws3.classifier.tokens import TokenBackbone
+from ws3.errors import Ws3Error
+
+
+def attention_rollout(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """Attention rollout (Abnar and Zuidema 2020, arXiv 2005.00928).
+
+    Each block's attention, averaged over its heads, and the identity for the residual connection
+    weigh one half each; the product over all blocks says how much of each patch arrives at what
+    classifies. It knows no classes: all have the same map.
+
+    Raises:
+        Ws3Error: If the network is no such transformer.
+    """
+    backbone = _explicit(network, "attention_rollout")
+    with torch.no_grad():
+        with _attention(backbone) as attention:
+            logits = network.logits_from_features(backbone(inputs))
+        arrived = _identity(attention[0])
+        for weights in attention:
+            mean = weights.mean(dim=1)
+            arrived = (mean + _identity(weights)) / 2 @ arrived
+        scores = _of_patches(arrived, backbone, inputs)
+    probabilities = of_classes(logits, classes).float().sigmoid()
+    return Attribution(torch.stack([scores] * len(classes)), probabilities)
+
+
+def attention_relevance(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """Attention weighted by its gradient (Chefer et al. 2021, arXiv 2103.15679).
+
+    In each block the attention is multiplied by the gradient of the logit, negative products are
+    set to 0, and the heads averaged (equation 5); relevance begins as the identity, and each block
+    adds this average times the relevance so far (equation 6).
+
+    Raises:
+        Ws3Error: If the network is no such transformer.
+    """
+    backbone = _explicit(network, "attention_relevance")
+    leaf = inputs.detach().clone().requires_grad_()
+    with _attention(backbone) as attention:
+        logits = network.logits_from_features(backbone(leaf))
+    scores = []
+    for position, index in enumerate(classes):
+        gradients = torch.autograd.grad(
+            logits[:, index].sum(), attention, retain_graph=position + 1 < len(classes)
+        )
+        with torch.no_grad():
+            relevance = _identity(attention[0])
+            for weights, gradient in zip(attention, gradients, strict=True):
+                passed = (weights * gradient).relu().mean(dim=1)
+                relevance = relevance + passed @ relevance
+            scores.append(_of_patches(relevance, backbone, inputs))
+    probabilities = of_classes(logits.detach(), classes).float().sigmoid()
+    return Attribution(torch.stack(scores), probabilities)
+
+
+class _Attention(nn.Module):
+    """torchvision's attention, computed step by step as timm does it."""
+
+    def __init__(self, fused: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.heads = fused.num_heads
+        self.weight, self.bias = fused.in_proj_weight, fused.in_proj_bias
+        self.out_proj = fused.out_proj
+        self.attn_drop = nn.Identity()
+
+    def forward(self, tokens: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
+        """Return what tokens (B, N, F) become."""
+        split = nn.functional.linear(tokens, self.weight, self.bias).chunk(3, dim=2)
+        query, key, value = (
+            part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in split
+        )
+        products = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
+        mixed = self.attn_drop(products.softmax(dim=3)) @ value
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
+
+
+_explicit_copies: WeakKeyDictionary[AttributionNetwork, TokenBackbone] = WeakKeyDictionary()
+
+
+def _explicit(network: AttributionNetwork, method: str) -> TokenBackbone:
+    """Return a copy of a network's backbone that computes its attention step by step.
+
+    Raises:
+        Ws3Error: If it isn't a transformer whose every block sees all patches.
+    """
+    if network in _explicit_copies:
+        return _explicit_copies[network]
+    if not isinstance(network.backbone, TokenBackbone):
+        raise Ws3Error(
+            f"{method} is for transformers whose every block sees all patches (ViT, DeiT, DINOv2, "
+            f"EVA), and {network.architecture} is none; use the method gradcam or layercam"
+        )
+    backbone = copy.deepcopy(network.backbone)
+    for parent in list(backbone.modules()):
+        if hasattr(parent, "fused_attn"):
+            vars(parent)["fused_attn"] = False
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.MultiheadAttention):
+                setattr(parent, name, _Attention(child))
+    if len(_probabilities(backbone)) != len(backbone.block_names):
+        raise Ws3Error(
+            f"{method} doesn't know the attention of {network.architecture}; use the method "
+            "gradcam or layercam"
+        )
+    _explicit_copies[network] = backbone
+    return backbone
+
+
+def _probabilities(backbone: TokenBackbone) -> list[nn.Module]:
+    """Return, for each block, the module through which its attention (B, heads, N, N) passes."""
+    modules = dict(backbone.named_modules())
+    return [
+        module
+        for block in backbone.block_names
+        for name, module in modules.items()
+        if name.startswith(f"{block}.") and name.endswith(".attn_drop")
+    ]
+
+
+@contextmanager
+def _attention(backbone: TokenBackbone) -> Iterator[list[Tensor]]:
+    """Collect each block's attention (B, heads, N, N) while the backbone runs."""
+    found: list[Tensor] = []
+    with ExitStack() as hooks:
+        for module in _probabilities(backbone):
+            hook = module.register_forward_hook(lambda *passed: found.append(passed[2]))
+            hooks.enter_context(hook)
+        yield found
+
+
+def _identity(attention: Tensor) -> Tensor:
+    return torch.eye(attention.shape[-1], dtype=attention.dtype, device=attention.device)
+
+
+def _of_patches(relevance: Tensor, backbone: TokenBackbone, inputs: Tensor) -> Tensor:
+    """Return what the patches have (B, h, w) in those rows of (B, N, N) that classify."""
+    rows = backbone.readers or range(backbone.prefix, relevance.shape[1])
+    of_rows = torch.stack([relevance[:, row] for row in rows], dim=1).mean(dim=1)
+    patches = of_rows[:, backbone.prefix :].float()
+    return patches.reshape(len(patches), *backbone.grid(inputs))
