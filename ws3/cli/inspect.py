@@ -37,15 +37,23 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    run: OpenRun,
+    runs: Annotated[
+        list[Run],
+        typer.Argument(metavar="RUN...", parser=open_run, help="Folders of runs."),
+    ],
     time: Annotated[
         bool, typer.Option("--time", help="Show where the time goes, and how much is left.")
     ] = False,
 ) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
-    if time:
-        _show_times(run)
-        return
+    for run in runs:
+        if time:
+            _show_times(run)
+        else:
+            _show_status(run)
+
+
+def _show_status(run: Run) -> None:
     numbers = ("done", "of", "skipped", "failed", "missing", "seconds", "MB")
     table = _stage_table(run, numbers, least=5)
     entries = list(run_status(run))

@@ -30,24 +30,34 @@ from ws3.stage_table import STAGES
 class Plan:
     """The jobs of a run."""
 
-    def __init__(self, data: Mapping[str, Any], *, check_files: bool) -> None:
+    def __init__(
+        self,
+        data: Mapping[str, Any] | RunConfig,
+        *,
+        check_files: bool,
+        first: Plan | None = None,
+    ) -> None:
         """Resolve the configuration.
 
         Args:
-            data: Snakemake's merged configuration.
+            data: Snakemake's merged configuration, or that of a run with one seed.
             check_files: Whether to look for changes of the dataset; a job's own parse need not.
+            first: Plan of the run with the first seed, whose images and batches are the same.
 
         Raises:
             Ws3Error: If the configuration is not valid, the list that a threshold is tuned on is
                 missing, or the run's folder is of an older ws3.
         """
-        self.config: RunConfig = resolve(data, "config")
+        self.config = data if isinstance(data, RunConfig) else resolve(data, "config")
         self.run = Run.of(self.config)
         check_format(self.run.folder)
         self.folder = self.run.folder.as_posix()
         self._check_files = check_files
         # Stages that divide the same images alike share the fingerprints of their batches.
         self._batches = cache(lambda splits, size: Batches(self.mapped, splits, size))
+        if first is not None:
+            self.listing, self.mapped = first.listing, first.mapped
+            self._batches = first._batches
         # Read here, where what is wrong ends in one sentence.
         self._tuning_list = tuning_list(self.run, self.config.masks.background)
 
