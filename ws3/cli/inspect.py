@@ -17,7 +17,7 @@ from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
 from ws3.run.phases import PHASES
 from ws3.run.records import IndexFacts, read_record
-from ws3.run.status import run_status
+from ws3.run.status import run_status, thresholds_of
 from ws3.run.timing import run_times
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ def _show_status(run: Run) -> None:
                 f"({entry.samples[0]} to {entry.samples[-1]})"
             )
             console.print(line, markup=False, highlight=False)
+    for chosen in thresholds_of(run):
+        score = "" if chosen.score is None else f"{chosen.score:.3g}, "
+        line = f"threshold {chosen.recipe}: {score}{chosen.origin}"
+        console.print(line, markup=False, highlight=False)
     for entry in entries:
         for image, reason in entry.failed.items():
             line = f"{entry.stage} {entry.recipe}, {image}: {reason}"

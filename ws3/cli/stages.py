@@ -158,8 +158,7 @@ def threshold(run: OpenRun, recipe: RecipeName) -> None:
 
     threshold(run, recipe)
     chosen = run.threshold(recipe)
-    where = f" on {chosen.images} images of {chosen.split}" if chosen.split else ""
-    say(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.kind}{where}")
+    say(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.origin}")
 
 
 def train_segmentation(run: OpenRun, recipe: RecipeName) -> None:

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from ws3.config.load import resolve
-from ws3.config.masks import TunedBackground
+from ws3.config.masks import AutoBackground, TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
@@ -112,8 +112,10 @@ class Plan:
         return [self._receipt(source, owner, name) for name in names]
 
     def threshold_input(self, recipe: str) -> list[str]:
-        """Return the receipts of the maps that a recipe's threshold is tuned on."""
+        """Return the receipts of the maps that a recipe's threshold is chosen by."""
         background = self.config.masks.background
+        if isinstance(background, AutoBackground):
+            return self.receipts("maps", recipe, ["train"])
         if not isinstance(background, TunedBackground):
             return []
         names = self.batches("maps").names([background.split])
