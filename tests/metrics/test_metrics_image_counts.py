@@ -182,7 +182,7 @@ def test_average_precision_without_pixels_of_the_class_is_undefined():
 
 
 @pytest.mark.parametrize("contrast", [1, 4])
-def test_sixteen_bins_give_the_interval_of_a_thousand(contrast):
+def test_few_bins_give_the_interval_of_a_thousand(contrast):
     """Smooth maps of 40 drawn images, scaled by a percentile as ours are; 200 drawn sets."""
     stream = np.random.default_rng(contrast)
     fine, tables = [], {}

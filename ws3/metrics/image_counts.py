@@ -25,7 +25,10 @@ Int64Array = npt.NDArray[np.int64]
 PIXEL_COUNTS = ("tp", "fp", "fn", "dr_pixels", "dr_found", "ndr_pixels", "ndr_found")
 """Pixels of a class in an image: true positives, false positives, false negatives; those of its DR
 and NDR, and how many of them are marked as the class."""
-SCORE_STEPS = (*(0, 4, 16, 40, 80, 128, 192, 256), *(336, 416, 512, 608, 704, 816, 928, 1024))
+SCORE_STEPS = (
+    *(0, 4, 16, 40, 72, 112, 160, 208, 256, 304, 352, 400),
+    *(448, 496, 544, 600, 656, 712, 768, 824, 880, 936, 984, 1024),
+)
 """Where bins of scores begin, in 1024ths: narrow ones at the bottom, where most scores of a map of
 high contrast are; the last is the score 1 alone, which all scores above a percentile are."""
 SCORE_COUNTS = tuple(
@@ -106,7 +109,7 @@ def pixel_ap_of_bins(sums: Int64Array) -> FloatArray:
 
     Example:
         >>> sums = np.zeros((len(SCORE_COUNTS), 1), np.int64)
-        >>> sums[[15, 3, 16 + 9]] = 2  # of the class: two pixels on top, two below two others
+        >>> sums[[23, 3, 24 + 9]] = 2  # of the class: two pixels on top, two below two others
         >>> pixel_ap_of_bins(sums).round(4).item()  # 1/2 + 1/2 x (1 - log(3 / 2))
         0.7973
     """
@@ -212,8 +215,9 @@ class ImageCounts:
     def with_pixel_ap(self, per_class: Sequence[float]) -> ImageCounts:
         """Return counts whose PxAP is exact for all images, and off by little for other sums.
 
-        What the bins miss is added to each class's value, whatever the images weigh. On maps of
-        133 photographs, ends of intervals are then within 0.0005 of those from 1,024 bins.
+        What the bins miss is added to each class's value, whatever the images weigh. On 133
+        photographs, ends of intervals are then off by less than 1 % of the interval's width for
+        five recipes of six, and by 3 % for the sixth (`sess`).
 
         Args:
             per_class: Pixel average precision of each class over all of these images; NaN where it
