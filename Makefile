@@ -29,8 +29,7 @@ demo: $(READY)  ## Run the whole pipeline on the built-in pictures
 	@$(BIN)/python -c 'import csv; rows = list(csv.DictReader(open("results/demo/evaluation/summary.csv"))); [print("{:16} {:13} mIoU {:.3f}".format(r["recipe"], r["stage"], float(r["miou"]))) for r in rows]'
 	@echo "The report: $(CURDIR)/results/demo/report/index.html"
 
-SEEDS := 0 1 2
-STUDY = results/pascal10_seed
+STUDY_RUN := results/pascal10_seed
 STUDY_DATA = dataset='{root: "$(DATA)/pascal10"}' \
 	classifier='{weights: "$(DATA)/weights/mobilenet_v2_imagenet1k.pth"}'
 # Every seed for these, all recipes of the study for the first.
@@ -38,12 +37,9 @@ FINAL := cam gradient crops_20 contrast_input contrast_scales contrast_crops
 
 study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ and weights/>
 	test -f "$(DATA)/pascal10/labels.csv" || { echo 'make study DATA=FOLDER: $(DATA)/pascal10/labels.csv is not there' >&2; exit 2; }
-	set -e; for seed in $(SEEDS); do \
-		targets=$$([ $$seed = $(firstword $(SEEDS)) ] && echo $(STUDY)$$seed/report/index.html || echo $(FINAL:%=$(STUDY)$$seed/evaluation/%.json)); \
-		$(BIN)/snakemake --configfile config/studies/pascal10.yaml --config run=pascal10_seed$$seed seed=$$seed \
-			$(STUDY_DATA) -- $$targets; \
-	done
-	$(BIN)/ws3 compare $(SEEDS:%=$(STUDY)%) --output results/pascal10_study
+	$(BIN)/snakemake --configfile config/studies/pascal10.yaml --config run=pascal10 seeds='[0, 1, 2]' $(STUDY_DATA) -- \
+		$(STUDY_RUN)0/report/index.html $(FINAL:%=$(STUDY_RUN)1/evaluation/%.json) $(FINAL:%=$(STUDY_RUN)2/evaluation/%.json)
+	$(BIN)/ws3 compare $(STUDY_RUN)0 $(STUDY_RUN)1 $(STUDY_RUN)2 --output results/pascal10_study
 	$(BIN)/snakemake --configfile config/studies/pascal10_segmenter.yaml --config $(STUDY_DATA)
 
 test: $(READY)  ## Run all tests, the fast ones first

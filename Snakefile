@@ -24,6 +24,11 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+if RULES.seeds_folder is not None:
+
+    include: "rules/compare.smk"
+
+
 rule all:
     default_target: True
     input:

@@ -1,6 +1,6 @@
 # What the rules ask is answered in ws3/workflow/rules.py.
 
-from ws3.workflow.rules import Rules
+from ws3.workflow.rules import Plan, Rules
 
 RULES = Rules(config, workflow)
 
@@ -12,3 +12,4 @@ onstart:
 wildcard_constraints:
     recipe="[^/]+",
     batch="[^/]+",
+    run=RULES.run_names,

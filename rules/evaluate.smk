@@ -5,7 +5,7 @@
 rule evaluate:
     input:
         index=RULES.receipt("index"),
-        results=RULES.of_recipe(RULES.evaluate_input),
+        results=RULES.of_recipe(Plan.evaluate_input),
     output:
         RULES.run.evaluation_file("{recipe}"),
         RULES.run.image_counts_file("{recipe}"),
@@ -20,7 +20,7 @@ rule evaluate:
         mem_mb=RULES.mem_mb("evaluate"),
         runtime=RULES.runtime("evaluate"),
     params:
-        settings=RULES.evaluate_params,
+        settings=RULES.of_run(lambda plan: plan.evaluate_params),
     shell:
         RULES.shell("ws3 evaluate {run} --recipe {wildcards.recipe:q}")
 
@@ -29,7 +29,7 @@ rule evaluate:
 rule summary:
     input:
         index=RULES.receipt("index"),
-        evaluations=RULES.evaluations(),
+        evaluations=RULES.of_run(Plan.evaluations),
     output:
         RULES.run.summary_file,
     log:

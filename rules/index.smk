@@ -2,6 +2,8 @@
 
 
 rule index:
+    input:
+        RULES.index_input,
     output:
         RULES.receipt("index"),
     log:
@@ -15,6 +17,6 @@ rule index:
         mem_mb=RULES.mem_mb("index"),
         runtime=RULES.runtime("index"),
     params:
-        settings=RULES.index_params,
+        settings=RULES.of_run(lambda plan: plan.index_params),
     shell:
-        RULES.shell("ws3 index {run}")
+        RULES.index_shell

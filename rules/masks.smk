@@ -4,7 +4,7 @@
 rule threshold:
     input:
         index=RULES.receipt("index"),
-        maps=RULES.of_recipe(RULES.threshold_input),
+        maps=RULES.of_recipe(Plan.threshold_input),
     output:
         RULES.run.threshold_file("{recipe}"),
     log:
@@ -18,7 +18,7 @@ rule threshold:
         mem_mb=RULES.mem_mb("threshold"),
         runtime=RULES.runtime("threshold"),
     params:
-        settings=RULES.threshold_params,
+        settings=RULES.of_run(lambda plan: plan.threshold_params),
     shell:
         RULES.shell("ws3 threshold {run} --recipe {wildcards.recipe:q}")
 

@@ -5,7 +5,7 @@ rule report:
     input:
         index=RULES.receipt("index"),
         summary=RULES.run.summary_file,
-        evaluations=RULES.evaluations(),
+        evaluations=RULES.of_run(Plan.evaluations),
     output:
         RULES.run.report_file,
     log:

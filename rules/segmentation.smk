@@ -5,7 +5,7 @@
 rule train_segmentation:
     input:
         index=RULES.receipt("index"),
-        masks=RULES.of_recipe(RULES.train_segmentation_input),
+        masks=RULES.of_recipe(Plan.train_segmentation_input),
     output:
         RULES.receipt("train_segmentation", "{recipe}"),
     log:
@@ -20,7 +20,7 @@ rule train_segmentation:
         runtime=RULES.runtime("train_segmentation"),
         gpu=RULES.gpu("train_segmentation"),
     params:
-        settings=RULES.of_recipe(RULES.train_segmentation_params),
+        settings=RULES.of_recipe(Plan.train_segmentation_params),
     shell:
         RULES.shell("ws3 train-segmentation {run} --recipe {wildcards.recipe:q}")
 

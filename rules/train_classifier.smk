@@ -18,6 +18,6 @@ rule train_classifier:
         runtime=RULES.runtime("train_classifier"),
         gpu=RULES.gpu("train_classifier"),
     params:
-        settings=RULES.train_classifier_params,
+        settings=RULES.of_run(lambda plan: plan.train_classifier_params),
     shell:
         RULES.shell("ws3 train-classifier {run}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ws3.metrics.image_counts import COUNTS, ImageCounts
+from ws3.metrics.image_counts import COUNTS, PIXEL_COUNTS, SCORE_STEPS, ImageCounts
 
 CLASSES = 3
 PIXELS = 10_000
@@ -17,6 +17,7 @@ def draw_tables(number: int, stream: np.random.Generator, skill: float = 0.0) ->
 
     Sizes are skewed, the second class is half as frequent as the others, how well an image is done
     varies from image to image and is the same for all its classes, and all counts are whole pixels.
+    Scores come from a stream of their own.
 
     Args:
         number: How many images.
@@ -40,7 +41,23 @@ def draw_tables(number: int, stream: np.random.Generator, skill: float = 0.0) ->
     tables[:, 1, 0], tables[:, 2, 0] = (size - found).sum(axis=1), wrong.sum(axis=1)
     tables[:, 3, 1:], tables[:, 4, 1:] = dr, dr_found
     tables[:, 5, 1:], tables[:, 6, 1:] = size - dr, found - dr_found
+    tables[:, len(PIXEL_COUNTS) :, 1:] = _draw_scores(size, present, logit, stream.spawn(1)[0])
     return tables
+
+
+def _draw_scores(
+    size: Tables,
+    present: npt.NDArray[np.bool_],
+    logit: npt.NDArray[np.float64],
+    stream: np.random.Generator,
+) -> Tables:
+    """Return int64 (number, scores, classes): the better an image is done, the farther apart."""
+    rising = np.linspace(-1, 1, len(SCORE_STEPS))
+    chances = np.exp((logit[..., None] + 1.5) * np.stack([rising, -rising])[:, None, None])
+    chances /= chances.sum(axis=-1, keepdims=True)
+    pixels = np.stack([size, (2000 * present).astype(np.int64)])
+    drawn = stream.multinomial(pixels, chances)  # own or other, number, classes, bins
+    return drawn.transpose(1, 0, 3, 2).reshape(len(size), -1, size.shape[1])
 
 
 def image_counts(tables: Tables) -> ImageCounts:

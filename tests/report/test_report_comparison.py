@@ -21,7 +21,7 @@ from ws3.files import sha256
 from ws3.metrics.bootstrap import RESAMPLES, interval
 from ws3.metrics.image_counts import figure_of
 from ws3.metrics.paired import holm, swap_test
-from ws3.report.comparison import as_csv, as_markdown, compare
+from ws3.report.comparison import Row, Spread, as_csv, as_latex, as_markdown, compare
 from ws3.run.folder import Run
 from ws3.run.image_counts import writing_image_counts
 from ws3.run.records import ClassifierMetrics, write_record
@@ -317,3 +317,14 @@ def test_the_latex_has_balanced_tables_of_percentages(counted, tmp_path):
         assert len(lines) >= 4
         assert {line.count("&") for line in lines} == {len(table[0]) - 1}
     assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 2
+
+
+def test_the_latex_has_a_column_of_pxap_with_its_interval():
+    spreads = {"miou": Spread(0.4, None), "pxap": Spread(0.512, 0.021)}
+    rows = [
+        Row("cam", "val", "maps", 2, spreads, intervals={"pxap": (0.47, 0.555)}),
+        Row("cam", "val", "masks", 2, {"miou": Spread(0.5, None)}),
+    ]
+    text = as_latex(rows, [])
+    assert "recipe & runs & mIoU, score maps & mIoU, pseudo-masks & PxAP \\\\" in text
+    assert "cam & 2 & 40.0 & 50.0 & 51.2 $\\pm$ 2.1 [$47.0$, $55.5$] \\\\" in text

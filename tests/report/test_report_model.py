@@ -38,6 +38,10 @@ def test_scores_come_by_split_then_stage_then_recipe():
             "power background, set in the configuration",
         ),
         (
+            {"threshold_kind": "auto"},
+            "automatic, without ground truth: by the share that the maps mark",
+        ),
+        (
             {"threshold_kind": "tuned", "threshold_split": "train"},
             "tuned on ground truth of train",
         ),

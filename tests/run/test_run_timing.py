@@ -115,7 +115,7 @@ def test_nothing_is_left_when_all_is_done(classified_run):
 
 def test_the_command_shows_them_in_eighty_columns(timed, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    status(timed, time=True)
+    status([timed], time=True)
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if line.startswith("saliency") and "crops" in line)
     assert row.split()[2:] == ["4", "2", "2", "15", "1", "25%", "0.20", "0:00:15"]

@@ -58,6 +58,7 @@ def plan_of(config_of):
         ({"masks__crf": {"iterations": 3}}, ["masks"]),
         ({"masks__ignore_below": 0.2}, ["masks"]),
         ({"masks__background": {"kind": "power"}}, ["threshold"]),
+        ({"masks__background": {"kind": "auto"}}, ["threshold"]),
         ({"recipes__crops__samples__count": 20}, ["saliency crops", "maps crops"]),
         ({"recipes__crops__aggregation": {"smoothing": 0.1}}, ["maps crops"]),
         (
@@ -170,6 +171,8 @@ def test_a_threshold_waits_for_the_maps_that_it_is_tuned_on(plan_of):
     assert plan_of().threshold_input("cam") == []
     tuned = {"kind": "tuned", "split": "train"}
     assert len(plan_of(masks__background=tuned).threshold_input("cam")) == 3
+    automatic = {"kind": "auto", "images": 2}  # evenly spaced over all of train
+    assert len(plan_of(masks__background=automatic).threshold_input("cam")) == 3
     few = plan_of(masks__background={**tuned, "images": 3})
     assert [path.rpartition("/")[2] for path in few.threshold_input("cam")] == [
         *("train-00000.json", "train-00001.json")

@@ -17,7 +17,7 @@ from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
 from ws3.run.phases import PHASES
 from ws3.run.records import IndexFacts, read_record
-from ws3.run.status import run_status
+from ws3.run.status import run_status, thresholds_of
 from ws3.run.timing import run_times
 
 if TYPE_CHECKING:
@@ -37,15 +37,23 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    run: OpenRun,
+    runs: Annotated[
+        list[Run],
+        typer.Argument(metavar="RUN...", parser=open_run, help="Folders of runs."),
+    ],
     time: Annotated[
         bool, typer.Option("--time", help="Show where the time goes, and how much is left.")
     ] = False,
 ) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
-    if time:
-        _show_times(run)
-        return
+    for run in runs:
+        if time:
+            _show_times(run)
+        else:
+            _show_status(run)
+
+
+def _show_status(run: Run) -> None:
     numbers = ("done", "of", "skipped", "failed", "missing", "seconds", "MB")
     table = _stage_table(run, numbers, least=5)
     entries = list(run_status(run))
@@ -69,6 +77,10 @@ def status(
                 f"({entry.samples[0]} to {entry.samples[-1]})"
             )
             console.print(line, markup=False, highlight=False)
+    for chosen in thresholds_of(run):
+        score = "" if chosen.score is None else f"{chosen.score:.3g}, "
+        line = f"threshold {chosen.recipe}: {score}{chosen.origin}"
+        console.print(line, markup=False, highlight=False)
     for entry in entries:
         for image, reason in entry.failed.items():
             line = f"{entry.stage} {entry.recipe}, {image}: {reason}"

@@ -95,12 +95,20 @@ def index(
     check: Annotated[
         bool, typer.Option("--check", help="Only look, and say what there is; write nothing.")
     ] = False,
+    known: Annotated[
+        str | None,
+        typer.Option(
+            "--known",
+            metavar="RUN",
+            help="A run on the same dataset: what its index has isn't read again.",
+        ),
+    ] = None,
     sample: Annotated[
         int | None,
         typer.Option("--sample", min=0, help="With --check: open this many images, evenly spread."),
     ] = None,
 ) -> None:
-    """Check every image once and write index.csv; with --config, begin a run."""
+    """Check every image once and write index.csv; with --config, begin a run (or one per seed)."""
     from ws3.config.load import load
     from ws3.stages.index import check as check_dataset
     from ws3.stages.index import index, write_config
@@ -110,22 +118,22 @@ def index(
     if sample is not None and not check:
         raise Ws3Error("--sample goes with --check only: an index needs every image")
     if check:
-        looked = Run.of(load(config)) if config is not None else Run.open(run or Path())
+        looked = Run.all_of(load(config))[0] if config is not None else Run.open(run or Path())
         found, refusal = check_dataset(looked.config.dataset, looked.folder, sample)
         show_facts(found)
         if refusal is not None:
             raise refusal
         return
-    if config is not None:
-        opened = Run.of(load(config))
-        write_config(opened)
-    else:
-        opened = Run.open(run or Path())
-    index(opened)
-    say(
-        f"{len(opened.index.rows)} images, {len(opened.index.classes)} classes: {opened.index_file}"
-    )
-    show_facts(read_record(opened.index_facts, IndexFacts))
+    runs = Run.all_of(load(config)) if config is not None else [Run.open(run or Path())]
+    before = None if known is None else open_run(known)
+    for opened in runs:
+        if config is not None:
+            write_config(opened)
+        index(opened, before)
+        before = opened
+        images, classes = len(opened.index.rows), len(opened.index.classes)
+        say(f"{images} images, {classes} classes: {opened.index_file}")
+    show_facts(read_record(runs[0].index_facts, IndexFacts))
 
 
 def show_facts(found: DatasetFacts | IndexFacts) -> None:
@@ -150,8 +158,7 @@ def threshold(run: OpenRun, recipe: RecipeName) -> None:
 
     threshold(run, recipe)
     chosen = run.threshold(recipe)
-    where = f" on {chosen.images} images of {chosen.split}" if chosen.split else ""
-    say(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.kind}{where}")
+    say(f"{recipe}: {chosen.background.model_dump(mode='json')}, {chosen.origin}")
 
 
 def train_segmentation(run: OpenRun, recipe: RecipeName) -> None:

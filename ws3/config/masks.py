@@ -82,8 +82,23 @@ class TunedBackground(Section):
     )
 
 
+class AutoBackground(Section):
+    """Constant background score, chosen without ground truth: where the maps mark a given share."""
+
+    kind: Literal["auto"]
+    object_share: Annotated[Float, Field(gt=0, lt=1)] = Field(
+        0.25,
+        description="Share of an image that the maps are to mark, on average over training images: "
+        "that of the objects and a little more, as maps are best cut somewhat wide.",
+    )
+    images: Annotated[Int, Field(ge=1)] | None = Field(
+        1000, description="Of this many training images with labels, evenly spaced; null: of all."
+    )
+
+
 Background = Annotated[
-    ConstantBackground | PowerBackground | TunedBackground, Field(discriminator="kind")
+    ConstantBackground | PowerBackground | TunedBackground | AutoBackground,
+    Field(discriminator="kind"),
 ]
 
 

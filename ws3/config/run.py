@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
 from ws3.config.classifier import ClassifierConfig
 from ws3.config.dataset import Dataset
 from ws3.config.masks import Masks, TunedBackground
-from ws3.config.model import Distinct, Int, Section
+from ws3.config.model import Distinct, GrowingSection, Int, Section
 from ws3.config.recipes import Recipe, sharing_problem
 from ws3.config.segmentation import NETWORKS, OWN_CLASSIFIER, Segmentation
 from ws3.messages import shown
@@ -59,13 +59,26 @@ ImagesPerJob: type[Section] = create_model(
 )
 
 
-class RunConfig(Section):
-    """Everything that defines a run; `results/<run>/config.yaml` holds the resolved one."""
+Seed = Annotated[Int, Field(ge=0, lt=2**32)]
+
+
+class RunConfig(GrowingSection):
+    """Everything that defines a run; `results/<run>/config.yaml` holds the resolved one.
+
+    With `seeds` it stands for several runs, one per seed.
+    """
+
+    newer: ClassVar[tuple[str, ...]] = ("seeds",)
 
     run: str = Field(description="Name of the run: results go to <results>/<run>.")
     results: str = Field("results", description="Folder of all runs.")
-    seed: Annotated[Int, Field(ge=0, lt=2**32)] = Field(
+    seed: Seed = Field(
         0, description="Where all random streams start: of samples, augmentation and new weights."
+    )
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] | None = Field(
+        None,
+        description="In place of `seed`, a run for each of these: `<run>_seed0`, `<run>_seed1` and "
+        "so on, with one index, compared in `<run>_seeds`.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one."
@@ -121,6 +134,14 @@ class RunConfig(Section):
         return value
 
     @model_validator(mode="after")
+    def _seeds_stand_alone(self) -> RunConfig:
+        if self.seeds is not None:
+            if "seed" in self.model_fields_set:
+                raise ValueError("seeds: seed is given too; give either seed or seeds")
+            check_name(f"{self.run}_seed{max(self.seeds)}")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_known(self) -> RunConfig:
         known = ", ".join(self.recipes)
         if self.reference_recipe not in self.recipes:
@@ -165,6 +186,34 @@ class RunConfig(Section):
                 if problem:
                     raise ValueError(f"recipes.{name}: {problem} {shown(recipe.samples_from)}")
         return self
+
+    @property
+    def seeds_folder(self) -> Path:
+        """What the runs of several seeds share: their comparison, and a dataset that is drawn."""
+        return Path(self.results) / f"{self.run}_seeds"
+
+    def of_seeds(self) -> tuple[RunConfig, ...]:
+        """Return the configuration of each run: one per seed, or this one where it has one seed.
+
+        A dataset that would be drawn into the run's folder is drawn once, into `seeds_folder`.
+        """
+        if self.seeds is None:
+            return (self,)
+        dataset = self.dataset
+        if dataset.root is None:
+            root = (self.seeds_folder / "data").as_posix()
+            dataset = dataset.model_copy(update={"root": root})
+        return tuple(
+            self.model_copy(
+                update={
+                    "run": f"{self.run}_seed{seed}",
+                    "seed": seed,
+                    "seeds": None,
+                    "dataset": dataset,
+                }
+            )
+            for seed in self.seeds
+        )
 
     def sample_source(self, recipe: str) -> str:
         """Return the recipe whose samples a recipe is made from: itself, or another."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ws3.metrics.base import FloatArray
-from ws3.metrics.image_counts import POOLED_FIGURES, ImageCounts, figure_of
+from ws3.metrics.image_counts import POOLED_FIGURES, ImageCounts
 
 RESAMPLES = 2000
 """How many sets of images are drawn."""
@@ -57,7 +57,7 @@ def resampled(
         for number, counts in enumerate(runs):
             sums = counts.weighted(weights)
             for name, values in found.items():
-                values[number, here] = figure_of(name, sums)
+                values[number, here] = counts.formed(name, sums)
         done += len(weights)
     return found
 

@@ -7,7 +7,7 @@ images, its sums are formed again of other numbers of each image: `weighted`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,21 +16,41 @@ from scipy.sparse import csr_array
 
 from ws3.metrics.base import FloatArray
 from ws3.metrics.confusion import Confusion
+from ws3.metrics.pixel_ap import PixelAveragePrecision
 from ws3.metrics.ratios import mean_defined, ratio
 from ws3.metrics.regions import REGIONS, RegionProfile
 
 Int64Array = npt.NDArray[np.int64]
 
-COUNTS = ("tp", "fp", "fn", "dr_pixels", "dr_found", "ndr_pixels", "ndr_found")
+PIXEL_COUNTS = ("tp", "fp", "fn", "dr_pixels", "dr_found", "ndr_pixels", "ndr_found")
 """Pixels of a class in an image: true positives, false positives, false negatives; those of its DR
 and NDR, and how many of them are marked as the class."""
+SCORE_STEPS = (
+    *(0, 4, 16, 40, 72, 112, 160, 208, 256, 304, 352, 400),
+    *(448, 496, 544, 600, 656, 712, 768, 824, 880, 936, 984, 1024),
+)
+"""Where bins of scores begin, in 1024ths: narrow ones at the bottom, where most scores of a map of
+high contrast are; the last is the score 1 alone, which all scores above a percentile are."""
+SCORE_COUNTS = tuple(
+    f"{pixels}_from_{step}" for pixels in ("class", "other") for step in SCORE_STEPS
+)
+"""Pixels by the bin of their score in the class's map: those of the class, then the others."""
+COUNTS = (*PIXEL_COUNTS, *SCORE_COUNTS)
+"""All that is counted of a class in an image."""
 
 
-def class_counts(confusion: Confusion, regions: RegionProfile) -> Int64Array:
+def class_counts(
+    confusion: Confusion, regions: RegionProfile, precision: PixelAveragePrecision | None = None
+) -> Int64Array:
     """Return pooled counts as one table.
 
+    Args:
+        confusion: Pixels by class in ground truth and mask.
+        regions: Pixels by region.
+        precision: Pixels by score, in 1,024 bins; None where there are no maps.
+
     Returns:
-        int64 (`COUNTS`, classes + 1), the background first; it has no regions.
+        int64 (`COUNTS`, classes + 1), the background first; it has no regions and no scores.
     """
     table = np.zeros((len(COUNTS), confusion.classes + 1), np.int64)
     hits = confusion.matrix.diagonal()
@@ -39,6 +59,10 @@ def class_counts(confusion: Confusion, regions: RegionProfile) -> Int64Array:
         region = REGIONS.index(name)
         table[row, 1:] = regions.pixels[:, region]
         table[row + 1, 1:] = regions.marked[:, region]
+    if precision is not None:
+        table[len(PIXEL_COUNTS) :, 1:] = (
+            precision.binned(SCORE_STEPS).reshape(precision.classes, -1).T
+        )
     return table
 
 
@@ -66,6 +90,42 @@ def _recall(sums: Int64Array) -> FloatArray:
     return _means(ratio(found, pixels)[..., 1:])
 
 
+def _mean_pixel_ap(sums: Int64Array) -> FloatArray:
+    return _means(pixel_ap_of_bins(sums)[..., 1:])
+
+
+def pixel_ap_of_bins(sums: Int64Array) -> FloatArray:
+    """Return the pixel average precision of counts by score, each bin's pixels evenly mixed.
+
+    While the threshold falls through a bin with p pixels of the class and n others, T and F being
+    those above it, the precision is (T + pu) / (T + F + (p + n)u) with u from 0 to 1. Its integral
+    is what the bin adds. A step per bin would be far off with bins as wide as these.
+
+    Args:
+        sums: int64 (..., `SCORE_COUNTS`, classes + 1).
+
+    Returns:
+        float64 (..., classes + 1); NaN for a class without pixels.
+
+    Example:
+        >>> sums = np.zeros((len(SCORE_COUNTS), 1), np.int64)
+        >>> sums[[23, 3, 24 + 9]] = 2  # of the class: two pixels on top, two below two others
+        >>> pixel_ap_of_bins(sums).round(4).item()  # 1/2 + 1/2 x (1 - log(3 / 2))
+        0.7973
+    """
+    *others, rows, classes = sums.shape
+    bins = np.flip(sums.reshape(*others, 2, rows // 2, classes), axis=-2)
+    own, size = bins[..., 0, :, :], bins.sum(axis=-3)
+    above, marked = own.cumsum(axis=-2) - own, size.cumsum(axis=-2) - size
+    share, first = ratio(own, size), marked == 0
+    below = np.where(first, 1, marked)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mixed = share + (above - share * below) / size * np.log1p(size / below)
+        added = np.nansum(own * np.where(first, share, mixed), axis=-2)
+        areas: FloatArray = added / own.sum(axis=-2)
+    return areas
+
+
 def _means(values: FloatArray) -> FloatArray:
     """Return the means over the last axis of the values that are not NaN."""
     if values.ndim == 1:
@@ -81,8 +141,10 @@ POOLED_FIGURES: Mapping[str, PooledFigure] = {
     "miou": PooledFigure(("tp", "fp", "fn"), _miou),
     "dr_recall": PooledFigure(("dr_pixels", "dr_found"), _recall),
     "ndr_recall": PooledFigure(("ndr_pixels", "ndr_found"), _recall),
+    "pxap": PooledFigure(SCORE_COUNTS, _mean_pixel_ap),
 }
-"""The metrics that have an interval, by name: each with the value that the metric itself has."""
+"""The metrics that have an interval, by name: each with the value that the metric itself has, but
+for PxAP, whose bins are coarser; `ImageCounts.with_pixel_ap` makes up for that."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +158,8 @@ class ImageCounts:
         images: Names of the images.
         classes: Number of classes, the background not counted.
         table: int64 sparse (`COUNTS` x (classes + 1), images).
+        beyond_bins: float64 (classes + 1,): how far the pixel average precision of each class is
+            above that of its bins; 0 unless it is known.
 
     Example:
         >>> one, other = np.zeros((2, len(COUNTS), 2), np.int64)
@@ -109,6 +173,7 @@ class ImageCounts:
     images: tuple[str, ...]
     classes: int
     table: csr_array
+    beyond_bins: FloatArray = field(default_factory=lambda: np.zeros(1))
 
     @classmethod
     def of(cls, counts: Mapping[str, npt.ArrayLike], classes: int) -> ImageCounts:
@@ -145,7 +210,22 @@ class ImageCounts:
             return self
         place = {name: number for number, name in enumerate(self.images)}
         table = self.table[:, [place[name] for name in images]]
-        return ImageCounts(tuple(images), self.classes, table)
+        return replace(self, images=tuple(images), table=table)
+
+    def with_pixel_ap(self, per_class: Sequence[float]) -> ImageCounts:
+        """Return counts whose PxAP is exact for all images, and off by little for other sums.
+
+        What the bins miss is added to each class's value, whatever the images weigh. On 133
+        photographs, ends of intervals are then off by less than 1 % of the interval's width for
+        five recipes of six, and by 3 % for the sixth (`sess`).
+
+        Args:
+            per_class: Pixel average precision of each class over all of these images; NaN where it
+                is undefined.
+        """
+        binned = pixel_ap_of_bins(self.sums[len(PIXEL_COUNTS) :])
+        beyond = np.nan_to_num(np.array([np.nan, *per_class]) - binned)
+        return replace(self, beyond_bins=beyond)
 
     def of_figure(self, name: str) -> csr_array:
         """Return what a figure is formed of: sparse (its counts x (classes + 1), images)."""
@@ -173,7 +253,14 @@ class ImageCounts:
 
     def figure(self, name: str) -> FloatArray:
         """Return a figure of all images together, as a single number; NaN if it is undefined."""
-        return figure_of(name, self.sums)
+        return self.formed(name, self.sums)
+
+    def formed(self, name: str, sums: Int64Array) -> FloatArray:
+        """Return a figure of sums of these images, int64 (..., `COUNTS`, classes + 1)."""
+        if name != "pxap" or not self.beyond_bins.any():
+            return figure_of(name, sums)
+        values = pixel_ap_of_bins(sums[..., len(PIXEL_COUNTS) :, :]) + self.beyond_bins
+        return _means(np.clip(values, 0, 1)[..., 1:])
 
 
 def figure_of(name: str, sums: Int64Array) -> FloatArray:
@@ -184,9 +271,13 @@ def figure_of(name: str, sums: Int64Array) -> FloatArray:
 
 __all__ = [
     "COUNTS",
+    "PIXEL_COUNTS",
     "POOLED_FIGURES",
+    "SCORE_COUNTS",
+    "SCORE_STEPS",
     "ImageCounts",
     "PooledFigure",
     "class_counts",
     "figure_of",
+    "pixel_ap_of_bins",
 ]

@@ -13,6 +13,7 @@ from ws3.errors import Ws3Error
 from ws3.metrics.base import Counts, CountsType, EvaluatedImage, Metric
 from ws3.metrics.confusion import Confusion
 from ws3.metrics.image_counts import class_counts
+from ws3.metrics.pixel_ap import PixelAveragePrecision
 from ws3.metrics.regions import RegionProfile
 
 
@@ -69,9 +70,11 @@ class Measurement:
         Raises:
             ValueError: As for `add`.
         """
-        before = class_counts(self._pixels, self._regions)
+        precision = self._counts.get(PixelAveragePrecision)
+        scores = precision if isinstance(precision, PixelAveragePrecision) else None
+        before = class_counts(self._pixels, self._regions, scores)
         self.add(image)
-        return class_counts(self._pixels, self._regions) - before
+        return class_counts(self._pixels, self._regions, scores) - before
 
     def means(self) -> dict[str, float | None]:
         """Return the figures of all classes, by the metrics' names.

@@ -73,7 +73,7 @@ def swap_test(
     formed again of the swapped sums: a ratio of sums can't be tested by differences per image. The
     p value is the share of swaps that give a difference at least as large as the one found, the
     swap of nothing included. Where there are no more ways to swap than `permutations`, all are
-    taken, and p is exact.
+    taken, and p is exact. (Of PxAP, the figure that its bins give is tested.)
 
     Args:
         pairs: The counts of both recipes in each run, all of the same images.

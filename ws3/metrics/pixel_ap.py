@@ -90,6 +90,17 @@ class PixelAveragePrecision(Counts):
             raise ValueError("the image came without score maps")
         self.update(image.truth, image.maps, image.class_values)
 
+    def binned(self, starts: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Return the counts in coarser bins.
+
+        Args:
+            starts: Where bins begin, in steps of 1 / `bins`, the first at 0.
+
+        Returns:
+            int64 (classes, 2, bins): pixels of the class, then the others, by rising score.
+        """
+        return np.add.reduceat(self._counts[:, ::-1], starts, axis=2)
+
     def per_class(self) -> FloatArray:
         """Return the average precision of each class in [0, 1]; NaN if it has no pixel."""
         result = np.full(self.classes, np.nan)

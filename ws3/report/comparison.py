@@ -229,7 +229,7 @@ def contrasts_as_markdown(contrasts: Sequence[Contrast]) -> str:
 def as_latex(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> str:
     """Return tables for a paper, in percent, with the commands of the package booktabs.
 
-    Per split: mIoU with the stages side by side, and the differences of mIoU.
+    Per split: mIoU with the stages side by side, the score maps' PxAP, and the differences of mIoU.
     """
     lines = [
         "% In percent: mean over the runs, their standard deviation if there are several, and",
@@ -241,12 +241,17 @@ def as_latex(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> str:
         here = [row for row in rows if row.split == split]
         stages = [s for s in EVALUATED_STAGES if any(row.stage == s for row in here)]
         found = {(row.recipe, row.stage): row for row in here}
+        ranked = any("pxap" in row.spreads for row in here)
         heads = ["recipe", "runs", *(f"mIoU, {_STAGE_TITLES[stage]}" for stage in stages)]
+        heads += ["PxAP"] * ranked
         table = []
         for recipe in dict.fromkeys(row.recipe for row in here):
             of_recipe = [found.get((recipe, stage)) for stage in stages]
             runs = max(row.runs for row in of_recipe if row is not None)
-            table.append([_plain(recipe), str(runs), *map(_latex_cell, of_recipe)])
+            cells = [_latex_cell(row, "miou") for row in of_recipe]
+            if ranked:
+                cells.append(_latex_cell(found.get((recipe, "maps")), "pxap"))
+            table.append([_plain(recipe), str(runs), *cells])
         lines += ["", f"% Split: {split}", *_tabular(heads, table)]
         differences = [
             [
@@ -274,12 +279,12 @@ def _tabular(heads: Sequence[str], table: Sequence[Sequence[str]]) -> Iterator[s
     yield "\\end{tabular}"
 
 
-def _latex_cell(row: Row | None) -> str:
-    spread = None if row is None else row.spreads.get("miou")
+def _latex_cell(row: Row | None, name: str) -> str:
+    spread = None if row is None else row.spreads.get(name)
     if row is None or spread is None:
         return "--"
     deviation = "" if spread.deviation is None else f" $\\pm$ {100 * spread.deviation:.1f}"
-    return f"{100 * spread.mean:.1f}{deviation}{_latex_ends(row.intervals.get('miou'), '.1f')}"
+    return f"{100 * spread.mean:.1f}{deviation}{_latex_ends(row.intervals.get(name), '.1f')}"
 
 
 def _latex_ends(ends: Interval | None, digits: str) -> str:

@@ -53,7 +53,7 @@ class Score:
             measured.
         per_class: The figures of each class.
         threshold: Background score; None if there is no constant one.
-        threshold_kind: How it was chosen: constant, power, tuned or "".
+        threshold_kind: How it was chosen: constant, power, tuned, auto or "".
         threshold_split: Split whose ground truth chose it; "" if none did.
         ignored_share: Share of the pixels that count nowhere.
         sweep: (threshold, mIoU) of the maps, where mIoU is defined.
@@ -115,6 +115,8 @@ class Score:
                 how += ", the split reported here"
         elif self.threshold_kind == "power":
             how = "power background, set in the configuration"
+        elif self.threshold_kind == "auto":
+            how = "automatic, without ground truth: by the share that the maps mark"
         else:
             how = "constant, set in the configuration"
         return f"of its training masks: {how}" if self.stage == "segmentation" else how

@@ -50,12 +50,23 @@ class Run:
             )
         # First: an older ws3 wrote other keys into its configuration.
         check_format(folder)
-        return cls(folder, load(path, check_methods=False))
+        config = load(path, check_methods=False)
+        if config.seeds is not None:
+            raise Ws3Error(
+                f"{path}: a run has one seed; put seeds into a configuration for snakemake "
+                "(--configfile FILE), which makes a run of each"
+            )
+        return cls(folder, config)
 
     @classmethod
     def of(cls, config: RunConfig) -> Run:
-        """Return the run that a configuration names; nothing need be there yet."""
+        """Return the run that a configuration of one seed names; nothing need be there yet."""
         return cls(Path(config.results) / config.run, config)
+
+    @classmethod
+    def all_of(cls, config: RunConfig) -> list[Run]:
+        """Return the runs that a configuration names: one, or one per seed."""
+        return [cls.of(one) for one in config.of_seeds()]
 
     @property
     def index_file(self) -> Path:

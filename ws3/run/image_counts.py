@@ -1,15 +1,17 @@
 """`evaluation/<recipe>.images.csv`: what each image adds to the pooled counts of a recipe.
 
-One row per split, image, stage and class that occurs in the ground truth or the mask of the image;
-the background (class 0) has a row for every image. The columns after the class are
-`ws3.metrics.image_counts.COUNTS`, in pixels; a pixel that is 255 in ground truth or mask counts
-nowhere. The sum over the rows of a split and stage gives the figures of `summary.csv`.
+One row per split, image, stage and class that occurs in the ground truth or the mask of the image,
+or has a map there; the background (class 0) has a row for every image. The columns after the class
+are `ws3.metrics.image_counts.PIXEL_COUNTS`, in pixels; a pixel that is 255 in ground truth or mask
+counts nowhere. The sum over the rows of a split and stage gives the figures of `summary.csv`. The
+last column has, at the stage `maps`, the `SCORE_COUNTS` of the class's map with blanks between.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,12 +22,12 @@ import numpy.typing as npt
 
 from ws3.errors import StaleResultError
 from ws3.files import csv_file, sha256
-from ws3.metrics.image_counts import COUNTS, ImageCounts
+from ws3.metrics.image_counts import PIXEL_COUNTS, ImageCounts
 from ws3.outside import TEXT_BYTES, open_regular
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation
 
-COLUMNS = ("split", "stage", "image", "class", *COUNTS)
+COLUMNS = ("split", "stage", "image", "class", *PIXEL_COUNTS, "scores")
 
 CountsBySplit = dict[tuple[str, str], ImageCounts]
 """The counts of a recipe, by split and stage."""
@@ -45,7 +47,9 @@ def writing_image_counts(
         def add(split: str, stage: str, image: str, table: npt.NDArray[np.int64]) -> None:
             for value, counts in enumerate(table.T.tolist()):
                 if value == 0 or any(counts):
-                    write((split, stage, image, value, *counts))
+                    pixels, scores = counts[: len(PIXEL_COUNTS)], counts[len(PIXEL_COUNTS) :]
+                    said = " ".join(map(str, scores)) if any(scores) else ""
+                    write((split, stage, image, value, *pixels, said))
 
         yield add
 
@@ -77,15 +81,32 @@ def read_image_counts(run: Run, evaluation: Evaluation) -> CountsBySplit:
                     f"{run.evaluation_file(evaluation.recipe)}: it names {classes} classes, but "
                     f"its images have counts of class {value}; {_remedy(run, evaluation.recipe)}"
                 )
-            for kind, number in enumerate(counts):
+            # A file of before PxAP had intervals has no scores.
+            pixels, scores = counts[: len(PIXEL_COUNTS)], counts[len(PIXEL_COUNTS) :]
+            for kind, number in enumerate([*pixels, *(scores[0].split() if scores else ())]):
                 if number != "0":
                     found.extend((place, kind, int(value), int(number)))
-    return {
-        (split, stage): ImageCounts.of_cells(
-            list(places), np.array(cells[split, stage], np.int64).reshape(-1, 4), classes
+    found_counts = {
+        place: ImageCounts.of_cells(
+            list(places), np.array(cells[place], np.int64).reshape(-1, 4), classes
         )
-        for (split, stage), places in images.items()
+        for place, places in images.items()
     }
+    return {
+        (split, stage): counts.with_pixel_ap(_pixel_ap(evaluation, split, stage))
+        for (split, stage), counts in found_counts.items()
+    }
+
+
+def _pixel_ap(evaluation: Evaluation, split: str, stage: str) -> list[float]:
+    """Return the pixel average precision of each class; NaN where it is undefined or unknown."""
+    stages = evaluation.splits.get(split, {})
+    found = next((figures for name, figures in stages.items() if name == stage), None)
+    if found is None:
+        return [math.nan] * len(evaluation.classes)
+    known = {name: of_class.figures.get("pxap") for name, of_class in found.per_class.items()}
+    values = (known.get(name) for name in evaluation.classes)
+    return [math.nan if value is None else value for value in values]
 
 
 def image_counts_fault(run: Run, evaluation: Evaluation) -> str:

@@ -156,19 +156,32 @@ class Threshold(Record):
 
     Attributes:
         recipe: Name of the recipe.
-        background: The background score itself; a tuned one is a constant.
+        background: The background score itself; a tuned or automatic one is a constant.
         kind: How it was chosen.
         split: Split whose ground truth chose it; "" if none did.
         images: Number of images that chose it; None if none did.
-        miou: mIoU in [0, 1] of the maps on these images; None if none chose it.
+        miou: mIoU in [0, 1] of the maps on these images; None unless ground truth chose it.
+        object_share: Share of these images that the maps mark, where that chose it; else None.
     """
 
     recipe: str
     background: Annotated[ConstantBackground | PowerBackground, Field(discriminator="kind")]
-    kind: Literal["constant", "power", "tuned"]
+    kind: Literal["constant", "power", "tuned", "auto"]
     split: Literal["", "train", "val"] = ""
     images: int | None = None
     miou: Share = None
+    object_share: Share = None
+
+    @property
+    def origin(self) -> str:
+        """How it was chosen, in a few words."""
+        if self.split:
+            return f"{self.kind} on {self.images} images of {self.split}"
+        if self.object_share is not None:
+            return (
+                f"{self.kind}: maps mark {self.object_share:.1%} of {self.images} training images"
+            )
+        return self.kind
 
     @property
     def score(self) -> float | None:
@@ -252,7 +265,7 @@ class StageFigures(Record):
     Attributes:
         images: Number of images that were measured.
         threshold: Background score of the masks; None if it is not a constant, and of a network.
-        threshold_kind: How it was chosen: constant, power or tuned; "" of a network.
+        threshold_kind: How it was chosen: constant, power, tuned or auto; "" of a network.
         threshold_split: Split whose ground truth chose it; "" if none did.
         ignored_share: Share of the pixels in [0, 1] that are 255 in the ground truth or the mask.
         figures: Means over the classes, by the metric's name; None is undefined, an absent one not
@@ -270,7 +283,7 @@ class StageFigures(Record):
 
     images: int
     threshold: float | None
-    threshold_kind: Literal["", "constant", "power", "tuned"]
+    threshold_kind: Literal["", "constant", "power", "tuned", "auto"]
     threshold_split: Literal["", "train", "val"]
     ignored_share: Share
     figures: dict[str, Share]

@@ -14,7 +14,7 @@ from ws3.run import journal
 from ws3.run.batches import stage_splits
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
-from ws3.run.records import Failure, Receipt, read_record
+from ws3.run.records import Failure, Receipt, Threshold, read_record
 from ws3.stage_table import STAGES
 
 
@@ -111,6 +111,15 @@ def receipts_of(run: Run, stage: str, recipe: str) -> list[Receipt]:
     for path in sorted(run.receipt(stage, recipe, "any").parent.glob("*.json")):
         with suppress(Ws3Error):
             found.append(read_record(path, Receipt))
+    return found
+
+
+def thresholds_of(run: Run) -> list[Threshold]:
+    """Return the thresholds that are chosen, by recipe; damaged ones are left out."""
+    found = []
+    for recipe in run.config.recipes:
+        with suppress(Ws3Error):
+            found.append(run.threshold(recipe))
     return found
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from ws3.config.masks import Background, TunedBackground
+from ws3.config.masks import AutoBackground, Background, TunedBackground
 from ws3.datasets import dataset_root
 from ws3.datasets.index import ImageRow
 from ws3.datasets.listing_files import read_lines
 from ws3.datasets.names import without_suffix
 from ws3.errors import Ws3Error
 from ws3.run.folder import Run
+from ws3.run.skips import skip_reason
+from ws3.stage_table import stages_before
 
 
 def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
@@ -31,6 +33,20 @@ def tuning_rows(run: Run, background: TunedBackground) -> list[ImageRow]:
                 "masks.background.list"
             )
     return rows[: background.images]
+
+
+def share_rows(run: Run, recipe: str, background: AutoBackground) -> list[ImageRow]:
+    """Return the training images whose maps choose a score without ground truth, evenly spaced.
+
+    Those without labels have no maps; those that a stage before skipped are left out.
+    """
+    rows = [
+        row
+        for row in run.mapped_rows(["train"])
+        if row.labels and not skip_reason(run, recipe, row, stages_before("masks"))
+    ]
+    count = len(rows) if background.images is None else min(background.images, len(rows))
+    return [rows[number * len(rows) // count] for number in range(count)]
 
 
 def tuning_list(run: Run, background: Background) -> str:

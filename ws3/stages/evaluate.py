@@ -118,7 +118,8 @@ def summary_columns(metrics: Sequence[str]) -> list[str]:
     Example:
         >>> print(*summary_columns(["miou", "dice"]))
         recipe seed split stage miou dice miou_low miou_high dr_recall_low dr_recall_high \
-ndr_recall_low ndr_recall_high oracle_miou oracle_threshold threshold threshold_split ignored_share
+ndr_recall_low ndr_recall_high pxap_low pxap_high oracle_miou oracle_threshold threshold \
+threshold_split ignored_share
     """
     first = [name for name in _FIRST_COLUMNS if name in metrics]
     rest = [name for name in metrics if name not in first]

@@ -13,6 +13,7 @@ from ws3.datasets.colors import mask_colors
 from ws3.datasets.facts import DatasetFacts, dataset_facts
 from ws3.datasets.index import (
     CLASSES_FILE,
+    Index,
     Listing,
     check_files,
     read_index,
@@ -32,11 +33,16 @@ from ws3.stage_table import FORMAT
 _log = logging.getLogger(__name__)
 
 
-def index(run: Run) -> None:
+def index(run: Run, known: Run | None = None) -> None:
     """Check every image once, and write the index, its classes and its receipt.
 
     A dataset that is drawn, such as the built-in one, is drawn first. Images that the index
     already has, and that did not change, are not read again.
+
+    Args:
+        run: The run.
+        known: A run on the same dataset, such as one with another seed: where the run has no index
+            or an older one, images that this one's index has are not read again either.
 
     Raises:
         Ws3Error: If files of the dataset have problems, with one line for each.
@@ -46,12 +52,7 @@ def index(run: Run) -> None:
     _prepare(run)
     sources = dataset_state(dataset, run.folder)
     listing = list_dataset(dataset, run.folder)
-    previous = None
-    if run.index_file.exists():
-        try:
-            previous = read_index(run.index_file)
-        except Ws3Error as error:
-            _log.warning("%s It is made again.", error)
+    previous = _read_before(run) if known is None else _read_before(known) or _read_before(run)
     with ProgressReport("index") as progress:
         colors = mask_colors(dataset, dataset_root(dataset, run.folder), listing.classes)
         completed = check_files(listing, previous, run.config.on_bad_image, progress.reach, colors)
@@ -73,6 +74,17 @@ def index(run: Run) -> None:
     # Written once: all jobs depend on it, and must not run again when a few images change.
     if not run.receipt("index").exists():
         write_json(run.receipt("index"), {"index": run.index_file.name})
+
+
+def _read_before(run: Run) -> Index | None:
+    """Return the index that a run has, if it can be read."""
+    if not run.index_file.exists():
+        return None
+    try:
+        return read_index(run.index_file)
+    except Ws3Error as error:
+        _log.warning("%s It is made again.", error)
+        return None
 
 
 def check(
@@ -108,7 +120,7 @@ def _prepare(run: Run) -> None:
             prepare(run.config.dataset, root, progress.reach)
 
 
-def refresh(run: Run, listing: Listing) -> None:
+def refresh(run: Run, listing: Listing, known: Run | None = None) -> None:
     """Write down the run's configuration, and bring an index that is there up to date.
 
     Snakemake calls this before the first job of a run. The first index is a job; images that
@@ -119,13 +131,14 @@ def refresh(run: Run, listing: Listing) -> None:
     Args:
         run: The run.
         listing: Its images, as they are now.
+        known: See `index`.
 
     Raises:
         Ws3Error: If the changed images have problems, with one line for each.
     """
     write_config(run)
     if run.receipt("index").exists() and not index_is_current(run, listing):
-        index(run)
+        index(run, known)
 
 
 def index_is_current(run: Run, listing: Listing) -> bool:
@@ -159,7 +172,7 @@ def _check_is_free(run: Run) -> None:
         return
     if config.exists():
         # Ours has every key written out.
-        ours = set(RunConfig.model_fields) <= set(read_yaml(config))
+        ours = set(RunConfig.model_fields) - set(RunConfig.newer) <= set(read_yaml(config))
         theirs = [] if ours else [config]
     else:
         classes = run.index_file.with_name(CLASSES_FILE)

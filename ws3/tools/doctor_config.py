@@ -39,8 +39,11 @@ def config_findings(path: Path) -> Iterator[Finding]:
     except (Ws3Error, OSError) as error:
         yield Finding("configuration", "fault", reason(error), "mend the file")
         return
-    yield Finding("configuration", "ok", f"{path}, run {config.run}")
-    run = Run.of(config)
+    # What is looked at is the same for all seeds.
+    runs = Run.all_of(config)
+    run, config = runs[0], runs[0].config
+    names = ", ".join(one.config.run for one in runs)
+    yield Finding("configuration", "ok", f"{path}, run{'s' * (len(runs) > 1)} {names}")
     yield disk_finding("results", Path(config.results).expanduser())
     yield from dataset_findings(config, run)
     yield from weight_findings(config)

@@ -264,7 +264,7 @@ def _config(output: Path, base: Path, imported: Imported) -> str:
     has_val = imported.pictures["val"] > 0
     if has_val:
         dataset |= {"train": "train.txt", "val": "val.txt"}
-    background = "{kind: tuned, split: train}" if imported.masks else "{kind: constant, score: 0.4}"
+    background = "{kind: tuned, split: train}" if imported.masks else "{kind: auto}"
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in dataset.items()]
     return _CONFIG.format(
         path=output / "config.yaml",

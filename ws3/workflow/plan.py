@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from ws3.config.load import resolve
-from ws3.config.masks import TunedBackground
+from ws3.config.masks import AutoBackground, TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
@@ -30,24 +30,34 @@ from ws3.stage_table import STAGES
 class Plan:
     """The jobs of a run."""
 
-    def __init__(self, data: Mapping[str, Any], *, check_files: bool) -> None:
+    def __init__(
+        self,
+        data: Mapping[str, Any] | RunConfig,
+        *,
+        check_files: bool,
+        first: Plan | None = None,
+    ) -> None:
         """Resolve the configuration.
 
         Args:
-            data: Snakemake's merged configuration.
+            data: Snakemake's merged configuration, or that of a run with one seed.
             check_files: Whether to look for changes of the dataset; a job's own parse need not.
+            first: Plan of the run with the first seed, whose images and batches are the same.
 
         Raises:
             Ws3Error: If the configuration is not valid, the list that a threshold is tuned on is
                 missing, or the run's folder is of an older ws3.
         """
-        self.config: RunConfig = resolve(data, "config")
+        self.config = data if isinstance(data, RunConfig) else resolve(data, "config")
         self.run = Run.of(self.config)
         check_format(self.run.folder)
         self.folder = self.run.folder.as_posix()
         self._check_files = check_files
         # Stages that divide the same images alike share the fingerprints of their batches.
         self._batches = cache(lambda splits, size: Batches(self.mapped, splits, size))
+        if first is not None:
+            self.listing, self.mapped = first.listing, first.mapped
+            self._batches = first._batches
         # Read here, where what is wrong ends in one sentence.
         self._tuning_list = tuning_list(self.run, self.config.masks.background)
 
@@ -102,8 +112,10 @@ class Plan:
         return [self._receipt(source, owner, name) for name in names]
 
     def threshold_input(self, recipe: str) -> list[str]:
-        """Return the receipts of the maps that a recipe's threshold is tuned on."""
+        """Return the receipts of the maps that a recipe's threshold is chosen by."""
         background = self.config.masks.background
+        if isinstance(background, AutoBackground):
+            return self.receipts("maps", recipe, ["train"])
         if not isinstance(background, TunedBackground):
             return []
         names = self.batches("maps").names([background.split])

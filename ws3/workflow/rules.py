@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ws3.config.load import read_yaml
+from ws3.config.load import read_yaml, resolve
+from ws3.config.run import RunConfig
 from ws3.errors import Ws3Error
+from ws3.run.folder import Run
 from ws3.stage_table import JOBS
 from ws3.workflow.dry_run import collect_less_garbage, per_attempt, with_cached_signature
 from ws3.workflow.plan import Plan
+
+COMPARISON_TABLES = ("comparison.csv", "comparison.md", "comparison.tex", "differences.csv")
+"""Files of a comparison that there are in any case; charts come with them."""
 
 
 @contextmanager
@@ -34,10 +40,17 @@ def _told_in_a_sentence() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-class Rules(Plan):
-    """What `rules/*.smk` ask: paths, inputs, parameters and resources of the jobs of one run.
+class Rules:
+    """What `rules/*.smk` ask: paths, inputs, parameters and resources of the jobs of all runs.
 
-    The paths are those of `ws3.run.folder.Run`, and spelled there alone.
+    There is one run, whose paths the rules name, or one per seed: then paths have `{run}` for its
+    name. The paths are those of `ws3.run.folder.Run`, and spelled there alone.
+
+    Attributes:
+        config: The configuration; what differs by seed is asked of `plans`.
+        plans: What each run asks for, by its name; the first run's is the first.
+        run: Whose paths are the rules'.
+        seeds_folder: Where the runs are compared; None of a single run.
     """
 
     def __init__(self, config: Mapping[str, Any], workflow: Any) -> None:
@@ -58,11 +71,27 @@ class Rules(Plan):
                 for path in workflow.overwrite_configfiles or ():
                     # Snakemake has read it, but of a key that is given twice it says nothing.
                     read_yaml(Path(path))
-            super().__init__(config, check_files=workflow.is_main_process)
-            _ = self.listing  # now, so that a wrong dataset is told here and not in a rule
+            self._plan_all(resolve(config, "config"), check_files=workflow.is_main_process)
+
+    def _plan_all(self, config: RunConfig, *, check_files: bool) -> None:
+        first, *others = config.of_seeds()
+        self._first = Plan(first, check_files=check_files)
+        _ = self._first.listing  # now, so that a wrong dataset is told here and not in a rule
+        plans = [Plan(other, check_files=check_files, first=self._first) for other in others]
+        self.plans = {plan.config.run: plan for plan in (self._first, *plans)}
+        self.config, self.run = first, self._first.run
+        self.seeds_folder = None
+        if config.seeds is not None:
+            self.seeds_folder = config.seeds_folder
+            self.run = Run(Path(config.results) / "{run}", first)
+
+    @property
+    def run_names(self) -> str:
+        """What `{run}` may stand for, as a regular expression."""
+        return "|".join(map(re.escape, self.plans))
 
     def refresh_index(self) -> None:
-        """Bring the run's configuration and index up to date, before the first job.
+        """Bring the runs' configurations and indices up to date, before the first job.
 
         Not as a job: a job's inputs would make all others run again whenever these files change.
         """
@@ -70,7 +99,50 @@ class Rules(Plan):
             from ws3.stages.index import refresh
 
             with _told_in_a_sentence():
-                refresh(self.run, self.listing)
+                for plan in self.plans.values():
+                    known = None if plan is self._first else self._first.run
+                    refresh(plan.run, plan.listing, known)
+
+    def targets(self) -> list[str]:
+        """What all runs are to end with, and their comparison."""
+        compared = [] if self.seeds_folder is None else self.comparison
+        return [*compared, *(file for plan in self.plans.values() for file in plan.targets())]
+
+    @property
+    def comparison(self) -> list[str]:
+        """The tables over all seeds."""
+        return [f"{self.seeds_folder}/{name}" for name in COMPARISON_TABLES]
+
+    @property
+    def compared(self) -> list[str]:
+        """What the tables over all seeds are made of."""
+        return [
+            file
+            for plan in self.plans.values()
+            for file in (*plan.evaluations(), *plan.image_counts())
+        ]
+
+    @property
+    def compare_shell(self) -> str:
+        """The shell command that compares the runs, with its output in its log."""
+        folders = " ".join(shlex.quote(plan.folder) for plan in self.plans.values())
+        return (
+            f"ws3 compare {folders} --output {shlex.quote(str(self.seeds_folder))} > {{log:q}} 2>&1"
+        )
+
+    @property
+    def index_shell(self) -> str:
+        """The shell command that indexes a run: of several, the first one opens the images."""
+        known = "" if self.seeds_folder is None else f" --known {shlex.quote(self._first.folder)}"
+        return self.shell("ws3 index {run}" + known)
+
+    @property
+    def index_input(self) -> Any:
+        """What a run's index needs: that of the first run, whose images aren't read again."""
+        if self.seeds_folder is None:
+            return []
+        first, receipt = self._first.config.run, self._first.run.receipt("index").as_posix()
+        return lambda wildcards: [] if wildcards.run == first else [receipt]
 
     def receipt(self, *parts: str) -> str:
         """A receipt's path: `receipts/<job>[/<recipe>[/<batch>]].json` in the run's folder."""
@@ -86,7 +158,7 @@ class Rules(Plan):
 
     def mem_mb(self, job: str) -> Any:
         """Memory of a job in MB; on a cluster, more at each attempt."""
-        return per_attempt(self.memory_mb(job), queued=self._queued)
+        return per_attempt(self._first.memory_mb(job), queued=self._queued)
 
     def runtime(self, job: str) -> Any:
         """Minutes of a job, more at each attempt; None on one machine, where nobody asks."""
@@ -110,24 +182,48 @@ class Rules(Plan):
             command: Of `ws3`; `{run}` stands for the run's folder. (As a parameter of the rule it
                 would be worked out for each job.)
         """
-        return command.replace("{run}", shlex.quote(self.folder)) + " > {log:q} 2>&1"
+        folder = shlex.quote(self._first.folder)
+        if self.seeds_folder is not None:
+            # A run's name needs no quotes.
+            folder = shlex.quote(f"{self.run.folder.parent.as_posix()}/") + "{wildcards.run}"
+        return command.replace("{run}", folder) + " > {log:q} 2>&1"
 
-    def of_recipe(self, asked: Callable[[str], Any]) -> Callable[..., Any]:
-        """Make a question of the plan about a recipe one that a rule asks, with its wildcards."""
-        return with_cached_signature(lambda wildcards: asked(wildcards.recipe))
+    def of_run(self, asked: Callable[[Plan], Any]) -> Any:
+        """Make a question of a plan one that a rule asks: its answer, or a function of the run."""
+        if self.seeds_folder is None:
+            return asked(self._first)
+        answer = cache(lambda run: asked(self.plans[run]))
+        return with_cached_signature(lambda wildcards: answer(wildcards.run))
+
+    def of_recipe(self, asked: Callable[[Plan, str], Any]) -> Callable[..., Any]:
+        """Make a question of a plan about a recipe one that a rule asks, with its wildcards."""
+        plans = self.plans
+        if self.seeds_folder is None:
+            plan = self._first
+            return with_cached_signature(lambda wildcards: asked(plan, wildcards.recipe))
+        return with_cached_signature(
+            lambda wildcards: asked(plans[wildcards.run], wildcards.recipe)
+        )
 
     def batch_input(self, stage: str, source: str) -> Callable[..., list[str]]:
         """Receipts of an earlier stage, `source`, that hold the images of a job's batch."""
-        receipts = self.input_receipts
+        plans = self.plans
+        if self.seeds_folder is None:
+            receipts = self._first.input_receipts
+            return with_cached_signature(
+                lambda wildcards: receipts(stage, wildcards.recipe, wildcards.batch, source)
+            )
         return with_cached_signature(
-            lambda wildcards: receipts(stage, wildcards.recipe, wildcards.batch, source)
+            lambda wildcards: plans[wildcards.run].input_receipts(
+                stage, wildcards.recipe, wildcards.batch, source
+            )
         )
 
     def batch_params(self, stage: str) -> Callable[..., str]:
         """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
-        batches = self.batches
+        batches = self._first.batches
         return with_cached_signature(lambda wildcards: batches(stage)[wildcards.batch].fingerprint)
 
     def stage_params(self, stage: str) -> Callable[..., str]:
         """Settings that a per-image stage's jobs depend on, worked out once per recipe."""
-        return self.of_recipe(cache(partial(self.settings, stage)))
+        return self.of_recipe(cache(lambda plan, recipe: plan.settings(stage, recipe)))
