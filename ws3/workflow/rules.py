@@ -11,7 +11,7 @@ from typing import Any
 
 from ws3.config.load import read_yaml
 from ws3.errors import Ws3Error
-from ws3.stage_table import JOBS
+from ws3.stage_table import JOBS, STAGES
 from ws3.workflow.dry_run import collect_less_garbage, per_attempt, with_cached_signature
 from ws3.workflow.plan import Plan
 
@@ -60,6 +60,7 @@ class Rules(Plan):
                     read_yaml(Path(path))
             super().__init__(config, check_files=workflow.is_main_process)
             _ = self.listing  # now, so that a wrong dataset is told here and not in a rule
+        self._tell({})
 
     def refresh_index(self) -> None:
         """Bring the run's configuration and index up to date, before the first job.
@@ -71,6 +72,23 @@ class Rules(Plan):
 
             with _told_in_a_sentence():
                 refresh(self.run, self.listing)
+            self._tell(self._images_of_jobs())
+
+    def _tell(self, images: Mapping[str, Mapping[str, int]]) -> None:
+        """Tell `snakemake --logger ws3`, if it is in use, what Snakemake's log doesn't say."""
+        manager = getattr(self._workflow, "logger_manager", None)
+        for handler in getattr(manager, "plugin_handlers", ()):
+            if hasattr(handler, "begin"):
+                handler.begin(self.run.folder, images)
+
+    def _images_of_jobs(self) -> dict[str, dict[str, int]]:
+        """Return how many images each job that is to run works on, by rule and output."""
+        images: dict[str, dict[str, int]] = {}
+        for job in self._workflow.dag.needrun_jobs():
+            if job.rule.name in STAGES:
+                batch = self.batches(job.rule.name)[job.wildcards.batch]
+                images.setdefault(job.rule.name, {})[str(job.output[0])] = len(batch.rows)
+        return images
 
     def receipt(self, *parts: str) -> str:
         """A receipt's path: `receipts/<job>[/<recipe>[/<batch>]].json` in the run's folder."""
