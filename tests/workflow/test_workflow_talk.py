@@ -20,7 +20,6 @@ from snakemake_interface_logger_plugins.tests import MockOutputSettings, TestLog
 import snakemake_logger_plugin_ws3 as plugin
 from snakemake_logger_plugin_ws3 import talk
 
-
 DASH = "\N{EN DASH}"
 
 
