@@ -78,7 +78,7 @@ lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
 	$(BIN)/snakemake --lint
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tests/doc_words.py
@@ -94,7 +94,7 @@ docs: $(READY)  ## Build the documentation site into site/, strictly and offline
 format: $(READY)  ## Format all code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/snakefmt Snakefile rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
 
 schema: $(READY)  ## Write the files that follow from the code: schema, configuration page, drawings
 	$(BIN)/python -m ws3.config.schema > config/schema.yaml

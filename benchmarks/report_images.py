@@ -114,10 +114,7 @@ class Stored:
         """Read an image's results, draw it and write its pictures, as the report stage does."""
         name = name_of(number)
         data = (self.folder / "images" / f"{name}.jpg").read_bytes()
-        maps = [
-            MapStore(self.folder / f"{recipe}.zarr").read(name).astype(np.float32)
-            for recipe in self.recipes
-        ]
+        maps = [MapStore(self.folder / f"{recipe}.zarr").read(name) for recipe in self.recipes]
         masks = {recipe: read_mask(self.folder / recipe / f"{name}.png") for recipe in self.recipes}
         truth = read_mask(self.folder / "truth" / f"{name}.png")
         drawn = draw_pictures(decode_rgb(data, name), maps, masks, {}, truth, self.recipes[0])

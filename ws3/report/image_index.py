@@ -38,7 +38,7 @@ class ImageFacts:
         size: Width and height in pixels.
         truth: Whether there is ground truth.
         shares: See `ws3.report.image_pictures.ImagePictures`.
-        disagreement: Likewise.
+        disagreement: See there, too.
     """
 
     image: str

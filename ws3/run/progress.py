@@ -52,7 +52,7 @@ def run_progress(run: Run, now: float | None = None) -> Iterator[StageProgress]:
     """Yield how far every stage and recipe is, in the order of the data.
 
     Args:
-        run: The run, opened anew for each look.
+        run: The run, opened again for each look.
         now: The time, in seconds since 1970; the present if None. A cluster's clocks may differ by
             a little, which moves the minute that a rate is taken over.
 

@@ -140,7 +140,7 @@ def _draw(
     """Draw an image and write its pictures; return what is noted of them."""
     pictures = draw_pictures(
         load_image(row),
-        [readers[name].maps(row) for name in run.config.recipes],
+        [readers[name].stored_maps(row) for name in run.config.recipes],
         {name: readers[name].mask(row) for name in run.config.recipes},
         {name: readers[name].prediction(row) for name in run.config.segmentation_names},
         load_truth(run, row) if row.mask else None,
