@@ -41,6 +41,7 @@ _AFTERWARDS = re.compile(
     r"(?:RuleException:\s+)?CalledProcessError in file "
 )
 _NOTHING = "Nothing to be done"
+_ELAPSED = "Elapsed time"
 
 
 @dataclass
@@ -265,6 +266,9 @@ class Talk:
         is_noise = _NOISE.match(text) if record.levelno < WARNING else _AFTERWARDS.match(text)
         if not text or is_noise:
             return
+        if text.startswith(_ELAPSED):
+            self._look(0.0)  # what ended comes first
+            text = text.partition(".")[0]
         style = {ERROR: "red", WARNING: "yellow"}.get(record.levelno, "")
         self._print(text, style)
 

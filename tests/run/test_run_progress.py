@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 from fake_stage import FingerprintedStage, all_batches
 from typer.testing import CliRunner
@@ -55,8 +58,6 @@ def test_a_result_that_was_removed_or_is_of_other_settings_does_not_count(begun)
 
 def test_the_rate_is_of_all_jobs_in_the_last_minute(begun):
     lines = begun.journal_file("saliency").read_text().splitlines()
-    import json
-
     times = [1000.0, 1050.0, 1070.0]
     moved = [{**json.loads(line), "time": t} for line, t in zip(lines, times, strict=True)]
     begun.journal_file("saliency").write_text("".join(json.dumps(m) + "\n" for m in moved))
@@ -77,7 +78,7 @@ def test_watching_ends_when_all_is_done(begun, monkeypatch):
         monkeypatch.setattr(watching, "run_progress", lambda run: iter([crops(run)]))
         run_batches(begun, FingerprintedStage(begun), all_batches(begun))
 
-    monkeypatch.setattr(watching.time, "sleep", finish)
+    monkeypatch.setattr(time, "sleep", finish)
     done = CliRunner().invoke(app, ["status", str(begun.folder), "--watch"])
     assert done.exit_code == 0, done.output
     rows = [line.split() for line in done.output.splitlines() if line.startswith("saliency")]
@@ -94,6 +95,6 @@ def test_watching_waits_for_the_index(begun, monkeypatch):
         raise KeyboardInterrupt
 
     begun.index_file.unlink()
-    monkeypatch.setattr(watching.time, "sleep", stop)
+    monkeypatch.setattr(time, "sleep", stop)
     done = CliRunner().invoke(app, ["status", str(begun.folder), "--watch"])
     assert "waiting: " in done.output

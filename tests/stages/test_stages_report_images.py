@@ -68,7 +68,7 @@ def finished(tmp_path_factory, untrained_classifier) -> Run:
 
 
 @pytest.fixture
-def run(finished, tmp_path) -> Run:
+def run(finished, tmp_path):
     """Return a copy of the report's pictures with the rest of the run, to be changed."""
     kept = tmp_path / "kept"
     shutil.copytree(finished.report_file.parent, kept)
@@ -130,7 +130,7 @@ def test_shares_and_colours_say_who_finds_which_object_pixels(finished):
         # The tile is larger or smaller than the mask; each pixel of it is one of the mask's.
         assert shares[place][0] == pytest.approx(expected, abs=0.02)
         with Image.open(folder(finished) / f"{row.image}.regions.png") as picture:
-            palette = picture.getpalette()
+            palette = picture.getpalette() or []
             pixels = np.asarray(picture)
         assert pixels.shape == (240, 240)
         assert palette[3:6] == [0x00, 0x72, 0xB2]

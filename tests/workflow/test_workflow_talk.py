@@ -88,6 +88,18 @@ def test_a_stage_tells_images_rate_and_time_left(tmp_path, capsys, no_wait):
     ]
 
 
+def test_the_time_comes_after_what_took_it(tmp_path, capsys):
+    said = talk.Talk()
+    said.hear(record(LogEvent.RUN_INFO, stats={"report": 1}))
+    said.hear(started(1, "report", "index.html"))
+    said.hear(record(LogEvent.JOB_FINISHED, job_id=1))
+    said.hear(record(msg="Elapsed time: 0:04:37.315796"))
+    said.end()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("report: 1 of 1 jobs in 0 s")
+    assert lines[1:] == ["Elapsed time: 0:04:37"]
+
+
 def test_what_a_journal_held_before_does_not_count(tmp_path):
     path = tmp_path / "masks.jsonl"
     path.write_text('{"event": "computed"}\n' * 5)

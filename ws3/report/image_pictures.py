@@ -121,10 +121,12 @@ def _heat(scores: NDArray[np.floating[Any]]) -> UInt8:
     step = max(1, 2 * max(scores.shape) // (3 * MAP_SIDE))
     some = np.nan_to_num(scores[::step, ::step].astype(np.float32), nan=0.0)
     small = fit(some, MAP_SIDE, smooth=True)
-    return _INFERNO[np.rint(np.clip(small, 0.0, 1.0) * 255).astype(np.uint8)]
+    colours: UInt8 = _INFERNO[np.rint(np.clip(small, 0.0, 1.0) * 255).astype(np.uint8)]
+    return colours
 
 
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+def _jpeg(pixels: NDArray[Any]) -> bytes:
+    """Encode a picture, uint8 BGR."""
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
     return bytes(encoded)
 
