@@ -24,10 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)  ## Run the whole pipeline on the built-in pictures
-	$(BIN)/snakemake
-	@echo
-	@$(BIN)/python -c 'import csv; rows = list(csv.DictReader(open("results/demo/evaluation/summary.csv"))); [print("{:16} {:13} mIoU {:.3f}".format(r["recipe"], r["stage"], float(r["miou"]))) for r in rows]'
-	@echo "The report: $(CURDIR)/results/demo/report/index.html"
+	$(BIN)/snakemake --logger ws3
 
 STUDY_RUN := results/pascal10_seed
 STUDY_DATA = dataset='{root: "$(DATA)/pascal10"}' \
@@ -77,7 +74,7 @@ lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
 	$(BIN)/snakemake --lint
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tests/doc_words.py
@@ -93,7 +90,7 @@ docs: $(READY)  ## Build the documentation site into site/, strictly and offline
 format: $(READY)  ## Format all code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/snakefmt Snakefile rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
 
 schema: $(READY)  ## Write the files that follow from the code: schema, configuration page, drawings
 	$(BIN)/python -m ws3.config.schema > config/schema.yaml

@@ -10,7 +10,7 @@ min_version("9.13")
 # A configuration of one's own replaces the demo's: merged, the two would contradict each other.
 if "dataset" not in config:
 
-    configfile: f"{workflow.basedir}/config/config.yaml"
+    configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"

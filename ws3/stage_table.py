@@ -233,7 +233,7 @@ JOBS: Mapping[str, JobSpec] = {
         STAGES["predictions"],
         JobSpec(name="evaluate", memory_mb=2000, minutes=60),
         JobSpec(name="summary", memory_mb=1000, minutes=10),
-        JobSpec(name="report", memory_mb=2000, minutes=30),
+        JobSpec(name="report", memory_mb=2000, minutes=60),
         JobSpec(name="compare", memory_mb=2000, minutes=30),
     )
 }

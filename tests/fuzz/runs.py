@@ -36,6 +36,7 @@ def records(folder: Path, rng: Random) -> Input:
         *(path for path in sorted(run.rglob("*.json")) if ".zarr" not in str(path)),
         *(run / "index.csv", run / "classes.txt"),
         *sorted(run.glob("journal/*.jsonl")),
+        *sorted(run.glob("report/images/*.jsonl")),
         *sorted(run.glob("evaluation/*.csv")),
     ]
     path = rng.choice(paths)

@@ -216,3 +216,11 @@ def test_records_behind_a_link_are_named_and_left_alone(made, tmp_path):
     status, said = ws3("verify", made.folder, "--repair")
     assert (status, "1 left alone, see above" in said) == (1, True)
     assert path.read_text() == "{}"
+
+
+def test_a_check_of_a_run_tells_how_far_it_is(made):
+    told = []
+    checked, _ = check_run(made, repair=False, reach=lambda *numbers: told.append(numbers))
+    # The one network is not counted.
+    assert checked == 25
+    assert told == [(number, 24) for number in range(1, 25)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -58,8 +59,9 @@ def config():
 def finished(tmp_path_factory, config):
     """Return the folder of a finished run; tests that change it work on a copy."""
     folder = tmp_path_factory.mktemp("workflow")
-    done = snakemake(folder, config=config)
+    done = snakemake(folder, "--logger", "ws3", config=config)
     assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "said.txt").write_text(done.stderr)
     return folder
 
 
@@ -84,6 +86,17 @@ def changed(config, **changes):
 def computed(folder, stage):
     journal = folder / "results/tiny/journal" / f"{stage}.jsonl"
     return [entry["image"] for entry in map(json.loads, journal.read_text().splitlines())]
+
+
+def test_it_says_what_it_does_in_a_few_lines(finished):
+    said = (finished / "said.txt").read_text()
+    # Two recipes of eight images, and a network that predicts three.
+    for line in (r"saliency: 16 images in .* images/s", r"predictions: 3 images in .*"):
+        assert re.search(rf"^\d\d:\d\d:\d\d {line}$", said, re.MULTILINE), said
+    assert re.search(r"^recipe +maps +masks +segmentation *\ncam +\d", said, re.MULTILINE)
+    page = finished / "results/tiny/report/index.html"
+    assert said.rstrip().endswith(f"The report: {page.resolve()}")
+    assert len(said.splitlines()) < 60
 
 
 def test_it_ends_with_a_report_and_a_row_per_recipe_and_stage(finished):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ws3.cli.saying import say
 from ws3.cli.stages import OpenRun, open_run, show_facts
+from ws3.cli.tables import stage_table
 from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
 from ws3.run.folder import Run
@@ -21,7 +22,7 @@ from ws3.run.status import run_status, thresholds_of
 from ws3.run.timing import run_times
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ws3.config.methods import MethodEntry
     from ws3.config.presets import Preset
@@ -44,8 +45,17 @@ def status(
     time: Annotated[
         bool, typer.Option("--time", help="Show where the time goes, and how much is left.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Look again and again, until all is done or Ctrl-C."),
+    ] = False,
 ) -> None:
     """Show per stage and recipe how many images are done, failed and missing."""
+    if watch:
+        from ws3.cli.watching import watch_runs
+
+        watch_runs([run.folder for run in runs])
+        return
     for run in runs:
         if time:
             _show_times(run)
@@ -55,7 +65,7 @@ def status(
 
 def _show_status(run: Run) -> None:
     numbers = ("done", "of", "skipped", "failed", "missing", "seconds", "MB")
-    table = _stage_table(run, numbers, least=5)
+    table = stage_table(run, numbers, least=5)
     entries = list(run_status(run))
     for entry in entries:
         images = (entry.done, entry.expected, entry.skipped, len(entry.failed), entry.missing)
@@ -87,21 +97,10 @@ def _show_status(run: Run) -> None:
             console.print(line, style="red", markup=False, highlight=False)
 
 
-def _stage_table(run: Run, numbers: Sequence[str], least: int = 0) -> Table:
-    """Return a table with a row per stage and recipe; columns of numbers have a least width."""
-    # Eighty columns hold it: no frame, and names that are cut rather than numbers.
-    table = Table(title=str(run.folder), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for name in ("stage", "recipe"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True, min_width=max(least, len(name)))
-    return table
-
-
 def _show_times(run: Run) -> None:
     from datetime import timedelta
 
-    table = _stage_table(run, ("images", *PHASES, "overhead", "images/s", "left"))
+    table = stage_table(run, ("images", *PHASES, "overhead", "images/s", "left"))
     entries = list(run_times(run))
     for entry in entries:
         left = entry.seconds_left
@@ -184,7 +183,8 @@ def verify(
     from ws3.run.verify import check_run, check_store, foreign_entries
 
     if (path / "config.yaml").exists():
-        checked, damages = check_run(Run.open(path), repair=repair)
+        with ProgressReport("verify", unit="results") as progress:
+            checked, damages = check_run(Run.open(path), repair=repair, reach=progress.reach)
     else:
         checked, damages = check_store(path, repair=repair)
     for damage in damages:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from ws3.files import write_bytes
 from ws3.metrics.base import Metric
@@ -27,9 +30,13 @@ from ws3.report.figures import (
     save,
     sweep_chart,
 )
+from ws3.report.image_pictures import REGION_COLOURS
 from ws3.report.model import DASH, Report, Score, best, scores_of
 from ws3.report.pictures import class_hex
 from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
+
+IMAGES_PAGE = "images.html"
+"""The page of all images, beside `index.html`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +110,26 @@ def write_report(folder: Path, report: Report) -> Path:
             total_size=sum(timing.size for timing in report.timings),
         )
     )
+    if report.images:
+        write_bytes(folder / IMAGES_PAGE, _images_page(report).encode())
     path = folder / "index.html"
     write_bytes(path, page.encode())
     return path
+
+
+def _images_page(report: Report) -> str:
+    """Return the page of all images; its data are scripts beside it."""
+    return (
+        _environment()
+        .get_template("images.html.j2")
+        .render(report=report, region_colours=REGION_COLOURS, heat=_heat_gradient())
+    )
+
+
+def _heat_gradient() -> str:
+    """Return the colours of the maps from 0 to 1, for CSS."""
+    colours = colormaps["inferno"](np.linspace(0, 1, 9))
+    return ", ".join(to_hex(colour) for colour in colours)
 
 
 def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts]:

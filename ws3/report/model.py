@@ -235,6 +235,7 @@ class Report:
         empty_masks: By recipe, how many pseudo-masks of images with labels are all background,
             and how many images with labels have one; recipes without any are left out.
         sample_counts: By recipe with an adaptive count, how many samples each image took.
+        images: How many images the page of all images shows; 0 if there is none.
 
     Raises:
         ValueError: If two evaluations are of the same recipe.
@@ -250,6 +251,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     empty_masks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     sample_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    images: int = 0
 
     def __post_init__(self) -> None:
         if len(set(self.recipes)) != len(self.recipes):

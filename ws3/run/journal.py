@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ws3.files import no_space_is_an_error
@@ -33,6 +33,7 @@ class Entry:
         seconds: Time by phase; the first image of a process also bears the process's start.
         samples: Number of samples that were computed.
         bytes: Size of the result in memory.
+        time: When it was noted, in seconds since 1970; `note` sets it.
     """
 
     recipe: str
@@ -42,6 +43,7 @@ class Entry:
     seconds: Mapping[str, float]
     samples: int = 0
     bytes: int = 0
+    time: float = field(default=0.0, compare=False)
 
 
 def note(run: Run, stage: str, entry: Entry) -> None:
@@ -83,6 +85,7 @@ def _entry(line: bytes) -> Entry | None:
     """Return what a line notes; None if it is none of ws3's, or only a part of one."""
     try:
         found = json.loads(line.decode("utf-8", "replace"))
+        found.setdefault("time", 0.0)
         entry = Entry(*(found[name] for name in Entry.__annotations__))
         words = (entry.recipe, entry.image, entry.event, entry.fingerprint)
         are_counts = all(
@@ -90,7 +93,7 @@ def _entry(line: bytes) -> Entry | None:
         )
         are_times = all(
             type(value) in (int, float) and 0 <= value < _MOST_SECONDS
-            for value in entry.seconds.values()
+            for value in (*entry.seconds.values(), entry.time)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

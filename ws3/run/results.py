@@ -46,6 +46,14 @@ class RecipeResults:
             StaleResultError: If they are missing, damaged or made from other inputs; the message
                 names the image and the command that makes them.
         """
+        return self.stored_maps(row).astype(np.float32)
+
+    def stored_maps(self, row: ImageRow) -> NDArray[np.float16]:
+        """Return an image's final maps as they are stored, float16 (classes, H, W).
+
+        Raises:
+            StaleResultError: As for `maps`.
+        """
         store = MapStore(self.run.results("maps", self.recipe))
         fault = store.fault(row.image, self.fingerprints.of("maps", row))
         repair = self.command("maps", row)
@@ -54,7 +62,7 @@ class RecipeResults:
                 f"{store.path}: the maps of image {row.image} are {fault}; make them with: {repair}"
             )
         try:
-            return store.read(row.image).astype(np.float32)
+            return store.read(row.image)
         except StaleResultError as error:
             raise StaleResultError(f"{error} Make them again with: {repair}") from None
 

@@ -6,9 +6,9 @@ symbolic link; `foreign_entries` lists what else lies among the results.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from ws3.datasets.index import ImageRow
@@ -61,17 +61,34 @@ def check_store(path: Path, *, repair: bool) -> tuple[int, list[Damage]]:
     return len(read), damages
 
 
-def check_run(run: Run, *, repair: bool) -> tuple[int, list[Damage]]:
-    """Check every network, store and mask of a run; see `check_store`."""
+def check_run(
+    run: Run, *, repair: bool, reach: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[int, list[Damage]]:
+    """Check every network, store and mask of a run; see `check_store`.
+
+    Args:
+        run: The run.
+        repair: Whether to remove what is damaged.
+        reach: Is told how many results are read, and how many there may be.
+    """
     # The first: what else is read says what there should be.
     checked, damages = 0, list(_check_records(run, repair=repair))
-    for results in _all_results(run):
-        count, found = _check(results, repair=repair)
+    there = list(_all_results(run))
+    total = sum(len(results.listed) for results in there)
+    for results in there:
+        count, found = _check(
+            results, repair=repair, read_one=partial(_reach_from, reach, checked, total)
+        )
         checked += count
         damages += found
     # The last, as a repair takes away what says which sample chunks there should be.
     count, found = _check_models(run, repair=repair)
     return checked + count, damages + found
+
+
+def _reach_from(reach: Callable[[int, int], None], before: int, total: int, number: int) -> None:
+    """Tell how many results are read: those before, and `number` of the ones at hand."""
+    reach(before + number, max(total, before + number))
 
 
 def foreign_entries(path: Path) -> list[Path]:
@@ -180,12 +197,18 @@ def _all_results(run: Run) -> Iterator[_Results]:
             yield _Results(run, stage, recipe)
 
 
-def _check(results: _Results, *, repair: bool) -> tuple[int, list[Damage]]:
+def _check(
+    results: _Results, *, repair: bool, read_one: Callable[[int], None] = lambda number: None
+) -> tuple[int, list[Damage]]:
+    """Check all results of a stage and recipe; `read_one` is told the number of each, from 1."""
     root = _check_root(results, repair=repair) if results.is_store else []
     if any(damage.remedy == "look" for damage in root):
         return 0, root
     read = _read_store(results) if results.is_store else _read_masks(results)
-    found = dict(read) if repair or not root else {}
+    found = dict[str, list[Damage]]()
+    for number, (image, some) in enumerate(read if repair or not root else (), start=1):
+        found[image] = some
+        read_one(number)
     damages = [damage for some in found.values() for damage in some]
     damages += _missing(results)
     link = link_below(results.run.folder, results.path)

@@ -21,6 +21,7 @@ from ws3.run.skips import skip_reason
 from ws3.run.status import folder_bytes, receipts_of, seconds_of
 from ws3.stage_table import STAGES
 from ws3.stages.evaluate import EVALUATED_FROM
+from ws3.stages.report_images import write_images
 
 _GALLERY = 8
 _PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
@@ -48,6 +49,7 @@ def report(run: Run) -> Path:
             timings=tuple(_timings(run)),
             empty_masks=_empty_masks(run),
             sample_counts=_sample_counts(run),
+            images=write_images(run),
             versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
         ),
     )

@@ -25,6 +25,8 @@ from ws3.training.checkpoint import SafeCheckpointIO
 _ADVICE = ("does not have many workers", "no `val_dataloader`", "LeafSpec", "srun", "not empty")
 _DETERMINISTIC: Any = torch.utils.deterministic  # its parts are unknown to type checkers
 _GRACE = 2.0  # seconds
+_LINE_EVERY = 30.0  # seconds
+_log = logging.getLogger(__name__)
 _LEVELS = {
     "lightning.pytorch": logging.WARNING,
     "lightning.fabric": logging.WARNING,
@@ -65,7 +67,7 @@ def make_trainer(
             SafeCheckpointIO(),
             *([SharedBatchNorm()] if on_gpu and processes > 1 else []),
         ],
-        callbacks=[_IsolatedTorchState(), *callbacks],
+        callbacks=[_IsolatedTorchState(), *([] if progress else [_BatchLines()]), *callbacks],
         enable_progress_bar=progress,
         enable_model_summary=False,
         logger=False,
@@ -186,3 +188,29 @@ class _IsolatedTorchState(Callback):
             # When a process fails, the others lose the connection to it. Only the first error to
             # end its process is reported, and that should be the cause.
             time.sleep(_GRACE)
+
+
+class _BatchLines(Callback):
+    """Logs how far a long epoch is; a short one only has the line at its end."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = self._spoke = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        now = time.monotonic()
+        if now - self._spoke < _LINE_EVERY or not trainer.is_global_zero:
+            return
+        self._spoke, done, total = now, batch_idx + 1, int(trainer.num_training_batches)
+        rate = done / (now - self._began)
+        _log.info(
+            "epoch %d of %s: %d/%d batches, %.2f batches/s, about %.0f s of it left",
+            *(trainer.current_epoch + 1, trainer.max_epochs, done, total, rate),
+            (total - done) / rate,
+        )

@@ -14,7 +14,7 @@ from ws3.config.load import read_yaml, resolve
 from ws3.config.run import RunConfig
 from ws3.errors import Ws3Error
 from ws3.run.folder import Run
-from ws3.stage_table import JOBS
+from ws3.stage_table import JOBS, STAGES
 from ws3.workflow.dry_run import collect_less_garbage, per_attempt, with_cached_signature
 from ws3.workflow.plan import Plan
 
@@ -72,6 +72,7 @@ class Rules:
                     # Snakemake has read it, but of a key that is given twice it says nothing.
                     read_yaml(Path(path))
             self._plan_all(resolve(config, "config"), check_files=workflow.is_main_process)
+        self._tell({})
 
     def _plan_all(self, config: RunConfig, *, check_files: bool) -> None:
         first, *others = config.of_seeds()
@@ -102,6 +103,25 @@ class Rules:
                 for plan in self.plans.values():
                     known = None if plan is self._first else self._first.run
                     refresh(plan.run, plan.listing, known)
+            self._tell(self._images_of_jobs())
+
+    def _tell(self, images: Mapping[str, Mapping[str, int]]) -> None:
+        """Tell `snakemake --logger ws3`, if it is in use, what Snakemake's log doesn't say."""
+        manager = getattr(self._workflow, "logger_manager", None)
+        folders = [plan.run.folder for plan in self.plans.values()]
+        for handler in getattr(manager, "plugin_handlers", ()):
+            if hasattr(handler, "begin"):
+                handler.begin(folders, images)
+
+    def _images_of_jobs(self) -> dict[str, dict[str, int]]:
+        """Return how many images each job that is to run works on, by rule and output."""
+        images: dict[str, dict[str, int]] = {}
+        for job in self._workflow.dag.needrun_jobs():
+            if job.rule.name in STAGES:
+                # The batches are the same for all seeds.
+                batch = self._first.batches(job.rule.name)[job.wildcards.batch]
+                images.setdefault(job.rule.name, {})[str(job.output[0])] = len(batch.rows)
+        return images
 
     def targets(self) -> list[str]:
         """What all runs are to end with, and their comparison."""
