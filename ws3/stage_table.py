@@ -52,13 +52,15 @@ class StageSpec(JobSpec):
     Attributes:
         summary: What it does; the command's help.
         worker: `module:class` of its `ws3.jobs.runner.ImageStage`, imported when it runs.
-        built_on: The per-image stages whose results of the same image it reads.
+        built_on: The per-image stages whose results of the same image it reads, where they work on
+            the recipe.
         settings: (configuration, recipe) -> the settings that decide a result, beyond those of the
             stages that it is built on. They are part of its fingerprint.
         amount: (configuration, recipe) -> settings that decide how much is made but not what: a
             change runs the jobs again, and results stay valid.
         shared: (run, recipe) -> what files that all images share are, such as the classifier.
-        of_image: (run, image) -> what the image itself is; only for a stage built on no other.
+        of_image: (run, recipe, image) -> what the image itself is; only where it reads more of the
+            image than the results of other stages.
         results: Where results lie in the run's folder: a Zarr store, or a folder of PNGs.
         images_per_job: Default size of a batch.
         splits: Whether it works on all splits that get maps, or on those reported on.
@@ -73,7 +75,7 @@ class StageSpec(JobSpec):
     settings: Callable[[RunConfig, str], Settings]
     amount: Callable[[RunConfig, str], Settings] = lambda config, recipe: {}
     shared: Callable[[Run, str], Settings] = lambda run, recipe: {}
-    of_image: Callable[[Run, ImageRow], Settings] = lambda run, row: {}
+    of_image: Callable[[Run, str, ImageRow], Settings] = lambda run, recipe, row: {}
     results: str
     images_per_job: int = 512
     splits: Literal["mapped", "reported"] = "mapped"
@@ -85,6 +87,10 @@ class StageSpec(JobSpec):
     def is_store(self) -> bool:
         """Whether results are groups of a Zarr store; else they are PNGs."""
         return self.results.endswith(".zarr")
+
+    def works_on(self, config: RunConfig, recipe: str) -> bool:
+        """Whether it makes anything for a recipe; of an imported one there are no samples."""
+        return self.owner(config, recipe) in self.recipes(config)
 
 
 FORMAT = 2
@@ -120,11 +126,16 @@ def _saliency_shared(run: Run, recipe: str) -> Settings:
     return shared
 
 
-def _saliency_image(run: Run, row: ImageRow) -> Settings:
+def _saliency_image(run: Run, recipe: str, row: ImageRow) -> Settings:
     return {"image": row.sha256, "name": row.image, "classes": run.class_values(row)}
 
 
 def _maps_settings(config: RunConfig, recipe: str) -> Settings:
+    imported = config.recipes[recipe].imported
+    if imported is not None:
+        kind = "maps" if imported.masks is None else "masks"
+        # Not the folder: the files' own digests say what is read.
+        return {"import": kind, **imported.model_dump(exclude={"maps", "masks", "refine"})}
     settings, source = config.recipes[recipe], config.sample_source(recipe)
     stopping = config.recipes[source].stopping
     return {
@@ -135,7 +146,21 @@ def _maps_settings(config: RunConfig, recipe: str) -> Settings:
     }
 
 
+def _maps_image(run: Run, recipe: str, row: ImageRow) -> Settings:
+    if run.recipe(recipe).imported is None:
+        return {}
+    return {
+        "file": run.imported(recipe).digest(row.image),
+        "size": [row.height, row.width],
+        "labels": {name: run.index.classes.index(name) + 1 for name in row.labels},
+        "classes": list(run.index.classes),
+    }
+
+
 def _masks_settings(config: RunConfig, recipe: str) -> Settings:
+    imported = config.recipes[recipe].imported
+    if imported is not None and imported.as_they_are:
+        return {"as_they_are": True}
     return {"crf": crf_settings(config.masks.crf), "ignore_below": config.masks.ignore_below}
 
 
@@ -170,7 +195,9 @@ STAGES: Mapping[str, StageSpec] = {
             # that follow; a job must be long against the seconds that its start takes.
             images_per_job=64,
             recipes=lambda config: [
-                name for name in config.recipes if config.sample_source(name) == name
+                name
+                for name, recipe in config.recipes.items()
+                if config.sample_source(name) == name and recipe.imported is None
             ],
             owner=lambda config, recipe: config.sample_source(recipe),
             memory_mb=8000,
@@ -179,10 +206,11 @@ STAGES: Mapping[str, StageSpec] = {
         ),
         StageSpec(
             name="maps",
-            summary="Combine the partial sums into one map per class.",
-            worker="ws3.stages.maps:MapsStage",
+            summary="Combine the partial sums into one map per class, or import maps.",
+            worker="ws3.stages.imported:maps_stage",
             built_on=("saliency",),
             settings=_maps_settings,
+            of_image=_maps_image,
             results="maps/{recipe}.zarr",
             memory_mb=2000,
             minutes=30,
@@ -207,7 +235,7 @@ STAGES: Mapping[str, StageSpec] = {
             worker="ws3.stages.predictions:PredictionsStage",
             settings=_predictions_settings,
             shared=lambda run, recipe: {"model": run.segmentation(recipe).sha256},
-            of_image=lambda run, row: {"image": row.sha256},
+            of_image=lambda run, recipe, row: {"image": row.sha256},
             results="predictions/{recipe}",
             splits="reported",
             recipes=lambda config: list(config.segmentation_names),

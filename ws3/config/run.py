@@ -178,6 +178,12 @@ class RunConfig(Section):
         return int(getattr(self.images_per_job, stage))
 
     @property
+    def needs_classifier(self) -> bool:
+        """Whether anything is made with the classifier; imported maps alone need none."""
+        own = self.segmentation_names and self.segmentation.weights == OWN_CLASSIFIER
+        return bool(own) or any(recipe.imported is None for recipe in self.recipes.values())
+
+    @property
     def segmentation_names(self) -> tuple[str, ...]:
         """Names of the segmentation networks: recipes that train one, and `ground_truth`."""
         fully_supervised = (GROUND_TRUTH,) if self.segmentation.fully_supervised else ()

@@ -60,6 +60,45 @@ class IndexFacts(Record):
     warnings: tuple[str, ...] = ()
 
 
+class ImportedFile(Section):
+    """One file of another program.
+
+    Attributes:
+        path: In the import's folder, '/' between folders; "" where there is none.
+        stat_key: What shows that it changed, without reading it.
+        sha256: Of its bytes, or of the names and digests of all files in it if it is a folder.
+        notes: What is unusual about it; see `ws3.imports.readers.NOTES`.
+        problem: Why it can't be used; "" means that it is fine.
+    """
+
+    path: str = ""
+    stat_key: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class ImportFacts(Record):
+    """The files that an imported recipe takes.
+
+    Attributes:
+        recipe: Its name.
+        settings: Of the import, and the classes, with which they were read.
+        files: Each image's file.
+        unused: How many files in the folder belong to no image.
+    """
+
+    recipe: str
+    settings: dict[str, JsonValue]
+    files: dict[str, ImportedFile]
+    unused: int
+
+    def digest(self, image: str) -> str:
+        """Return the digest of an image's file, "" where there is none."""
+        found = self.files.get(image)
+        return "" if found is None else found.sha256
+
+
 class ClassifierMetrics(Record):
     """How well the classifier names what an image holds.
 
@@ -320,6 +359,7 @@ class Evaluation(Record):
 
 RECORDS: Mapping[str, type[Record]] = {
     "index.json": IndexFacts,
+    "imports/*.json": ImportFacts,
     "classifier.json": ClassifierFacts,
     "precision/*.json": PrecisionFacts,
     "receipts/train_classifier.json": ClassifierFacts,

@@ -9,6 +9,7 @@ from ws3.masks.pseudo import pseudo_mask
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.samples import load_image
+from ws3.stages.imported import imported_mask
 from ws3.stages.png_stage import PngStage
 
 
@@ -20,6 +21,8 @@ class MasksStage(PngStage):
     def __init__(self, run: Run, recipe: str) -> None:
         run.recipe(recipe)
         super().__init__(run, recipe)
+        imported = run.recipe(recipe).imported
+        self._as_they_are = imported is not None and imported.as_they_are
         self._background = run.threshold(recipe).background
         self._crf = parameters(run.config.masks.crf)
 
@@ -28,8 +31,13 @@ class MasksStage(PngStage):
 
         Raises:
             StaleResultError: If the maps are missing, damaged or made from other inputs.
-            Ws3Error: If the image can't be read.
+            Ws3Error: If the image, or the mask that is imported, can't be read.
         """
+        if self._as_they_are:
+            with timer.phase("load"):
+                mask = imported_mask(self.run, self.recipe, row)
+            with timer.phase("write"):
+                return self.commit(row, fingerprint, mask)
         with timer.phase("load"):
             image, maps = load_image(row), self.results.maps(row)
         with timer.phase("compute"):

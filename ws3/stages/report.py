@@ -43,7 +43,7 @@ def report(run: Run) -> Path:
                 read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated
             ],
             dataset=_dataset(run),
-            classifier=run.classifier,
+            classifier=run.classifier if run.config.needs_classifier else None,
             gallery=tuple(_gallery(run)),
             timings=tuple(_timings(run)),
             empty_masks=_empty_masks(run),

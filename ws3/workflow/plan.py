@@ -7,6 +7,7 @@ parameters changed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
@@ -22,6 +23,7 @@ from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
 from ws3.run.folder import Run, check_format
+from ws3.run.imports import stat_keys
 from ws3.run.memory import memory_mb, sizes_of
 from ws3.run.tuning import tuning_list
 from ws3.stage_table import STAGES
@@ -49,6 +51,7 @@ class Plan:
         # Stages that divide the same images alike share the fingerprints of their batches.
         self._batches = cache(lambda splits, size: Batches(self.mapped, splits, size))
         # Read here, where what is wrong ends in one sentence.
+        self._imports: dict[str, dict[str, str]] = {}
         self._tuning_list = tuning_list(self.run, self.config.masks.background)
 
     @cached_property
@@ -95,11 +98,32 @@ class Plan:
         return [self._receipt(stage, recipe, name) for name in self.batches(stage).names(splits)]
 
     def input_receipts(self, stage: str, recipe: str, batch: str, source: str) -> list[str]:
-        """Return the receipts of an earlier stage, `source`, that hold a batch's images."""
+        """Return the receipts of an earlier stage, `source`, that hold a batch's images.
+
+        Where that stage does nothing for the recipe, whose maps are imported, it is the index's.
+        """
+        if not STAGES[source].works_on(self.config, recipe):
+            return [self.run.receipt("index").as_posix()]
         rows = self.batches(stage)[batch]
         owner = STAGES[source].owner(self.config, recipe)
         names = self.batches(source).names_holding(rows)
         return [self._receipt(source, owner, name) for name in names]
+
+    def batch_state(self, stage: str, recipe: str, batch: str) -> str:
+        """Return what a batch's images are, and the files that an imported recipe takes."""
+        rows = self.batches(stage)[batch]
+        keys = self._import_keys(recipe) if stage == "maps" else {}
+        if not keys:
+            return rows.fingerprint
+        text = as_text(files=[keys.get(row.image, "") for row in rows.rows])
+        return f"{rows.fingerprint}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+    def _import_keys(self, recipe: str) -> dict[str, str]:
+        if recipe not in self._imports:
+            imported = self.config.recipes[recipe].imported
+            rows = self.listing.rows
+            self._imports[recipe] = {} if imported is None else stat_keys(imported, rows)
+        return self._imports[recipe]
 
     def threshold_input(self, recipe: str) -> list[str]:
         """Return the receipts of the maps that a recipe's threshold is tuned on."""
@@ -150,7 +174,9 @@ class Plan:
         file whose consumers exist, so a repaired image would never be computed again.
         """
         run = self.run
-        files = [run.receipt("train_classifier"), run.summary_file, run.report_file]
+        files = [run.summary_file, run.report_file]
+        if self.config.needs_classifier:
+            files.append(run.receipt("train_classifier"))
         files += [run.threshold_file(recipe) for recipe in self.config.recipes]
         files += [
             run.receipt("train_segmentation", name) for name in self.config.segmentation_names

@@ -60,6 +60,8 @@ class Rules(Plan):
                     read_yaml(Path(path))
             super().__init__(config, check_files=workflow.is_main_process)
             _ = self.listing  # now, so that a wrong dataset is told here and not in a rule
+            for recipe in self.config.recipes:
+                self._import_keys(recipe)
 
     def refresh_index(self) -> None:
         """Bring the run's configuration and index up to date, before the first job.
@@ -125,8 +127,10 @@ class Rules(Plan):
 
     def batch_params(self, stage: str) -> Callable[..., str]:
         """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
-        batches = self.batches
-        return with_cached_signature(lambda wildcards: batches(stage)[wildcards.batch].fingerprint)
+        state = self.batch_state
+        return with_cached_signature(
+            lambda wildcards: state(stage, wildcards.recipe, wildcards.batch)
+        )
 
     def stage_params(self, stage: str) -> Callable[..., str]:
         """Settings that a per-image stage's jobs depend on, worked out once per recipe."""
