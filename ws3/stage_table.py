@@ -96,6 +96,9 @@ class StageSpec(JobSpec):
 FORMAT = 2
 """Format of a run's folder and its stores; raised when older results can't be continued."""
 
+ALL_RECIPES = "all_recipes"
+"""In a recipe's place: what all recipes share, such as the regions of an image."""
+
 SUMMED = ("combine_samples", "weight", "normalise_samples")
 """Keys of `aggregation` that stored sums depend on; the others only concern the maps."""
 
@@ -157,10 +160,37 @@ def _maps_image(run: Run, recipe: str, row: ImageRow) -> Settings:
     }
 
 
+def _regions_settings(config: RunConfig, recipe: str) -> Settings:
+    regions = config.masks.regions
+    return {} if regions is None else regions.segments()
+
+
+def _regions_image(run: Run, recipe: str, row: ImageRow) -> Settings:
+    regions = run.config.masks.regions
+    if regions is not None and regions.kind == "files":
+        return {
+            "file": run.imported(ALL_RECIPES).digest(row.image),
+            "size": [row.height, row.width],
+        }
+    return {"image": row.sha256}
+
+
+def _regions_owner(config: RunConfig, recipe: str) -> str:
+    """Return whose regions a recipe's masks take: those of all, or its own, which there are not."""
+    settings = config.recipes.get(recipe)
+    imported = None if settings is None else settings.imported
+    return recipe if imported is not None and imported.as_they_are else ALL_RECIPES
+
+
 def _masks_settings(config: RunConfig, recipe: str) -> Settings:
     imported = config.recipes[recipe].imported
     if imported is not None and imported.as_they_are:
         return {"as_they_are": True}
+    regions = config.masks.regions
+    if regions is not None:
+        voting = {"vote": regions.vote, "place": regions.place}
+        crf = "none" if regions.place == "instead" else crf_settings(config.masks.crf)
+        return {"crf": crf, "ignore_below": config.masks.ignore_below, "regions": voting}
     return {"crf": crf_settings(config.masks.crf), "ignore_below": config.masks.ignore_below}
 
 
@@ -216,14 +246,24 @@ STAGES: Mapping[str, StageSpec] = {
             minutes=30,
         ),
         StageSpec(
+            name="regions",
+            summary="Divide each image into the regions that vote on its masks.",
+            worker="ws3.stages.regions:RegionsStage",
+            settings=_regions_settings,
+            of_image=_regions_image,
+            results="regions/{recipe}.zarr",
+            recipes=lambda config: [] if config.masks.regions is None else [ALL_RECIPES],
+            owner=_regions_owner,
+            memory_mb=2000,
+            minutes=30,
+        ),
+        StageSpec(
             name="masks",
             summary="Cut the maps and refine them with a dense CRF into palette PNGs.",
             worker="ws3.stages.masks:MasksStage",
-            built_on=("maps",),
+            built_on=("maps", "regions"),
             settings=_masks_settings,
-            shared=lambda run, recipe: {
-                "background": run.threshold(recipe).background.model_dump()
-            },
+            shared=lambda run, recipe: {"background": run.threshold(recipe).for_masks.model_dump()},
             results="masks/{recipe}",
             version=2,  # the CRF sees a reduced picture of a large one
             memory_mb=2000,
@@ -256,6 +296,7 @@ JOBS: Mapping[str, JobSpec] = {
         STAGES["saliency"],
         STAGES["maps"],
         JobSpec(name="threshold", memory_mb=2000, minutes=30),
+        STAGES["regions"],
         STAGES["masks"],
         JobSpec(name="train_segmentation", memory_mb=16000, minutes=720, gpus="all"),
         STAGES["predictions"],
@@ -272,7 +313,7 @@ def stages_before(stage: str) -> tuple[str, ...]:
 
     Example:
         >>> stages_before("masks")
-        ('saliency', 'maps')
+        ('saliency', 'maps', 'regions')
     """
     found: list[str] = []
     for source in STAGES[stage].built_on:

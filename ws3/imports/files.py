@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,36 @@ from ws3.datasets.names import without_suffix
 from ws3.errors import Ws3Error
 from ws3.messages import reason
 
-_ENDINGS = {"npy-dict": ".npy", "npy": ".npy", "npz": ".npz"}
+_ENDINGS = {"npy-dict": (".npy",), "npy": (".npy",), "npz": (".npz",), "png": (".png",)}
 _ZARR = ".zarr"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of another program lie.
+
+    Attributes:
+        folder: As the configuration names it.
+        endings: Of the files' names, those that are preferred first.
+        folders: Whether an image may have a folder, which then lies at the top.
+    """
+
+    folder: str
+    endings: tuple[str, ...]
+    folders: bool = False
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return Path(self.folder).expanduser()
+
+
+def import_place(settings: Import) -> Place:
+    """Return where the files of an imported recipe lie."""
+    if settings.masks is not None:
+        return Place(settings.masks, (".png",))
+    folders = settings.format in ("png", "zarr", "tensorstore")
+    return Place(settings.folder, _ENDINGS.get(settings.format, ()), folders)
 
 
 @dataclass(frozen=True)
@@ -36,25 +64,23 @@ class FoundFiles:
     unused: int
 
 
-def find_files(settings: Import, rows: Sequence[ImageRow]) -> FoundFiles:
+def find_files(place: Place, rows: Sequence[ImageRow]) -> FoundFiles:
     """Find the file of each image.
 
     It bears the picture's name as the dataset has it, folders included; or its last part, if no
-    other picture's name ends so; or the image's id. Zarr arrays and folders of PNGs lie at the top
-    of the import's folder.
+    other picture's name ends so; or the image's id.
 
     Args:
-        settings: The import.
+        place: Where the files lie.
         rows: All images of the run.
 
     Raises:
-        Ws3Error: If the import's folder can't be listed.
+        Ws3Error: If the folder can't be listed.
     """
-    root = Path(settings.folder).expanduser()
     try:
-        there = dict(_in_folders(settings, root))
+        there = _names(place)
     except OSError as error:
-        raise Ws3Error(f"{root}: this folder can't be listed ({reason(error)})") from None
+        raise Ws3Error(f"{place.root}: this folder can't be listed ({reason(error)})") from None
     names = {row.image: without_suffix(row.name or Path(row.path).name) for row in rows}
     last = {image: name.rpartition("/")[2] for image, name in names.items()}
     bearers = Counter(last.values())
@@ -67,27 +93,37 @@ def find_files(settings: Import, rows: Sequence[ImageRow]) -> FoundFiles:
     return FoundFiles(files, len(there.keys()) - len(set(files.values())))
 
 
-def _in_folders(settings: Import, root: Path) -> Iterator[tuple[str, str]]:
-    """Yield name and path of all that may be an image's."""
-    ending = ".png" if settings.masks is not None else _ENDINGS.get(settings.format)
-    if ending is None:
-        with os.scandir(root) as entries:
-            for entry in entries:
+def _names(place: Place) -> dict[str, str]:
+    """Return the path of all that may be an image's, by its name without the ending."""
+    found: dict[str, str] = {}
+    if place.folders:
+        with os.scandir(place.root) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
                 if entry.is_dir():
-                    yield entry.name.removesuffix(_ZARR), entry.name
-                elif settings.format == "png" and entry.name.endswith(".png"):
-                    yield entry.name.removesuffix(".png"), entry.name
-        return
+                    found[entry.name.removesuffix(_ZARR)] = entry.name
+                else:
+                    _note(found, place, entry.name)
+        return found
 
     def fail(error: OSError) -> None:
         raise error
 
-    for base, _, names in os.walk(root, onerror=fail, followlinks=True):
-        below = Path(base).relative_to(root).as_posix()
+    for base, _, names in os.walk(place.root, onerror=fail, followlinks=True):
+        below = Path(base).relative_to(place.root).as_posix()
         prefix = "" if below == "." else f"{below}/"
-        for name in names:
-            if name.endswith(ending):
-                yield f"{prefix}{name.removesuffix(ending)}", f"{prefix}{name}"
+        for name in sorted(names):
+            _note(found, place, f"{prefix}{name}")
+    return found
+
+
+def _note(found: dict[str, str], place: Place, path: str) -> None:
+    for rank, ending in enumerate(place.endings):
+        if path.endswith(ending):
+            name = path.removesuffix(ending)
+            other = found.get(name)
+            if other is None or not other.endswith(place.endings[: rank + 1]):
+                found[name] = path
+            return
 
 
 def stat_key(path: Path) -> str:
@@ -114,4 +150,4 @@ def files_below(folder: Path) -> list[str]:
     )
 
 
-__all__ = ["FoundFiles", "files_below", "find_files", "stat_key"]
+__all__ = ["FoundFiles", "Place", "files_below", "find_files", "import_place", "stat_key"]

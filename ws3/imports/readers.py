@@ -265,12 +265,12 @@ def _from_dict(found: Mapping[Any, Any], path: Path) -> _Read:
 
 
 def _read_array(path: Path) -> _Read:
-    with _opened(path) as file, _sentences(path):
+    with opened(path) as file, sentences(path):
         return None, np.load(file, allow_pickle=False)
 
 
 def _read_arrays(path: Path) -> _Read:
-    with _opened(path) as file, _sentences(path):
+    with opened(path) as file, sentences(path):
         with zipfile.ZipFile(file) as members:
             if sum(one.file_size for one in members.infolist()) > PICTURE_BYTES:
                 raise ValueError("its arrays are too large")
@@ -281,16 +281,25 @@ def _read_arrays(path: Path) -> _Read:
 
 def _read_pngs(path: Path) -> _Read:
     if path.is_file():
-        return None, _gray(path)[None]
+        return None, gray(path)[None]
     names = [name for name in files_below(path) if name.endswith(".png")]
-    return [name.removesuffix(".png") for name in names], [_gray(path / name) for name in names]
+    return [name.removesuffix(".png") for name in names], [gray(path / name) for name in names]
 
 
-def _gray(path: Path) -> NDArray[Any]:
+def gray(path: Path, *, palette: bool = False) -> NDArray[Any]:
+    """Read a gray PNG of 8 or 16 bits, uint8, uint16 or bool (H, W).
+
+    Args:
+        path: The file.
+        palette: Whether a palette's indices are taken, too.
+
+    Raises:
+        Ws3Error: If it can't be read, or is another picture.
+    """
     data = read_bytes(path)
-    with _sentences(path), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        if image.mode not in ("1", "L", "I;16", "I"):
-            raise ValueError(f"it is {image.mode}, and maps are gray, of 8 or 16 bits")
+    with sentences(path), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        if image.mode not in ("1", "L", "I;16", "I") and not (palette and image.mode == "P"):
+            raise ValueError(f"it is {image.mode}, but must be gray, of 8 or 16 bits")
         values = np.array(image)
     return values.astype(np.uint16) if values.dtype.itemsize > 1 else values
 
@@ -301,7 +310,7 @@ def _read_zarr(path: Path) -> _Read:
     for name in files_below(path):
         # A named pipe would be waited for without an end.
         _check(path / name)
-    with _sentences(path):
+    with sentences(path):
         found = zarr.open(path, mode="r")
         names = dict(found.attrs).get("classes")
         array: Any = found["map"] if isinstance(found, zarr.Group) else found
@@ -321,7 +330,12 @@ _READERS: Mapping[str, Callable[[Path], _Read]] = {
 }
 
 
-def _opened(path: Path) -> io.BufferedReader:
+def opened(path: Path) -> io.BufferedReader:
+    """Open a file for reading.
+
+    Raises:
+        Ws3Error: If it can't be read, is no regular file, or too large.
+    """
     try:
         return open_regular(path, PICTURE_BYTES)
     except OSError as error:
@@ -336,14 +350,14 @@ def _check(path: Path) -> None:
 
 
 @contextmanager
-def _sentences(path: Path) -> Iterator[None]:
+def sentences(path: Path, what: str = "maps") -> Iterator[None]:
     """Turn what a library raises about a damaged file, in many types, into one sentence."""
     try:
         yield
     except Ws3Error:
         raise
     except Exception as error:
-        raise Ws3Error(f"{path}: this can't be read as maps ({reason(error)})") from None
+        raise Ws3Error(f"{path}: this can't be read as {what} ({reason(error)})") from None
 
 
-__all__ = ["NOTES", "Imported", "read_imported"]
+__all__ = ["NOTES", "Imported", "gray", "opened", "read_imported", "sentences"]

@@ -15,7 +15,7 @@ from typing import Any
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError
 from ws3.run.folder import Run
-from ws3.stage_table import STAGES
+from ws3.stage_table import ALL_RECIPES, STAGES
 
 
 def fingerprint(**parts: Any) -> str:
@@ -63,15 +63,19 @@ class Fingerprints:
         except StaleResultError:
             return {}
 
+    def _check_name(self) -> None:
+        if self._recipe != ALL_RECIPES:
+            self._run.check_segmentation_name(self._recipe)
+
     def _built_on(self, stage: str) -> tuple[str, ...]:
-        self._run.check_segmentation_name(self._recipe)
+        self._check_name()
         sources = STAGES[stage].built_on
         config = self._run.config
         return tuple(name for name in sources if STAGES[name].works_on(config, self._recipe))
 
     def _of_all_images(self, stage: str) -> str:
         spec = STAGES[stage]
-        self._run.check_segmentation_name(self._recipe)
+        self._check_name()
         return fingerprint(
             stage=stage,
             version=spec.version,

@@ -200,6 +200,8 @@ class Threshold(Record):
         split: Split whose ground truth chose it; "" if none did.
         images: Number of images that chose it; None if none did.
         miou: mIoU in [0, 1] of the maps on these images; None if none chose it.
+        voted: What was tuned in the same way for the maps whose regions have voted, which the masks
+            are made of; None if the masks are cut with `background`.
     """
 
     recipe: str
@@ -208,11 +210,21 @@ class Threshold(Record):
     split: Literal["", "train", "val"] = ""
     images: int | None = None
     miou: Share = None
+    voted: ConstantBackground | None = None
+
+    @property
+    def for_masks(self) -> ConstantBackground | PowerBackground:
+        """The background score that the masks are made with."""
+        return self.background if self.voted is None else self.voted
 
     @property
     def score(self) -> float | None:
         """The constant score in [0, 1]; None if the background has no one score."""
-        background = self.background
+        return self.score_of("maps")
+
+    def score_of(self, stage: EvaluatedStage) -> float | None:
+        """The constant score in [0, 1] of the maps, or of the masks; None if there is no one."""
+        background = self.for_masks if stage == "masks" else self.background
         return background.score if isinstance(background, ConstantBackground) else None
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.imports.files import stat_key
 from ws3.imports.readers import Imported, read_imported
 from ws3.jobs.runner import ImageResult
 from ws3.run.folder import Run
+from ws3.run.imports import file_as_indexed, sources
 from ws3.run.phases import PhaseTimer
 from ws3.stages.maps import MapsStage
 from ws3.stages.recipe_stage import RecipeStage
@@ -72,17 +70,10 @@ def imported_image(run: Run, recipe: str, row: ImageRow) -> Imported:
     settings = run.recipe(recipe).imported
     if settings is None:
         raise Ws3Error(f"{run.folder}: recipe {recipe} imports nothing")
-    found = run.imported(recipe).files.get(row.image)
+    path = file_as_indexed(run, recipe, sources(run.config)[recipe], row)
     size = (row.height, row.width)
-    if found is None or not found.path:
-        if row.labels:
-            raise Ws3Error(f"there is no file of it in {settings.folder} (recipe {recipe})")
+    if path is None:
         return Imported(np.zeros((0, *size), np.float16), np.zeros(size, np.uint8), ())
-    path = Path(settings.folder).expanduser() / found.path
-    if stat_key(path) != found.stat_key:
-        raise Ws3Error(
-            f"{path}: this file changed after it was indexed; run snakemake (or ws3 index) again"
-        )
     return read_imported(settings, path, run.index.classes, row.labels, size)
 
 

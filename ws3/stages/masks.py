@@ -5,7 +5,7 @@ from __future__ import annotations
 from ws3.datasets.index import ImageRow
 from ws3.jobs.runner import ImageResult
 from ws3.masks.crf import parameters
-from ws3.masks.pseudo import pseudo_mask
+from ws3.masks.pseudo import Voters, pseudo_mask
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.samples import load_image
@@ -23,14 +23,14 @@ class MasksStage(PngStage):
         super().__init__(run, recipe)
         imported = run.recipe(recipe).imported
         self._as_they_are = imported is not None and imported.as_they_are
-        self._background = run.threshold(recipe).background
+        self._background = run.threshold(recipe).for_masks
         self._crf = parameters(run.config.masks.crf)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Refine and commit.
 
         Raises:
-            StaleResultError: If the maps are missing, damaged or made from other inputs.
+            StaleResultError: If the maps or regions are missing, damaged or made from other inputs.
             Ws3Error: If the image, or the mask that is imported, can't be read.
         """
         if self._as_they_are:
@@ -40,6 +40,10 @@ class MasksStage(PngStage):
                 return self.commit(row, fingerprint, mask)
         with timer.phase("load"):
             image, maps = load_image(row), self.results.maps(row)
+            regions = self.run.config.masks.regions
+            voters = None
+            if regions is not None:
+                voters = Voters(self.results.segments(row), regions.vote, regions.place)
         with timer.phase("compute"):
             mask = pseudo_mask(
                 image,
@@ -48,6 +52,7 @@ class MasksStage(PngStage):
                 self._background,
                 self._crf,
                 self.run.config.masks.ignore_below,
+                voters,
             )
         with timer.phase("write"):
             return self.commit(row, fingerprint, mask)

@@ -137,7 +137,7 @@ def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
 def _timings(run: Run) -> Iterator[Timing]:
     for stage in STAGES:
         seconds = seconds_of(run, stage)
-        for recipe in run.config.evaluated:
+        for recipe in dict.fromkeys((*STAGES[stage].recipes(run.config), *run.config.evaluated)):
             found = receipts_of(run, stage, recipe)
             if found:
                 yield Timing(

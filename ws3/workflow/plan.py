@@ -23,7 +23,7 @@ from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
 from ws3.run.folder import Run, check_format
-from ws3.run.imports import stat_keys
+from ws3.run.imports import sources, stat_keys
 from ws3.run.memory import memory_mb, sizes_of
 from ws3.run.tuning import tuning_list
 from ws3.stage_table import STAGES
@@ -100,10 +100,12 @@ class Plan:
     def input_receipts(self, stage: str, recipe: str, batch: str, source: str) -> list[str]:
         """Return the receipts of an earlier stage, `source`, that hold a batch's images.
 
-        Where that stage does nothing for the recipe, whose maps are imported, it is the index's.
+        Where that stage does nothing for the recipe there are none, or the index's if no other
+        does: the maps of an imported recipe are made of files.
         """
-        if not STAGES[source].works_on(self.config, recipe):
-            return [self.run.receipt("index").as_posix()]
+        working = [name for name in STAGES[stage].built_on if self._works(name, recipe)]
+        if source not in working:
+            return [] if working else [self.run.receipt("index").as_posix()]
         rows = self.batches(stage)[batch]
         owner = STAGES[source].owner(self.config, recipe)
         names = self.batches(source).names_holding(rows)
@@ -112,28 +114,34 @@ class Plan:
     def batch_state(self, stage: str, recipe: str, batch: str) -> str:
         """Return what a batch's images are, and the files that an imported recipe takes."""
         rows = self.batches(stage)[batch]
-        keys = self._import_keys(recipe) if stage == "maps" else {}
+        keys = self._import_keys(recipe) if stage in ("maps", "regions") else {}
         if not keys:
             return rows.fingerprint
         text = as_text(files=[keys.get(row.image, "") for row in rows.rows])
         return f"{rows.fingerprint}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
+    def _works(self, stage: str, recipe: str) -> bool:
+        return STAGES[stage].works_on(self.config, recipe)
+
     def _import_keys(self, recipe: str) -> dict[str, str]:
         if recipe not in self._imports:
-            imported = self.config.recipes[recipe].imported
-            rows = self.listing.rows
-            self._imports[recipe] = {} if imported is None else stat_keys(imported, rows)
+            source = sources(self.config).get(recipe)
+            self._imports[recipe] = {} if source is None else stat_keys(source, self.listing.rows)
         return self._imports[recipe]
 
     def threshold_input(self, recipe: str) -> list[str]:
-        """Return the receipts of the maps that a recipe's threshold is tuned on."""
+        """Return the receipts of the maps, and of the regions, that a threshold is tuned on."""
         background = self.config.masks.background
         if not isinstance(background, TunedBackground):
             return []
-        names = self.batches("maps").names([background.split])
-        if background.images is not None and background.list is None:
-            names = names[: -(-background.images // self.config.batch_size("maps"))]
-        return [self._receipt("maps", recipe, name) for name in names]
+        files = []
+        for stage in ("maps", "regions") if self.config.cuts_means(recipe) else ("maps",):
+            names = self.batches(stage).names([background.split])
+            if background.images is not None and background.list is None:
+                names = names[: -(-background.images // self.config.batch_size(stage))]
+            owner = STAGES[stage].owner(self.config, recipe)
+            files += [self._receipt(stage, owner, name) for name in names]
+        return files
 
     def train_segmentation_input(self, recipe: str) -> list[str]:
         """Return the receipts of the masks, and of the classifier, that a network is made from."""
@@ -216,7 +224,11 @@ class Plan:
     def threshold_params(self) -> str:
         """What a threshold depends on, beyond the maps."""
         background = self.config.masks.background
-        return as_text(background=background.model_dump(mode="json"), listed=self._tuning_list)
+        regions = self.config.masks.regions
+        voted = {} if regions is None or not regions.cuts_means else {"regions": True}
+        return as_text(
+            background=background.model_dump(mode="json"), listed=self._tuning_list, **voted
+        )
 
     def train_segmentation_params(self, recipe: str) -> str:
         """What a segmentation network depends on, beyond the masks that it learns from."""

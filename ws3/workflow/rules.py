@@ -11,6 +11,7 @@ from typing import Any
 
 from ws3.config.load import read_yaml
 from ws3.errors import Ws3Error
+from ws3.run.imports import sources
 from ws3.stage_table import JOBS
 from ws3.workflow.dry_run import collect_less_garbage, per_attempt, with_cached_signature
 from ws3.workflow.plan import Plan
@@ -60,8 +61,8 @@ class Rules(Plan):
                     read_yaml(Path(path))
             super().__init__(config, check_files=workflow.is_main_process)
             _ = self.listing  # now, so that a wrong dataset is told here and not in a rule
-            for recipe in self.config.recipes:
-                self._import_keys(recipe)
+            for name in sources(self.config):
+                self._import_keys(name)
 
     def refresh_index(self) -> None:
         """Bring the run's configuration and index up to date, before the first job.
