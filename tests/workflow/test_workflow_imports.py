@@ -1,4 +1,4 @@
-"""Maps of another program through Snakemake."""
+"""Maps and regions of another program through Snakemake."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ def config(folder_tree, tmp_path):
     (root / "classes.txt").write_text("cat\ndog\n")
     (root / "val.txt").write_text("p4\np5\n")
     theirs = tmp_path / "theirs"
+    segments = tmp_path / "segments"
     theirs.mkdir()
+    segments.mkdir()
     for number, (name, labels) in enumerate(images.items()):
         with Image.open(root / "images" / f"{name}.jpg") as image:
             size = image.size[::-1]
         rng = np.random.default_rng(number)
         maps = {key: rng.random(size, np.float32) for key in range(len(labels.split(";")))}
         np.save(theirs / f"{name}.npy", np.array(maps, dtype=object))
+        np.savez(segments / f"{name}.npz", rng.integers(1, 9, size))
     return theirs, {
         "run": "theirs",
         "device": "cpu",
@@ -39,7 +42,11 @@ def config(folder_tree, tmp_path):
         },
         "recipes": {"irn": {"import": {"maps": str(theirs)}}},
         "reference_recipe": "irn",
-        "masks": {"crf": "none"},
+        "masks": {
+            "crf": "none",
+            "background": {"kind": "tuned", "split": "train"},
+            "regions": {"kind": "files", "folder": str(segments)},
+        },
         "images_per_job": 2,
     }
 
@@ -55,6 +62,9 @@ def test_an_import_ends_with_figures_and_a_report_and_trains_nothing(config, tmp
         assert [row["stage"] for row in csv.DictReader(file)] == ["maps", "masks"]
     page = (folder / "report/index.html").read_text()
     assert "ecipe irn takes maps (npy-dict) of 6 images from" in page
+    assert len(list((folder / "masks/irn").glob("*.png"))) == 6
+    assert len(list((folder / "receipts/regions/all_recipes").glob("*.json"))) == 3
+    assert "voted" in (folder / "thresholds/irn.json").read_text()
     assert planned(tmp_path, config) == {}
     # A changed file makes its own batch again, and what follows from it.
 
@@ -63,7 +73,10 @@ def test_an_import_ends_with_figures_and_a_report_and_trains_nothing(config, tmp
     np.save(theirs / "p5.npy", np.array({key: np.zeros(size) for key in (0, 1)}, dtype=object))
     plan = planned(tmp_path, config)
     assert (plan["maps"], plan["masks"]) == (1, 1)
-    assert not {"index", "train_classifier"} & plan.keys()
+    assert not {"index", "train_classifier", "regions"} & plan.keys()
+    np.savez(tmp_path / "segments/p5.npz", np.ones(size, int))
+    plan = planned(tmp_path, config)
+    assert (plan["maps"], plan["regions"], plan["masks"]) == (1, 1, 1)
     done = snakemake(tmp_path, config=config)
     assert done.returncode == 0, done.stdout + done.stderr
     assert planned(tmp_path, config) == {}
