@@ -101,7 +101,7 @@ def imports(folder: Path) -> None:
         np.save(theirs / f"npy/{image}.npy", maps)
         named = {CLASSES[key]: one for key, one in zip(keys, maps, strict=True)}
         np.savez(theirs / f"npz/{image}.npz", **named)
-        zarr.save_array(theirs / f"zarr/{image}", maps)
+        zarr.create_array(theirs / f"zarr/{image}", data=maps)
         (theirs / f"png/{image}").mkdir()
         for name, one in named.items():
             gray = np.round(one * 255).astype(np.uint8)
