@@ -1,4 +1,4 @@
-# saliency store -> results/<run>/maps/<recipe>.zarr
+# saliency store, or files of another program -> results/<run>/maps/<recipe>.zarr
 
 
 rule maps:

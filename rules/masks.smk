@@ -26,6 +26,7 @@ rule threshold:
 rule masks:
     input:
         maps=RULES.batch_input("masks", "maps"),
+        regions=RULES.batch_input("masks", "regions"),
         threshold=RULES.run.threshold_file("{recipe}"),
     output:
         RULES.receipt("masks", "{recipe}", "{batch}"),

@@ -52,13 +52,15 @@ class StageSpec(JobSpec):
     Attributes:
         summary: What it does; the command's help.
         worker: `module:class` of its `ws3.jobs.runner.ImageStage`, imported when it runs.
-        built_on: The per-image stages whose results of the same image it reads.
+        built_on: The per-image stages whose results of the same image it reads, where they work on
+            the recipe.
         settings: (configuration, recipe) -> the settings that decide a result, beyond those of the
             stages that it is built on. They are part of its fingerprint.
         amount: (configuration, recipe) -> settings that decide how much is made but not what: a
             change runs the jobs again, and results stay valid.
         shared: (run, recipe) -> what files that all images share are, such as the classifier.
-        of_image: (run, image) -> what the image itself is; only for a stage built on no other.
+        of_image: (run, recipe, image) -> what the image itself is; only where it reads more of the
+            image than the results of other stages.
         results: Where results lie in the run's folder: a Zarr store, or a folder of PNGs.
         images_per_job: Default size of a batch.
         splits: Whether it works on all splits that get maps, or on those reported on.
@@ -73,7 +75,7 @@ class StageSpec(JobSpec):
     settings: Callable[[RunConfig, str], Settings]
     amount: Callable[[RunConfig, str], Settings] = lambda config, recipe: {}
     shared: Callable[[Run, str], Settings] = lambda run, recipe: {}
-    of_image: Callable[[Run, ImageRow], Settings] = lambda run, row: {}
+    of_image: Callable[[Run, str, ImageRow], Settings] = lambda run, recipe, row: {}
     results: str
     images_per_job: int = 512
     splits: Literal["mapped", "reported"] = "mapped"
@@ -86,9 +88,16 @@ class StageSpec(JobSpec):
         """Whether results are groups of a Zarr store; else they are PNGs."""
         return self.results.endswith(".zarr")
 
+    def works_on(self, config: RunConfig, recipe: str) -> bool:
+        """Whether it makes anything for a recipe; of an imported one there are no samples."""
+        return self.owner(config, recipe) in self.recipes(config)
+
 
 FORMAT = 2
 """Format of a run's folder and its stores; raised when older results can't be continued."""
+
+ALL_RECIPES = "all_recipes"
+"""In a recipe's place: what all recipes share, such as the regions of an image."""
 
 SUMMED = ("combine_samples", "weight", "normalise_samples")
 """Keys of `aggregation` that stored sums depend on; the others only concern the maps."""
@@ -120,11 +129,16 @@ def _saliency_shared(run: Run, recipe: str) -> Settings:
     return shared
 
 
-def _saliency_image(run: Run, row: ImageRow) -> Settings:
+def _saliency_image(run: Run, recipe: str, row: ImageRow) -> Settings:
     return {"image": row.sha256, "name": row.image, "classes": run.class_values(row)}
 
 
 def _maps_settings(config: RunConfig, recipe: str) -> Settings:
+    imported = config.recipes[recipe].imported
+    if imported is not None:
+        kind = "maps" if imported.masks is None else "masks"
+        # Not the folder: the files' own digests say what is read.
+        return {"import": kind, **imported.model_dump(exclude={"maps", "masks", "refine"})}
     settings, source = config.recipes[recipe], config.sample_source(recipe)
     stopping = config.recipes[source].stopping
     return {
@@ -135,7 +149,48 @@ def _maps_settings(config: RunConfig, recipe: str) -> Settings:
     }
 
 
+def _maps_image(run: Run, recipe: str, row: ImageRow) -> Settings:
+    if run.recipe(recipe).imported is None:
+        return {}
+    return {
+        "file": run.imported(recipe).digest(row.image),
+        "size": [row.height, row.width],
+        "labels": {name: run.index.classes.index(name) + 1 for name in row.labels},
+        "classes": list(run.index.classes),
+    }
+
+
+def _regions_settings(config: RunConfig, recipe: str) -> Settings:
+    regions = config.masks.regions
+    return {} if regions is None else regions.segments()
+
+
+def _regions_image(run: Run, recipe: str, row: ImageRow) -> Settings:
+    regions = run.config.masks.regions
+    if regions is not None and regions.kind == "files":
+        return {
+            "file": run.imported(ALL_RECIPES).digest(row.image),
+            "size": [row.height, row.width],
+        }
+    return {"image": row.sha256}
+
+
+def _regions_owner(config: RunConfig, recipe: str) -> str:
+    """Return whose regions a recipe's masks take: those of all, or its own, which there are not."""
+    settings = config.recipes.get(recipe)
+    imported = None if settings is None else settings.imported
+    return recipe if imported is not None and imported.as_they_are else ALL_RECIPES
+
+
 def _masks_settings(config: RunConfig, recipe: str) -> Settings:
+    imported = config.recipes[recipe].imported
+    if imported is not None and imported.as_they_are:
+        return {"as_they_are": True}
+    regions = config.masks.regions
+    if regions is not None:
+        voting = {"vote": regions.vote, "place": regions.place}
+        crf = "none" if regions.place == "instead" else crf_settings(config.masks.crf)
+        return {"crf": crf, "ignore_below": config.masks.ignore_below, "regions": voting}
     return {"crf": crf_settings(config.masks.crf), "ignore_below": config.masks.ignore_below}
 
 
@@ -170,7 +225,9 @@ STAGES: Mapping[str, StageSpec] = {
             # that follow; a job must be long against the seconds that its start takes.
             images_per_job=64,
             recipes=lambda config: [
-                name for name in config.recipes if config.sample_source(name) == name
+                name
+                for name, recipe in config.recipes.items()
+                if config.sample_source(name) == name and recipe.imported is None
             ],
             owner=lambda config, recipe: config.sample_source(recipe),
             memory_mb=8000,
@@ -179,11 +236,24 @@ STAGES: Mapping[str, StageSpec] = {
         ),
         StageSpec(
             name="maps",
-            summary="Combine the partial sums into one map per class.",
-            worker="ws3.stages.maps:MapsStage",
+            summary="Combine the partial sums into one map per class, or import maps.",
+            worker="ws3.stages.imported:maps_stage",
             built_on=("saliency",),
             settings=_maps_settings,
+            of_image=_maps_image,
             results="maps/{recipe}.zarr",
+            memory_mb=2000,
+            minutes=30,
+        ),
+        StageSpec(
+            name="regions",
+            summary="Divide each image into the regions that vote on its masks.",
+            worker="ws3.stages.regions:RegionsStage",
+            settings=_regions_settings,
+            of_image=_regions_image,
+            results="regions/{recipe}.zarr",
+            recipes=lambda config: [] if config.masks.regions is None else [ALL_RECIPES],
+            owner=_regions_owner,
             memory_mb=2000,
             minutes=30,
         ),
@@ -191,11 +261,9 @@ STAGES: Mapping[str, StageSpec] = {
             name="masks",
             summary="Cut the maps and refine them with a dense CRF into palette PNGs.",
             worker="ws3.stages.masks:MasksStage",
-            built_on=("maps",),
+            built_on=("maps", "regions"),
             settings=_masks_settings,
-            shared=lambda run, recipe: {
-                "background": run.threshold(recipe).background.model_dump()
-            },
+            shared=lambda run, recipe: {"background": run.threshold(recipe).for_masks.model_dump()},
             results="masks/{recipe}",
             version=2,  # the CRF sees a reduced picture of a large one
             memory_mb=2000,
@@ -207,7 +275,7 @@ STAGES: Mapping[str, StageSpec] = {
             worker="ws3.stages.predictions:PredictionsStage",
             settings=_predictions_settings,
             shared=lambda run, recipe: {"model": run.segmentation(recipe).sha256},
-            of_image=lambda run, row: {"image": row.sha256},
+            of_image=lambda run, recipe, row: {"image": row.sha256},
             results="predictions/{recipe}",
             splits="reported",
             recipes=lambda config: list(config.segmentation_names),
@@ -228,6 +296,7 @@ JOBS: Mapping[str, JobSpec] = {
         STAGES["saliency"],
         STAGES["maps"],
         JobSpec(name="threshold", memory_mb=2000, minutes=30),
+        STAGES["regions"],
         STAGES["masks"],
         JobSpec(name="train_segmentation", memory_mb=16000, minutes=720, gpus="all"),
         STAGES["predictions"],
@@ -245,7 +314,7 @@ def stages_before(stage: str) -> tuple[str, ...]:
 
     Example:
         >>> stages_before("masks")
-        ('saliency', 'maps')
+        ('saliency', 'maps', 'regions')
     """
     found: list[str] = []
     for source in STAGES[stage].built_on:

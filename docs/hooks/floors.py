@@ -29,7 +29,7 @@ AREAS = {
             "training",
         ],
     ),
-    "data": ("#9a3b4f", "Images and results", ("datasets", "store")),
+    "data": ("#9a3b4f", "Images and results", ("datasets", "store", "imports")),
     "ground": (
         "#5c6670",
         "Ground",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fuzz import annotated, checkpoints, configurations, datasets, runs
+from fuzz import annotated, checkpoints, configurations, datasets, imported, runs
 from fuzz.harness import Border
-from fuzz.worlds import coco, finished_run, photographs, voc
+from fuzz.worlds import coco, finished_run, imports, photographs, voc
 
 BORDERS = (
     Border("tables", photographs, datasets.tables, share=3),
@@ -21,6 +21,7 @@ BORDERS = (
     Border("run-configuration", finished_run, configurations.run_configuration, share=3),
     Border("coco", coco, annotated.coco_files, share=4, writes=("results", "data/masks")),
     Border("voc", voc, annotated.voc_files, share=2),
+    Border("imports", imports, imported.imported_files, share=4),
     Border("checkpoints", finished_run, checkpoints.checkpoints, share=3),
     Border("records", finished_run, runs.records, share=5),
     Border("stores", finished_run, runs.stores, share=4),

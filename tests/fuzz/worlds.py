@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+import zarr
 from dataset_files import write_image, write_mask
 from PIL import Image
 
@@ -80,6 +82,40 @@ def photographs(folder: Path) -> None:
     (data / "train.txt").write_text("".join(f"{image}\n" for image in IMAGES[:4]))
     (data / "val.txt").write_text("".join(f"{image}\n" for image in IMAGES[4:]))
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+
+
+def imports(folder: Path) -> None:
+    """Write the photographs, and files of other programs for them in every format."""
+    import torch
+
+    photographs(folder)
+    theirs, size = folder / "theirs", SIZE[::-1]
+    kinds = ("npy-dict", "npy", "npz", "png", "zarr", "masks", "regions")
+    for kind in kinds:
+        (theirs / kind).mkdir(parents=True)
+    for number, image in enumerate(IMAGES):
+        keys = [[0], [1], [0, 1], [1], [0], [1], [0]][number]
+        maps = np.random.default_rng(number).random((len(keys), *size), np.float32)
+        content = {"keys": torch.tensor(keys), "high_res": maps, "cam": torch.tensor(maps)}
+        np.save(theirs / f"npy-dict/{image}.npy", np.array(content, dtype=object))
+        np.save(theirs / f"npy/{image}.npy", maps)
+        named = {CLASSES[key]: one for key, one in zip(keys, maps, strict=True)}
+        np.savez(theirs / f"npz/{image}.npz", **named)
+        zarr.create_array(theirs / f"zarr/{image}", data=maps)
+        (theirs / f"png/{image}").mkdir()
+        for name, one in named.items():
+            gray = np.round(one * 255).astype(np.uint8)
+            Image.fromarray(gray).save(theirs / f"png/{image}/{name}.png")
+        write_mask(theirs / f"masks/{image}.png", *(key + 1 for key in keys), 255, size=SIZE)
+        area = size[0] * size[1]
+        runs = {"size": list(size), "counts": [100, 200, area - 300]}
+        outline = [[2, 2, 20, 3.5, 20, 20, 3, 18]]
+        found = [{"segmentation": runs, "area": 200}, {"segmentation": outline}]
+        (theirs / f"regions/{image}.json").write_text(json.dumps(found))
+    np.savez(theirs / "regions/b.npz", np.ones(size, np.int64))
+    (theirs / "regions/b.json").unlink()
+    write_mask(theirs / "regions/c.png", 1, 2, size=SIZE)
+    (theirs / "regions/c.json").unlink()
 
 
 def finished_run(folder: Path) -> None:

@@ -56,7 +56,8 @@ def resolve(
     except ValidationError as error:
         raise _explained(error, expanded, source) from None
     for name, recipe in config.recipes.items() if check_methods else ():
-        _check_method(name, recipe, source)
+        if recipe.imported is None:
+            _check_method(name, recipe, source)
     return config
 
 
@@ -341,7 +342,7 @@ def _allowed_keys(path: Sequence[str], data: Mapping[str, Any]) -> str:
         if field is not None and kind in get_args(field.annotation):
             models = [model]
             break
-    names = [name for model in models for name in model.model_fields]
+    names = [field.alias or name for model in models for name, field in model.model_fields.items()]
     # Presets are expanded before the recipe is validated, so that no field tells of them.
     return ", ".join(dict.fromkeys(["preset", *names] if Recipe in models else names))
 
@@ -353,7 +354,10 @@ def _models_at(path: Sequence[str], data: Mapping[str, Any]) -> list[type[BaseMo
     for part in path:
         node = node.get(part) if isinstance(node, Mapping) else None
         annotations = [
-            model.model_fields[part].annotation for model in models if part in model.model_fields
+            field.annotation
+            for model in models
+            for name, field in model.model_fields.items()
+            if part == (field.alias or name)
         ]
         # A name of the user's own, such as a recipe's, leads to no field: stay where we are.
         models = [model for note in annotations for model in _models_in(note)] or models

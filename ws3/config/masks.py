@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ws3.config.model import Float, Int, Positive, Section
+from ws3.config.model import Float, GrowingSection, Int, Positive, Section
 from ws3.config.recipes import Fraction
+from ws3.config.regions import Regions
 
 MOST_CRF_PIXELS = 4_000_000
 """Pixels that the presets of the CRF see at most: ten times those of a picture of VOC or COCO, and
@@ -102,8 +103,10 @@ Background = Annotated[
 ]
 
 
-class Masks(Section):
+class Masks(GrowingSection):
     """From maps to pseudo-masks."""
+
+    newer: ClassVar[tuple[str, ...]] = ("regions",)
 
     background: Background = Field(
         default_factory=lambda: ConstantBackground(kind="constant"),
@@ -111,6 +114,9 @@ class Masks(Section):
     )
     crf: Literal["deeplab", "psa", "irn", "none"] | CrfParameters = Field(
         "irn", description="A preset, none, or explicit numbers."
+    )
+    regions: Regions | None = Field(
+        None, description="Segments of the image whose pixels vote together; null: there are none."
     )
     ignore_below: Fraction = Field(
         0.0, description="Pixels whose confidence is under this become 255 (ignored)."

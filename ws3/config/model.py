@@ -38,10 +38,13 @@ class GrowingSection(Section):
 
     @model_serializer(mode="wrap")
     def _without_newer_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
+        return self.plain(handler(self))
+
+    def plain(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return plain data under the keys of a file, without unused newer keys."""
         fields = type(self).model_fields
         unused = {key for key in self.newer if getattr(self, key) == fields[key].default}
-        return {key: value for key, value in data.items() if key not in unused}
+        return {fields[key].alias or key: value for key, value in data.items() if key not in unused}
 
 
 def _refuse_bool(value: Any) -> Any:

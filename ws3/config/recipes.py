@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ws3.config.imports import IMPORTED, Import
 from ws3.config.model import Float, GrowingSection, Int, Range, Section
 from ws3.stage_table import SUMMED
 
@@ -228,7 +229,7 @@ class Aggregation(Section):
 class Recipe(GrowingSection):
     """A way from a classifier to score maps."""
 
-    newer: ClassVar[tuple[str, ...]] = ("output_stride",)
+    newer: ClassVar[tuple[str, ...]] = ("output_stride", "imported")
 
     samples_from: str | None = Field(
         None,
@@ -271,6 +272,24 @@ class Recipe(GrowingSection):
         "averages 12 or more random samples, the network has no grouped convolutions and the CPU "
         "multiplies bf16; else fp32.",
     )
+    imported: Import | None = Field(
+        None,
+        alias="import",
+        description="Take maps or masks that another program made; the recipe has no other keys.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_import_is_its_own_method(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("import") is None:
+            return data
+        others = [
+            key for key in data if key not in ("import", "method") and key in cls.model_fields
+        ]
+        if others or data.get("method", IMPORTED) != IMPORTED:
+            key = others[0] if others else "method"
+            raise ValueError(f"a recipe with import has no {key}; leave it out")
+        return {**data, "method": IMPORTED}
 
     @model_validator(mode="after")
     def _only_a_mean_settles(self) -> Recipe:
@@ -280,6 +299,13 @@ class Recipe(GrowingSection):
                 "combine_samples: max give a number"
             )
         return self
+
+    def plain(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return its plain data: that of an import names no samples."""
+        kept = super().plain(data)
+        if self.imported is None:
+            return kept
+        return {key: value for key, value in kept.items() if key in ("method", "import")}
 
     @property
     def averages(self) -> bool:
@@ -304,6 +330,8 @@ def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
 
     A stored chunk can't be divided, and sums can't be given other weights.
     """
+    if source_recipe.imported is not None:
+        return "there are no samples of the imported recipe"
     own, given = (
         one.model_dump(exclude={"samples_from": True, "aggregation": True, "samples": {"count"}})
         for one in (recipe, source_recipe)

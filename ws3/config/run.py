@@ -15,7 +15,7 @@ from ws3.config.model import Distinct, GrowingSection, Int, Section
 from ws3.config.recipes import Recipe, sharing_problem
 from ws3.config.segmentation import NETWORKS, OWN_CLASSIFIER, Segmentation
 from ws3.messages import shown
-from ws3.stage_table import STAGES
+from ws3.stage_table import ALL_RECIPES, STAGES
 
 GROUND_TRUTH = "ground_truth"
 """In a recipe's place: the segmentation network that learned from the ground truth itself."""
@@ -126,6 +126,8 @@ class RunConfig(GrowingSection):
     def _recipes_have_names(cls, value: dict[str, Recipe]) -> dict[str, Recipe]:
         for name in value:
             check_name(name)
+        if ALL_RECIPES in value:
+            raise ValueError(f"{ALL_RECIPES} stands for all recipes; choose another name")
         if GROUND_TRUTH in value:
             raise ValueError(
                 f"{GROUND_TRUTH} is the name of the fully supervised network "
@@ -225,6 +227,18 @@ class RunConfig(GrowingSection):
         if isinstance(self.images_per_job, int):
             return self.images_per_job
         return int(getattr(self.images_per_job, stage))
+
+    def cuts_means(self, recipe: str) -> bool:
+        """Whether the masks of a recipe are cut from means of regions, and not from maps."""
+        regions, imported = self.masks.regions, self.recipes[recipe].imported
+        as_they_are = imported is not None and imported.as_they_are
+        return regions is not None and regions.cuts_means and not as_they_are
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether anything is made with the classifier; imported maps alone need none."""
+        own = self.segmentation_names and self.segmentation.weights == OWN_CLASSIFIER
+        return bool(own) or any(recipe.imported is None for recipe in self.recipes.values())
 
     @property
     def segmentation_names(self) -> tuple[str, ...]:

@@ -34,7 +34,9 @@ def schema() -> dict[str, Any]:
         "enum": list(PRESETS),
         "description": "Start from a named recipe; the other keys change it.",
     }
-    recipe["anyOf"] = [{"required": [key]} for key in ("method", "preset", "samples_from")]
+    recipe["anyOf"] = [
+        {"required": [key]} for key in ("method", "preset", "samples_from", "import")
+    ]
     del recipe["required"]
     recipe["allOf"] = _method_options()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **generated}

@@ -25,11 +25,13 @@ class ExportFormat:
             can't be read or a file can't be written.
         options: Names of the keyword arguments that `write` takes beside these, those of
             `ws3 export` with "_" for "-": `mask_mode`, `devkit`, `image_folder`, `ignored`.
+        needs_maps: Whether `write` wants each image's score maps too.
     """
 
     summary: str
     write: Callable[..., None]
     options: frozenset[str] = frozenset()
+    needs_maps: bool = False
 
 
 FORMATS: Registry[ExportFormat] = Registry(
@@ -50,6 +52,11 @@ FORMATS: Registry[ExportFormat] = Registry(
             "VOC with a configuration for MMSegmentation",
             deferred("ws3.exports.mmseg:write_mmseg"),
             options=frozenset({"mask_mode"}),
+        ),
+        "irn": ExportFormat(
+            "the score maps, in the pickled dicts of IRNet",
+            deferred("ws3.exports.irn:write_irn"),
+            needs_maps=True,
         ),
     },
     ExportFormat,

@@ -26,6 +26,8 @@ class Item:
         class_values: Mask values of the classes that it is labelled with.
         photograph: The image file.
         mask: Class of each pixel, uint8 (H, W); 0 is background, 255 is ignored.
+        maps: Score maps of `class_values`, float32 (classes, H, W) in [0, 1]; only for a format
+            that asks for them.
         coding: How the photograph is read; see `ws3.datasets.masks`.
     """
 
@@ -35,6 +37,7 @@ class Item:
     photograph: Path
     mask: NDArray[np.uint8]
     coding: str = ""
+    maps: NDArray[np.float32] | None = None
 
 
 def write_photograph(item: Item, folder: Path) -> Path:

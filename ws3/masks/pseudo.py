@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,40 @@ from ws3.errors import Ws3Error
 from ws3.labels import IGNORED
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import DenseCrf, normalise
+from ws3.masks.regions import Segments, vote
+
+
+@dataclass(frozen=True)
+class Voters:
+    """The segments of an image that vote on its mask.
+
+    Attributes:
+        segments: uint16 (H, W); pixels of segment 0 keep what they have.
+        vote: `mean` or `share`; see `ws3.masks.regions.vote`.
+        place: `after_crf`: on the CRF's probabilities, or on the maps if there is no CRF.
+            `before_crf`: on the maps. `instead`: on the maps, and no CRF refines them.
+    """
+
+    segments: Segments
+    vote: str = "mean"
+    place: str = "after_crf"
+
+    def on_maps(
+        self,
+        maps: npt.NDArray[np.float32],
+        background: ConstantBackground | PowerBackground | float,
+    ) -> npt.NDArray[np.float32]:
+        """Let the segments vote on maps, float32 (C, H, W), and put a background score in front.
+
+        Returns:
+            float32 (C + 1, H, W) in [0, 1].
+        """
+        if self.vote == "mean":
+            return add_background(vote(maps, self.segments, "mean"), background)
+        # A pixel is of a class if its score reaches the background's, also where they tie.
+        labels = hard_labels(add_background(maps, background))
+        won = labels == np.arange(len(maps) + 1)[:, None, None]
+        return vote(won.astype(np.float32), self.segments, "mean")
 
 
 def pseudo_mask(
@@ -21,12 +56,14 @@ def pseudo_mask(
     background: ConstantBackground | PowerBackground | float,
     crf: CrfParameters | None,
     ignore_below: float = 0.0,
+    regions: Voters | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Return the pseudo-mask of one image; the labels are background and its own classes only.
 
     Without a CRF the label is `hard_labels` of the scores, and its confidence the label's score
     divided by the sum over the labels; with a CRF it is the label of highest probability, and
-    that probability. An image without classes is background of confidence 1.
+    that probability. An image without classes is background of confidence 1. Regions vote on the
+    maps or on the probabilities, as `Voters` says.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -35,13 +72,15 @@ def pseudo_mask(
         background: How the background is scored; see `add_background`.
         crf: The CRF's numbers, or None for no CRF.
         ignore_below: Pixels whose confidence is under this become 255.
+        regions: The segments of the image that vote, and how.
 
     Returns:
         uint8 (H, W): 0, one of `class_values`, or 255.
 
     Raises:
         Ws3Error: If the maps hold NaN, or their size is not the image's.
-        ValueError: If the maps, the class values or the image are otherwise not as described.
+        ValueError: If the maps, the class values, the image or the segments are otherwise not as
+            described.
 
     Example:
         >>> image = np.zeros((1, 2, 3), np.uint8)
@@ -59,11 +98,15 @@ def pseudo_mask(
     scores = add_background(maps, background)
     if not len(maps):
         return np.zeros(image.shape[:2], np.uint8)
-    if crf is None:
+    if regions is not None and (regions.place != "after_crf" or crf is None):
+        scores = regions.on_maps(maps.astype(np.float32), background)
+    if crf is None or (regions is not None and regions.place == "instead"):
         probabilities = normalise(scores)
         labels = hard_labels(scores)
     else:
         probabilities = DenseCrf(image, len(scores), crf).refine(scores)
+        if regions is not None and regions.place == "after_crf":
+            probabilities = vote(probabilities, regions.segments, regions.vote)
         labels = probabilities.argmax(axis=0).astype(np.uint8)
     mask = np.array([0, *class_values], np.uint8)[labels]
     if ignore_below > 0:
@@ -72,4 +115,4 @@ def pseudo_mask(
     return mask
 
 
-__all__ = ["pseudo_mask"]
+__all__ = ["Voters", "pseudo_mask"]

@@ -15,7 +15,7 @@ from typing import Any
 from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError
 from ws3.run.folder import Run
-from ws3.stage_table import STAGES
+from ws3.stage_table import ALL_RECIPES, STAGES
 
 
 def fingerprint(**parts: Any) -> str:
@@ -39,6 +39,7 @@ class Fingerprints:
         """Prepare; nothing is read yet."""
         self._run, self._recipe = run, recipe
         self._shared = cache(self._of_all_images)
+        self._sources = cache(self._built_on)
 
     def of(self, stage: str, row: ImageRow) -> str:
         """Return what an image's result of a stage is made from.
@@ -48,8 +49,8 @@ class Fingerprints:
             StaleResultError: If a file that it is made from isn't there yet.
         """
         spec = STAGES[stage]
-        sources = {source: self.of(source, row) for source in spec.built_on}
-        image = spec.of_image(self._run, row)
+        sources = {source: self.of(source, row) for source in self._sources(stage)}
+        image = spec.of_image(self._run, self._recipe, row)
         return fingerprint(shared=self._shared(stage), image=image, **sources)
 
     def expected(self, stage: str, rows: Iterable[ImageRow]) -> dict[str, str]:
@@ -62,9 +63,19 @@ class Fingerprints:
         except StaleResultError:
             return {}
 
+    def _check_name(self) -> None:
+        if self._recipe != ALL_RECIPES:
+            self._run.check_segmentation_name(self._recipe)
+
+    def _built_on(self, stage: str) -> tuple[str, ...]:
+        self._check_name()
+        sources = STAGES[stage].built_on
+        config = self._run.config
+        return tuple(name for name in sources if STAGES[name].works_on(config, self._recipe))
+
     def _of_all_images(self, stage: str) -> str:
         spec = STAGES[stage]
-        self._run.check_segmentation_name(self._recipe)
+        self._check_name()
         return fingerprint(
             stage=stage,
             version=spec.version,

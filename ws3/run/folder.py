@@ -20,6 +20,7 @@ from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.batches import mapped_rows
 from ws3.run.records import (
     ClassifierFacts,
+    ImportFacts,
     PrecisionFacts,
     SegmentationFacts,
     Threshold,
@@ -215,6 +216,34 @@ class Run:
         if not settings.averages:
             return "fp32"
         return read_record(self.precision_file, PrecisionFacts).precision
+
+    def imports_file(self, recipe: str) -> Path:
+        """Which files an imported recipe takes, and what the index found in them."""
+        return self.folder / "imports" / f"{recipe}.json"
+
+    def imported(self, recipe: str) -> ImportFacts:
+        """The files of an imported recipe, as they were indexed; read once.
+
+        Raises:
+            StaleResultError: If they have not been indexed.
+            Ws3Error: If what was written down is damaged.
+        """
+        if recipe not in self._imports:
+            path = self.imports_file(recipe)
+            if not path.exists():
+                raise StaleResultError(
+                    f"{path}: the files of {recipe} are not indexed; run: ws3 index {self.folder}"
+                )
+            self._imports[recipe] = read_record(path, ImportFacts)
+        return self._imports[recipe]
+
+    def forget_imported(self, recipe: str) -> None:
+        """Read again what was written down of an imported recipe when it is next asked for."""
+        self._imports.pop(recipe, None)
+
+    @cached_property
+    def _imports(self) -> dict[str, ImportFacts]:
+        return {}
 
     def threshold_file(self, recipe: str) -> Path:
         """The background threshold of a recipe and how it was chosen."""

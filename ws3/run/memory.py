@@ -50,6 +50,8 @@ def picture_mb(config: RunConfig, job: str, pixels: int, classes: int) -> float:
             return megapixels * (10 + 36 * classes)
         case "threshold" | "evaluate":
             return megapixels * (15 + 15 * classes)
+        case "regions":
+            return megapixels * 250
         case "masks":
             crf = config.masks.crf
             bound = crf.max_pixels if isinstance(crf, CrfParameters) else MOST_CRF_PIXELS

@@ -186,8 +186,11 @@ class RecipeReader:
 
         Raises:
             StaleResultError: If they are missing, damaged or made from other inputs.
+            Ws3Error: If the recipe is imported.
         """
         row = self._reader._row(image)
+        if self.recipe.imported is not None:
+            raise Ws3Error(f"{self._run.folder}: recipe {self.name} is imported and has no samples")
         store = SaliencyStore(self._run.results("saliency", self.name))
         image = row.image
         fault = store.fault(image, self._results.fingerprints.of("saliency", row))

@@ -60,6 +60,45 @@ class IndexFacts(Record):
     warnings: tuple[str, ...] = ()
 
 
+class ImportedFile(Section):
+    """One file of another program.
+
+    Attributes:
+        path: In the import's folder, '/' between folders; "" where there is none.
+        stat_key: What shows that it changed, without reading it.
+        sha256: Of its bytes, or of the names and digests of all files in it if it is a folder.
+        notes: What is unusual about it; see `ws3.imports.readers.NOTES`.
+        problem: Why it can't be used; "" means that it is fine.
+    """
+
+    path: str = ""
+    stat_key: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class ImportFacts(Record):
+    """The files that an imported recipe takes.
+
+    Attributes:
+        recipe: Its name.
+        settings: Of the import, and the classes, with which they were read.
+        files: Each image's file.
+        unused: How many files in the folder belong to no image.
+    """
+
+    recipe: str
+    settings: dict[str, JsonValue]
+    files: dict[str, ImportedFile]
+    unused: int
+
+    def digest(self, image: str) -> str:
+        """Return the digest of an image's file, "" where there is none."""
+        found = self.files.get(image)
+        return "" if found is None else found.sha256
+
+
 class ClassifierMetrics(Record):
     """How well the classifier names what an image holds.
 
@@ -162,6 +201,8 @@ class Threshold(Record):
         images: Number of images that chose it; None if none did.
         miou: mIoU in [0, 1] of the maps on these images; None unless ground truth chose it.
         object_share: Share of these images that the maps mark, where that chose it; else None.
+        voted: What was tuned in the same way for the maps whose regions have voted, which the masks
+            are made of; None if the masks are cut with `background`.
     """
 
     recipe: str
@@ -171,6 +212,7 @@ class Threshold(Record):
     images: int | None = None
     miou: Share = None
     object_share: Share = None
+    voted: ConstantBackground | None = None
 
     @property
     def origin(self) -> str:
@@ -184,9 +226,18 @@ class Threshold(Record):
         return self.kind
 
     @property
+    def for_masks(self) -> ConstantBackground | PowerBackground:
+        """The background score that the masks are made with."""
+        return self.background if self.voted is None else self.voted
+
+    @property
     def score(self) -> float | None:
         """The constant score in [0, 1]; None if the background has no one score."""
-        background = self.background
+        return self.score_of("maps")
+
+    def score_of(self, stage: EvaluatedStage) -> float | None:
+        """The constant score in [0, 1] of the maps, or of the masks; None if there is no one."""
+        background = self.for_masks if stage == "masks" else self.background
         return background.score if isinstance(background, ConstantBackground) else None
 
 
@@ -333,6 +384,7 @@ class Evaluation(Record):
 
 RECORDS: Mapping[str, type[Record]] = {
     "index.json": IndexFacts,
+    "imports/*.json": ImportFacts,
     "classifier.json": ClassifierFacts,
     "precision/*.json": PrecisionFacts,
     "receipts/train_classifier.json": ClassifierFacts,

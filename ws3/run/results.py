@@ -20,6 +20,7 @@ from ws3.run.records import ClassifierFacts, SegmentationFacts
 from ws3.run.skips import skip_reason
 from ws3.stage_table import STAGES, stages_before
 from ws3.store.maps import MapStore
+from ws3.store.regions import RegionStore
 
 FINGERPRINT = "ws3:fingerprint"
 """Name of the text entry of a mask that holds its fingerprint."""
@@ -60,6 +61,25 @@ class RecipeResults:
         if fault:
             raise StaleResultError(
                 f"{store.path}: the maps of image {row.image} are {fault}; make them with: {repair}"
+            )
+        try:
+            return store.read(row.image)
+        except StaleResultError as error:
+            raise StaleResultError(f"{error} Make them again with: {repair}") from None
+
+    def segments(self, row: ImageRow) -> NDArray[np.uint16]:
+        """Return an image's segments, uint16 (H, W), 0 where there is none.
+
+        Raises:
+            StaleResultError: As for `maps`.
+        """
+        store = RegionStore(self.run.results("regions", self.recipe))
+        fault = store.fault(row.image, self.fingerprints.of("regions", row))
+        repair = self.command("regions", row)
+        if fault:
+            raise StaleResultError(
+                f"{store.path}: the regions of image {row.image} are {fault}; make them with: "
+                f"{repair}"
             )
         try:
             return store.read(row.image)

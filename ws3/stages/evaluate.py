@@ -207,9 +207,10 @@ def _evaluate_split(
     figures = {}
     for stage, measurement in measured.items():
         threshold = None if stage == "segmentation" else chosen
+        cut_at = None if threshold is None else threshold.score_of(stage)
         figures[stage] = StageFigures(
             images=len(rows),
-            threshold=None if threshold is None else threshold.score,
+            threshold=cut_at,
             threshold_kind="" if threshold is None else threshold.kind,
             threshold_split="" if threshold is None else threshold.split,
             ignored_share=measurement.ignored_share(),

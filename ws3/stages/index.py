@@ -27,6 +27,7 @@ from ws3.jobs.progress import ProgressReport
 from ws3.removal import is_there
 from ws3.run.dataset_state import dataset_state
 from ws3.run.folder import Run
+from ws3.run.imports import imports_are_current, index_imports
 from ws3.run.records import IndexFacts, read_record, write_record
 from ws3.stage_table import FORMAT
 
@@ -45,7 +46,8 @@ def index(run: Run, known: Run | None = None) -> None:
             or an older one, images that this one's index has are not read again either.
 
     Raises:
-        Ws3Error: If files of the dataset have problems, with one line for each.
+        Ws3Error: If files of the dataset have problems, with one line for each; or none of the
+            files of an imported recipe can be used.
     """
     dataset = run.config.dataset
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +60,8 @@ def index(run: Run, known: Run | None = None) -> None:
         completed = check_files(listing, previous, run.config.on_bad_image, progress.reach, colors)
     write_index(run.index_file, completed)
     found = dataset_facts(listing, completed.rows)
+    with ProgressReport("import") as progress:
+        imported = index_imports(run, completed, progress.reach)
     splits = {row.split for row in completed.rows}
     write_record(
         run.index_facts,
@@ -67,8 +71,8 @@ def index(run: Run, known: Run | None = None) -> None:
             classes=completed.classes,
             images={split: sum(row.split == split for row in completed.rows) for split in splits},
             problems={row.image: row.problem for row in completed.rows if row.problem},
-            facts=found.facts,
-            warnings=found.warnings,
+            facts=(*found.facts, *imported.facts),
+            warnings=(*found.warnings, *imported.warnings),
         ),
     )
     # Written once: all jobs depend on it, and must not run again when a few images change.
@@ -151,6 +155,7 @@ def index_is_current(run: Run, listing: Listing) -> bool:
         known.classes == listing.classes
         and rows_fingerprint(known.rows) == rows_fingerprint(listing.rows)
         and facts.sources == dataset_state(run.config.dataset, run.folder)
+        and imports_are_current(run, known)
     )
 
 

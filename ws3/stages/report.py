@@ -44,7 +44,7 @@ def report(run: Run) -> Path:
                 read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated
             ],
             dataset=_dataset(run),
-            classifier=run.classifier,
+            classifier=run.classifier if run.config.needs_classifier else None,
             gallery=tuple(_gallery(run)),
             timings=tuple(_timings(run)),
             empty_masks=_empty_masks(run),
@@ -139,7 +139,7 @@ def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
 def _timings(run: Run) -> Iterator[Timing]:
     for stage in STAGES:
         seconds = seconds_of(run, stage)
-        for recipe in run.config.evaluated:
+        for recipe in dict.fromkeys((*STAGES[stage].recipes(run.config), *run.config.evaluated)):
             found = receipts_of(run, stage, recipe)
             if found:
                 yield Timing(

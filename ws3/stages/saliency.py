@@ -77,6 +77,11 @@ class SaliencyStage(StoreStage):
 
     def __init__(self, run: Run, recipe: str) -> None:
         super().__init__(run, recipe)
+        if self.settings.imported is not None:
+            raise Ws3Error(
+                f"recipe {recipe} is imported and has no samples; take its maps over with: "
+                f"ws3 maps {run.folder} --recipe {recipe}"
+            )
         if self.source != recipe:
             raise Ws3Error(
                 f"recipe {recipe} takes its samples from {self.source}; make those with: "

@@ -7,6 +7,7 @@ from ws3.errors import Ws3Error
 from ws3.jobs.progress import ProgressReport
 from ws3.labels import IGNORED
 from ws3.masks.object_share import ObjectShares
+from ws3.masks.regions import vote
 from ws3.metrics.sweep import ThresholdSweep
 from ws3.run.folder import Run
 from ws3.run.records import Threshold, write_record
@@ -20,7 +21,8 @@ from ws3.stage_table import stages_before
 def threshold(run: Run, recipe: str) -> None:
     """Choose the background score that cuts a recipe's maps, and write it down.
 
-    A tuned score is the one of 257 with the highest mIoU on the declared split. An automatic one
+    A tuned score is the one of 257 with the highest mIoU on the declared split; where regions vote
+    on the maps, another is tuned so for the means that the masks are cut from. An automatic score
     is that of 256 at which the maps mark the expected share of the training images.
 
     Raises:
@@ -62,10 +64,13 @@ def _automatic(run: Run, recipe: str, background: AutoBackground) -> Threshold:
 
 
 def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
+    votes = run.config.cuts_means(recipe)
+    # What the masks alone need is not asked for: whether it is there yet would depend on the order.
+    before = stages_before("masks") if votes else (*stages_before("maps"), "maps")
     rows = [
         row
         for row in tuning_rows(run, background)
-        if row.mask and not skip_reason(run, recipe, row, stages_before("masks"))
+        if row.mask and not skip_reason(run, recipe, row, before)
     ]
     if not rows:
         raise Ws3Error(
@@ -73,11 +78,13 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
             "the threshold on; set masks.background: {kind: auto}"
         )
     results = RecipeResults(run, recipe)
-    sweep = ThresholdSweep(len(run.index.classes))
+    sweep, voted = (ThresholdSweep(len(run.index.classes)) for _ in range(2))
     with ProgressReport(f"threshold {recipe}", len(rows)) as progress:
         for row in rows:
-            truth = load_truth(run, row)
-            sweep.update(truth, results.maps(row), run.class_values(row))
+            truth, maps, values = load_truth(run, row), results.maps(row), run.class_values(row)
+            sweep.update(truth, maps, values)
+            if votes:
+                voted.update(truth, vote(maps, results.segments(row), "mean"), values)
             progress.advance()
     if not sweep.has_objects:
         raise Ws3Error(
@@ -93,4 +100,5 @@ def _tuned(run: Run, recipe: str, background: TunedBackground) -> Threshold:
         split=background.split,
         images=len(rows),
         miou=miou,
+        voted=ConstantBackground(kind="constant", score=voted.best()[0]) if votes else None,
     )

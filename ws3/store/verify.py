@@ -13,6 +13,7 @@ from ws3.messages import shown
 from ws3.removal import clear, foreign_files, remove_file, set_aside
 from ws3.store.groups import Store, entry_names, is_own
 from ws3.store.maps import MapStore
+from ws3.store.regions import RegionStore
 from ws3.store.saliency import SaliencyStore
 
 Remedy = Literal["remove group", "remove file", "set aside", "make again", "look"]
@@ -51,7 +52,10 @@ def verify(path: Path) -> Iterator[tuple[str, list[Damage]]]:
             yield image, list(damages_of(store, image))
 
 
-def open_store(path: Path) -> MapStore | SaliencyStore:
+AnyStore = MapStore | RegionStore | SaliencyStore
+
+
+def open_store(path: Path) -> AnyStore:
     """Return a store by what its metadata say that it is.
 
     Raises:
@@ -62,15 +66,17 @@ def open_store(path: Path) -> MapStore | SaliencyStore:
         return SaliencyStore(path)
     if kind == "maps":
         return MapStore(path)
+    if kind == "regions":
+        return RegionStore(path)
     raise Ws3Error(f"{path}: this store is of an unknown kind ({shown(kind)}).")
 
 
-def damages_of(store: MapStore | SaliencyStore, image: str) -> Iterator[Damage]:
+def damages_of(store: AnyStore, image: str) -> Iterator[Damage]:
     """Read all of an image through, and yield what is damaged of it."""
     path = store.path / image
     try:
         store.open(image)
-        if isinstance(store, MapStore):
+        if isinstance(store, MapStore | RegionStore):
             store.read(image)
     except StaleResultError as error:
         yield Damage(image, path, str(error))

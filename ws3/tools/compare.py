@@ -132,6 +132,8 @@ def _evaluations(run: Run) -> list[Evaluation]:
 def _classifiers(runs: Sequence[Run]) -> str:
     lines = ["| run | seed | classifier's mAP |", "|---|---|---|"]
     for run in runs:
+        if not run.config.needs_classifier:
+            continue
         metrics = run.classifier.metrics
         shown = "" if metrics.mean_ap is None else f"{metrics.mean_ap:.3f} ({metrics.split})"
         lines.append(f"| {run.config.run} | {run.config.seed} | {shown} |")

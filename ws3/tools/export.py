@@ -65,14 +65,18 @@ def export(
     if format_name not in FORMATS:
         raise Ws3Error(f"--format: {shown(format_name)} is unknown; {FORMATS.choice(format_name)}")
     _check_options(format_name, options)
-    write = FORMATS[format_name].write
+    write, needs_maps = FORMATS[format_name].write, FORMATS[format_name].needs_maps
+    if needs_maps and what == "predictions":
+        raise Ws3Error(f"--what predictions does not go with --format {format_name}: it takes maps")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Ws3Error(f"{folder}: something is there already; choose a folder that is empty")
     counts = Counter[str]()
     # A link to an empty folder stays a link to it.
     with atomic_folder(folder.resolve()) as temporary:
         temporary.mkdir()
-        write(temporary, _items(run, recipe, what, counts), run.index.classes, **options)
+        write(
+            temporary, _items(run, recipe, what, counts, needs_maps), run.index.classes, **options
+        )
     return dict(counts)
 
 
@@ -111,7 +115,9 @@ def _check_options(format_name: str, options: dict[str, Any]) -> None:
             )
 
 
-def _items(run: Run, recipe: str, what: What, counts: Counter[str]) -> Iterator[Item]:
+def _items(
+    run: Run, recipe: str, what: What, counts: Counter[str], needs_maps: bool
+) -> Iterator[Item]:
     rows = _rows(run, recipe, what)
     results = RecipeResults(run, recipe)
     names = export_names(run.index.rows)
@@ -124,7 +130,8 @@ def _items(run: Run, recipe: str, what: What, counts: Counter[str]) -> Iterator[
             else:
                 mask = results.mask(row)
             values = tuple(run.class_values(row))
-            yield Item(names[row.image], row.split, values, Path(row.path), mask, row.coding)
+            maps = results.maps(row) if needs_maps else None
+            yield Item(names[row.image], row.split, values, Path(row.path), mask, row.coding, maps)
             counts[row.split] += 1
             progress.advance()
 

@@ -7,6 +7,7 @@ parameters changed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
@@ -22,6 +23,7 @@ from ws3.errors import Ws3Error
 from ws3.run.batches import Batches, mapped_rows, stage_splits
 from ws3.run.dataset_state import known_listing
 from ws3.run.folder import Run, check_format
+from ws3.run.imports import sources, stat_keys
 from ws3.run.memory import memory_mb, sizes_of
 from ws3.run.tuning import tuning_list
 from ws3.stage_table import STAGES
@@ -55,9 +57,10 @@ class Plan:
         self._check_files = check_files
         # Stages that divide the same images alike share the fingerprints of their batches.
         self._batches = cache(lambda splits, size: Batches(self.mapped, splits, size))
+        self._imports: dict[str, dict[str, str]] = {}
         if first is not None:
             self.listing, self.mapped = first.listing, first.mapped
-            self._batches = first._batches
+            self._batches, self._imports = first._batches, first._imports
         # Read here, where what is wrong ends in one sentence.
         self._tuning_list = tuning_list(self.run, self.config.masks.background)
 
@@ -105,23 +108,62 @@ class Plan:
         return [self._receipt(stage, recipe, name) for name in self.batches(stage).names(splits)]
 
     def input_receipts(self, stage: str, recipe: str, batch: str, source: str) -> list[str]:
-        """Return the receipts of an earlier stage, `source`, that hold a batch's images."""
+        """Return the receipts of an earlier stage, `source`, that hold a batch's images.
+
+        Where that stage does nothing for the recipe there are none, or the index's if no other
+        does: the maps of an imported recipe are made of files.
+        """
+        working = [name for name in STAGES[stage].built_on if self._works(name, recipe)]
+        if source not in working:
+            return [] if working else [self.run.receipt("index").as_posix()]
         rows = self.batches(stage)[batch]
         owner = STAGES[source].owner(self.config, recipe)
         names = self.batches(source).names_holding(rows)
         return [self._receipt(source, owner, name) for name in names]
 
+    def look_at_files(self) -> None:
+        """List the dataset and the files of imported recipes now.
+
+        Raises:
+            Ws3Error: If any isn't as it must be.
+        """
+        _ = self.listing
+        for name in sources(self.config):
+            self._import_keys(name)
+
+    def batch_state(self, stage: str, recipe: str, batch: str) -> str:
+        """Return what a batch's images are, and the files that an imported recipe takes."""
+        rows = self.batches(stage)[batch]
+        keys = self._import_keys(recipe) if stage in ("maps", "regions") else {}
+        if not keys:
+            return rows.fingerprint
+        text = as_text(files=[keys.get(row.image, "") for row in rows.rows])
+        return f"{rows.fingerprint}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+    def _works(self, stage: str, recipe: str) -> bool:
+        return STAGES[stage].works_on(self.config, recipe)
+
+    def _import_keys(self, recipe: str) -> dict[str, str]:
+        if recipe not in self._imports:
+            source = sources(self.config).get(recipe)
+            self._imports[recipe] = {} if source is None else stat_keys(source, self.listing.rows)
+        return self._imports[recipe]
+
     def threshold_input(self, recipe: str) -> list[str]:
-        """Return the receipts of the maps that a recipe's threshold is chosen by."""
+        """Return the receipts of the maps, and of the regions, that a threshold is chosen by."""
         background = self.config.masks.background
         if isinstance(background, AutoBackground):
             return self.receipts("maps", recipe, ["train"])
         if not isinstance(background, TunedBackground):
             return []
-        names = self.batches("maps").names([background.split])
-        if background.images is not None and background.list is None:
-            names = names[: -(-background.images // self.config.batch_size("maps"))]
-        return [self._receipt("maps", recipe, name) for name in names]
+        files = []
+        for stage in ("maps", "regions") if self.config.cuts_means(recipe) else ("maps",):
+            names = self.batches(stage).names([background.split])
+            if background.images is not None and background.list is None:
+                names = names[: -(-background.images // self.config.batch_size(stage))]
+            owner = STAGES[stage].owner(self.config, recipe)
+            files += [self._receipt(stage, owner, name) for name in names]
+        return files
 
     def train_segmentation_input(self, recipe: str) -> list[str]:
         """Return the receipts of the masks, and of the classifier, that a network is made from."""
@@ -162,7 +204,9 @@ class Plan:
         file whose consumers exist, so a repaired image would never be computed again.
         """
         run = self.run
-        files = [run.receipt("train_classifier"), run.summary_file, run.report_file]
+        files = [run.summary_file, run.report_file]
+        if self.config.needs_classifier:
+            files.append(run.receipt("train_classifier"))
         files += [run.threshold_file(recipe) for recipe in self.config.recipes]
         files += [
             run.receipt("train_segmentation", name) for name in self.config.segmentation_names
@@ -202,7 +246,11 @@ class Plan:
     def threshold_params(self) -> str:
         """What a threshold depends on, beyond the maps."""
         background = self.config.masks.background
-        return as_text(background=background.model_dump(mode="json"), listed=self._tuning_list)
+        regions = self.config.masks.regions
+        voted = {} if regions is None or not regions.cuts_means else {"regions": True}
+        return as_text(
+            background=background.model_dump(mode="json"), listed=self._tuning_list, **voted
+        )
 
     def train_segmentation_params(self, recipe: str) -> str:
         """What a segmentation network depends on, beyond the masks that it learns from."""

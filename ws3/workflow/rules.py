@@ -77,7 +77,8 @@ class Rules:
     def _plan_all(self, config: RunConfig, *, check_files: bool) -> None:
         first, *others = config.of_seeds()
         self._first = Plan(first, check_files=check_files)
-        _ = self._first.listing  # now, so that a wrong dataset is told here and not in a rule
+        # Now, so that a wrong dataset, or a wrong import, is told here and not in a rule.
+        self._first.look_at_files()
         plans = [Plan(other, check_files=check_files, first=self._first) for other in others]
         self.plans = {plan.config.run: plan for plan in (self._first, *plans)}
         self.config, self.run = first, self._first.run
@@ -241,8 +242,17 @@ class Rules:
 
     def batch_params(self, stage: str) -> Callable[..., str]:
         """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
-        batches = self._first.batches
-        return with_cached_signature(lambda wildcards: batches(stage)[wildcards.batch].fingerprint)
+        plans = self.plans
+        if self.seeds_folder is None:
+            state = self._first.batch_state
+            return with_cached_signature(
+                lambda wildcards: state(stage, wildcards.recipe, wildcards.batch)
+            )
+        return with_cached_signature(
+            lambda wildcards: plans[wildcards.run].batch_state(
+                stage, wildcards.recipe, wildcards.batch
+            )
+        )
 
     def stage_params(self, stage: str) -> Callable[..., str]:
         """Settings that a per-image stage's jobs depend on, worked out once per recipe."""

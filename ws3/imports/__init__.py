@@ -1,0 +1,1 @@
+"""Maps and masks that other programs made: which file is whose, and what is in it."""
