@@ -14,6 +14,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from ws3.attribution.cam import geometric_mean
 from ws3.attribution.cam import multiplied as fused_product
 from ws3.attribution.engine import Attributor
 from ws3.attribution.interface import Options
@@ -26,6 +27,9 @@ from ws3.config.recipes import Recipe
 from ws3.errors import Ws3Error
 
 CLASSES = ("a", "b", "c", "d")
+CAM_MAPS = [
+    torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(1)) for side in (8, 4, 2)
+]
 EXPLAINED = [2, 0]
 
 
@@ -227,6 +231,33 @@ def test_a_product_is_0_where_one_layer_finds_nothing() -> None:
     product = fused_product([maps[0], peak])
     assert product.nonzero().tolist() == [[0, 1, 2]]
     assert product[0, 1, 2] == maps[0][0, 0, 1, 2]
+
+
+def test_a_geometric_mean_is_the_root_of_the_product() -> None:
+    assert CAM_MAPS[0].shape[2:] != CAM_MAPS[1].shape[2:]
+    product = fused_product(CAM_MAPS)
+    for count in (2, 3):
+        mean = geometric_mean(CAM_MAPS[:count])
+        wanted = fused_product(CAM_MAPS[:count]).numpy().astype(np.float64) ** (1 / count)
+        np.testing.assert_allclose(mean.numpy(), wanted, rtol=1e-5)
+    assert product.max() > 0
+    # Of maps scaled alike, half of the maximum in each layer is half of it together.
+    halves = [torch.tensor([[[[1.0, 0.5]]]])] * 3
+    np.testing.assert_allclose(geometric_mean(halves).numpy(), [[[1.0, 0.5]]], rtol=1e-6)
+    assert not geometric_mean([CAM_MAPS[0], torch.zeros(1, 1, 2, 2)]).any()
+
+
+def test_layers_are_fused_as_asked() -> None:
+    network = AttributionNetwork(trained("resnet18"))
+    product, mean = (
+        method_entry("layercam")
+        .load()(
+            network, images(), EXPLAINED, Options(values={"stride": [8, 16, 32], "fusion": fusion})
+        )
+        .scores
+        for fusion in ("product", "geometric")
+    )
+    torch.testing.assert_close(mean, product.double().pow(1 / 3).float())
 
 
 @pytest.mark.parametrize("stride", [None, 8, [8]])

@@ -4,13 +4,14 @@ None of them goes back further than those features, so the backbone needs no gra
 CAM, the option `stride` puts the network's last layer of that stride (`ws3.attribution.layers`) in
 the features' place, the option `layer` a layer by its name. Of several layers, the maps become one:
 their sum at the resolution of the first, each scaled to that one's mean, or with `fusion: product`
-their product, each scaled to its maximum, as in RefineCAM (arXiv 2605.14641). Maps have the layer's
-resolution. `Method` says what the methods get; reduction and sign have no meaning for them.
+their product, each scaled to its maximum, as in RefineCAM (arXiv 2605.14641), or with `fusion:
+geometric` their geometric mean. Maps have the layer's resolution. `Method` says what the methods
+get; reduction and sign have no meaning for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +103,16 @@ def multiplied(maps: Sequence[Tensor]) -> Tensor:
     return total[:, 0]
 
 
+def geometric_mean(maps: Sequence[Tensor]) -> Tensor:
+    """Return the geometric mean (B, h, w) of maps (B, 1, ., .), scaled and sized as `multiplied`.
+
+    It ranks an image's pixels as the product does, but a crop in which one layer finds little
+    weighs more beside other crops, and where n layers agree on half their maximum, a half is left
+    and not a half to the power of n.
+    """
+    return multiplied(maps).pow(1 / len(maps))
+
+
 def _added(maps: Sequence[Tensor]) -> Tensor:
     """Return the sum (B, h, w) of maps (B, 1, ., .), at the first one's size and mean."""
     total, *others = _at_one_size(maps)
@@ -111,6 +122,13 @@ def _added(maps: Sequence[Tensor]) -> Tensor:
         # A map that is 0 everywhere adds nothing.
         total = total + resized * torch.where(own > 0, mean / own, 0.0)
     return total[:, 0]
+
+
+_FUSIONS: Mapping[str, Callable[[Sequence[Tensor]], Tensor]] = {
+    "sum": _added,
+    "product": multiplied,
+    "geometric": geometric_mean,
+}
 
 
 def _at_one_size(maps: Sequence[Tensor]) -> list[Tensor]:
@@ -150,7 +168,7 @@ def _weighted(
 
     The features are the last ones, or those of the layers that the options name.
     """
-    fused = multiplied if options.values.get("fusion") == "product" else _added
+    fused = _FUSIONS[options.values.get("fusion", "sum")]
     layers, logits = network.through_layers(inputs, *chosen_layers(options))
     scores = []
     for position, index in enumerate(classes):

@@ -99,11 +99,12 @@ class LayersOptions(Section):
             "stride; or several.",
         )
     )
-    fusion: Literal["sum", "product"] = Field(
+    fusion: Literal["sum", "product", "geometric"] = Field(
         "sum",
         description="How the maps of several layers become one, at the resolution of the first: "
         "sum adds them, each scaled to the same mean; product multiplies them, each scaled to the "
-        "same maximum, so that all layers must agree.",
+        "same maximum, so that all layers must agree; geometric is the geometric mean, the "
+        "product's n-th root of n layers, so that scores don't crowd near 0.",
     )
 
     _one_way = field_validator("layer")(_not_both)
@@ -112,7 +113,7 @@ class LayersOptions(Section):
     @classmethod
     def _product_of_several(cls, value: str, info: ValidationInfo) -> str:
         several = info.data.get("layer") or info.data.get("stride")
-        if value == "product" and (not isinstance(several, list) or len(several) < 2):
+        if value != "sum" and (not isinstance(several, list) or len(several) < 2):
             raise ValueError("needs several layers, such as stride: [8, 16, 32]")
         return value
 
