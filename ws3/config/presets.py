@@ -65,7 +65,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "contrast_crops": Preset(
-        "LayerCAM of the class's log-odds through smooth ReLUs, geometric mean of strides 4, 16 and "
+        "LayerCAM of the class's log-odds through smooth ReLUs, geometric mean of strides 4, 16, "
         "32, averaged over random crops and the whole image at three sizes, weighted by "
         "probability, smoothed",
         "ours; chosen in docs/study.md",
