@@ -76,7 +76,7 @@ def test_the_smallest_configuration_is_enough():
         ("masks/crff", "background, crf, ignore_below"),
         ("masks/crf/iters", "gaussian_sxy, gaussian_compat"),
         ("segmentation/crf/iters", "gaussian_sxy, gaussian_compat"),
-        ("images_per_job/mask", "saliency, maps, masks, predictions"),
+        ("images_per_job/mask", "saliency, maps, regions, masks, predictions"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_keys_there_are(path, keys):

@@ -376,6 +376,7 @@ def test_an_imported_recipe_has_no_samples(bare_run, tmp_path):
         ({"import": {"maps": "a", "masks": "b"}}, "give either maps or masks"),
         ({"import": {"masks": "b", "normalise": "max"}}, "normalise is for maps"),
         ({"import": {"maps": "b", "refine": True}}, "refine is for masks"),
+        ({"import": {"maps": "~nobody_at_all/a"}}, "there is no such user on this machine"),
         ({"import": {"maps": "a"}, "samples": {"kind": "full"}}, "import has no samples"),
         ({"import": {"maps": "a"}, "preset": "cam"}, "a recipe with import has no"),
         ({"import": {"maps": "a"}, "method": "cam"}, "import has no method"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ws3.config.model import Distinct, Section
+from ws3.config.model import Distinct, Folder, Section
 
 IMPORTED = "import"
 """In the place of a method's name: the maps come from files."""
@@ -15,8 +15,8 @@ IMPORTED = "import"
 class Import(Section):
     """Files of another program, one for each image."""
 
-    maps: str | None = Field(None, description="Folder of score maps.")
-    masks: str | None = Field(
+    maps: Folder | None = Field(None, description="Folder of score maps.")
+    masks: Folder | None = Field(
         None,
         description="Folder of masks: PNGs of class values as those of the ground truth, 0 "
         "background, 255 ignored.",

@@ -115,9 +115,9 @@ class Masks(GrowingSection):
     crf: Literal["deeplab", "psa", "irn", "none"] | CrfParameters = Field(
         "irn", description="A preset, none, or explicit numbers."
     )
-    regions: Regions | None = Field(
-        None, description="Segments of the image whose pixels vote together; null: there are none."
-    )
     ignore_below: Fraction = Field(
         0.0, description="Pixels whose confidence is under this become 255 (ignored)."
+    )
+    regions: Regions | None = Field(
+        None, description="Segments of the image whose pixels vote together; null: there are none."
     )

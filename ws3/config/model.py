@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
@@ -66,6 +67,16 @@ def _refuse_repeated(value: Items) -> Items:
     return value
 
 
+def _refuse_unknown_home(value: str) -> str:
+    try:
+        Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(value)}: there is no such user on this machine") from None
+    return value
+
+
+Folder = Annotated[str, AfterValidator(_refuse_unknown_home)]
+"""A folder of the user's own; `~` stands for a home."""
 Int = Annotated[int, BeforeValidator(_refuse_bool)]
 Float = Annotated[float, BeforeValidator(_refuse_bool)]
 Range = AfterValidator(_refuse_reversed)

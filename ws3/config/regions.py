@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ws3.config.model import Float, Int, Section
+from ws3.config.model import Float, Folder, Int, Section
 
 MOST_SEGMENTS = 65_534
 """Segments of one image at most: stored numbers have 16 bits."""
@@ -68,7 +68,7 @@ class FileRegions(_Voting):
     """Ready segments of another program, one file for each image."""
 
     kind: Literal["files"]
-    folder: str = Field(
+    folder: Folder = Field(
         description="Where they lie: NAME.json as Segment Anything's automatic generator gives "
         "them, NAME.png of labels, or NAME.npz with an array of labels or of masks.",
     )

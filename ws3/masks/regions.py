@@ -90,9 +90,9 @@ def vote(scores: npt.NDArray[np.float32], segments: Segments, kind: str) -> npt.
         ValueError: If the sizes differ.
 
     Example:
-        >>> scores = np.array([[[0.2, 0.4, 0.9]], [[0.8, 0.3, 0.1]]], np.float32)
-        >>> vote(scores, np.array([[1, 1, 0]], np.uint16), "mean").round(2).tolist()
-        [[[0.3, 0.3, 0.9]], [[0.55, 0.55, 0.1]]]
+        >>> scores = np.array([[[0.25, 0.5, 1.0]], [[0.75, 0.5, 0.0]]], np.float32)
+        >>> vote(scores, np.array([[1, 1, 0]], np.uint16), "mean").tolist()
+        [[[0.375, 0.375, 1.0]], [[0.625, 0.625, 0.0]]]
     """
     if scores.shape[1:] != segments.shape:
         raise ValueError(f"the scores are {scores.shape[1:]} pixels, the segments {segments.shape}")
