@@ -404,7 +404,7 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
     ),
     crf=crfs,
     jobs=st.integers(1, 99) | st.fixed_dictionaries({"masks": st.integers(1, 99)}),
-    root=texts,
+    root=texts.filter(lambda text: not text.startswith("~")),  # somebody's home, if there is one
 )
 def test_what_is_dumped_is_read_back_the_same(run, seed, recipes, crf, jobs, root):
     data = {
