@@ -21,6 +21,9 @@ from ws3.attribution.interface import Attribution, Options, chosen_layers
 from ws3.attribution.network import AttributionNetwork
 from ws3.errors import Ws3Error
 
+LEAST = 0.01
+"""Least score of a layer in a geometric mean, as a share of the layer's largest."""
+
 
 def cam(
     network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
@@ -104,13 +107,18 @@ def multiplied(maps: Sequence[Tensor]) -> Tensor:
 
 
 def geometric_mean(maps: Sequence[Tensor]) -> Tensor:
-    """Return the geometric mean (B, h, w) of maps (B, 1, ., .), scaled and sized as `multiplied`.
+    """Return the geometric mean (B, h, w) of maps (B, 1, ., .), at the first one's size.
 
-    It ranks an image's pixels as the product does, but a crop in which one layer finds little
-    weighs more beside other crops, and where n layers agree on half their maximum, a half is left
-    and not a half to the power of n.
+    Each is scaled to a maximum of 1 and raised to at least `LEAST`, so that a layer that finds
+    nothing has no veto, as it has in a product. The mean is then multiplied by the root of the
+    first one's maximum; it is 0 where that is.
     """
-    return multiplied(maps).pow(1 / len(maps))
+    first, *_ = resized = _at_one_size(maps)
+    total = first.amax(dim=(2, 3), keepdim=True)
+    for scores in resized:
+        largest = scores.amax(dim=(2, 3), keepdim=True)
+        total = total * torch.where(largest > 0, scores / largest, 0.0).clamp_min(LEAST)
+    return total.pow(1 / len(maps))[:, 0]
 
 
 def _added(maps: Sequence[Tensor]) -> Tensor:

@@ -239,6 +239,7 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "product of all blocks' attention, the same for every class; transformers only",
         "Abnar and Zuidema 2020, arXiv 2005.00928",
         "ws3.attribution.attention:attention_rollout",
+        log_odds=False,
     ),
     "attention_relevance": MethodEntry(
         "attention of all blocks weighted by its positive gradients; transformers only",
