@@ -218,6 +218,7 @@ def test_the_mask_of_a_reduced_image_agrees_with_that_of_the_whole_one(preset, f
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 10**7))
 @example(1, 10_000, 100)
 @example(10_000, 1, 1)
+@example(1253, 1253, 1)  # 1253 x sqrt(1 / 1253 ** 2) is less than 1
 def test_a_reduced_size_keeps_the_bound_and_the_aspect(height, width, bound):
     found = reduced_size(height, width, bound)
     if height * width <= bound:

@@ -66,7 +66,7 @@ def no_wait(monkeypatch):
 
 def test_a_stage_tells_images_rate_and_time_left(tmp_path, capsys, no_wait):
     said = talk.Talk()
-    said.begin(tmp_path, {"masks": {"a.json": 30, "b.json": 10}})
+    said.begin([tmp_path], {"masks": {"a.json": 30, "b.json": 10}})
     said.hear(record(LogEvent.RUN_INFO, stats={"masks": 2, "all": 1, "total": 3}))
     said.hear(started(1, "masks", "a.json", recipe="cam", batch="train-00000"))
     said._look(5.0)
@@ -144,7 +144,7 @@ def test_a_failure_is_told_by_the_sentences_of_its_log(tmp_path, capsys, log, to
     path = tmp_path / "job.log"
     path.write_text(log)
     said = talk.Talk()
-    said.begin(tmp_path, {})
+    said.begin([tmp_path], {})
     said.hear(record(LogEvent.RUN_INFO, stats={"masks": 1}))
     said.hear(started(4, "masks", "a.json", [path], recipe="[cam]", batch="val-00000"))
     said.hear(
@@ -160,7 +160,7 @@ def test_a_failure_is_told_by_the_sentences_of_its_log(tmp_path, capsys, log, to
 
 def test_a_job_that_succeeds_when_tried_again_is_no_failure(tmp_path, capsys):
     said = talk.Talk()
-    said.begin(tmp_path, {})
+    said.begin([tmp_path], {})
     said.hear(record(LogEvent.RUN_INFO, stats={"masks": 1}))
     said.hear(started(1, "masks", "a.json"))
     said.hear(record(LogEvent.JOB_ERROR, level=logging.ERROR, jobid=1, rule_name="masks", log=[]))
@@ -179,7 +179,7 @@ def test_the_end_is_a_table_and_the_page(tmp_path, capsys):
     page.parent.mkdir()
     page.touch()
     said = talk.Talk()
-    said.begin(tmp_path, {})
+    said.begin([tmp_path], {})
     said.hear(record(msg="Building DAG of jobs..."))
     said.hear(record(msg="Nothing to be done (all requested files are present and up to date)."))
     said.end()

@@ -192,7 +192,7 @@ def reduced_size(height: int, width: int, max_pixels: int | None) -> tuple[int, 
         return height, width
     factor = math.sqrt(max_pixels / (height * width))
     short = max(1, int(min(height, width) * factor))
-    long = min(int(max(height, width) * factor), max_pixels // short)
+    long = max(1, min(int(max(height, width) * factor), max_pixels // short))
     return (short, long) if height <= width else (long, short)
 
 

@@ -72,7 +72,7 @@ class Rules:
                     # Snakemake has read it, but of a key that is given twice it says nothing.
                     read_yaml(Path(path))
             self._plan_all(resolve(config, "config"), check_files=workflow.is_main_process)
-        self._tell({})
+        self._tell(dict)
 
     def _plan_all(self, config: RunConfig, *, check_files: bool) -> None:
         first, *others = config.of_seeds()
@@ -104,15 +104,15 @@ class Rules:
                 for plan in self.plans.values():
                     known = None if plan is self._first else self._first.run
                     refresh(plan.run, plan.listing, known)
-            self._tell(self._images_of_jobs())
+            self._tell(self._images_of_jobs)
 
-    def _tell(self, images: Mapping[str, Mapping[str, int]]) -> None:
+    def _tell(self, images: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
         """Tell `snakemake --logger ws3`, if it is in use, what Snakemake's log doesn't say."""
         manager = getattr(self._workflow, "logger_manager", None)
         folders = [plan.run.folder for plan in self.plans.values()]
         for handler in getattr(manager, "plugin_handlers", ()):
             if hasattr(handler, "begin"):
-                handler.begin(folders, images)
+                handler.begin(folders, images())
 
     def _images_of_jobs(self) -> dict[str, dict[str, int]]:
         """Return how many images each job that is to run works on, by rule and output."""
