@@ -30,13 +30,15 @@ STUDY_RUN := results/pascal10_seed
 STUDY_DATA = dataset='{root: "$(DATA)/pascal10"}' \
 	classifier='{weights: "$(DATA)/weights/mobilenet_v2_imagenet1k.pth"}'
 # Every seed for these, all recipes of the study for the first.
-FINAL := cam gradient crops_20 contrast_input contrast_scales contrast_crops
+FINAL := cam cam_16_walk refinecam layercam_product layercam_geometric gradient crops_20 contrast_input contrast_scales contrast_crops
 
 study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ and weights/>
 	test -f "$(DATA)/pascal10/labels.csv" || { echo 'make study DATA=FOLDER: $(DATA)/pascal10/labels.csv is not there' >&2; exit 2; }
 	$(BIN)/snakemake --configfile config/studies/pascal10.yaml --config run=pascal10 seeds='[0, 1, 2]' $(STUDY_DATA) -- \
 		$(STUDY_RUN)0/report/index.html $(FINAL:%=$(STUDY_RUN)1/evaluation/%.json) $(FINAL:%=$(STUDY_RUN)2/evaluation/%.json)
 	$(BIN)/ws3 compare $(STUDY_RUN)0 $(STUDY_RUN)1 $(STUDY_RUN)2 --output results/pascal10_study
+	$(BIN)/python benchmarks/study.py --output results/pascal10_study/study.json \
+		mobilenet_v2=$(STUDY_RUN)0 mobilenet_v2=$(STUDY_RUN)1 mobilenet_v2=$(STUDY_RUN)2
 	$(BIN)/snakemake --configfile config/studies/pascal10_segmenter.yaml --config $(STUDY_DATA)
 
 test: $(READY)  ## Run all tests, the fast ones first
