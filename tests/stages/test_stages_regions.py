@@ -25,6 +25,7 @@ from ws3.stages.threshold import threshold
 from ws3.store.maps import MapStore
 
 __all__ = ["bare_run", "classified_run", "config_of", "dataset"]
+from ws3.store.verify import foreign_entries
 
 RECIPES = {"cam": {"preset": "cam"}, "other": {"preset": "gradient"}}
 
@@ -74,6 +75,14 @@ def all_of(run, stage, recipe):
 def damaged(run, repair=False):
     """Return the images with damaged results; of the classifier there is no file here."""
     return [one.image for one in check_run(run, repair=repair)[1] if one.image != "network"]
+
+
+def only_ours(run):
+    """Return whether the store has its groups alone, and nothing that was set aside."""
+    store = run.results("regions", ALL_RECIPES)
+    names = {path.name for path in store.iterdir()}
+    images = {row.image for row in run.index.rows}
+    return names == {"zarr.json", *images} and not list(foreign_entries(store, images))
 
 
 def test_all_recipes_vote_with_the_same_segments(begun):
@@ -168,6 +177,7 @@ def test_a_changed_file_makes_its_image_again(begun, tmp_path):
     all_of(begun, "regions", ALL_RECIPES)
     segments = RecipeResults(begun, "cam").segments(begun.row("t1"))
     assert np.array_equal(segments, 1 + segments_of("t1"))
+    assert only_ours(begun)
 
 
 def test_damage_is_found_and_repaired(begun):
@@ -177,6 +187,7 @@ def test_damage_is_found_and_repaired(begun):
     assert damaged(begun, repair=True) == ["t2"]
     all_of(begun, "regions", ALL_RECIPES)
     assert damaged(begun) == []
+    assert only_ours(begun)
 
 
 def test_a_missing_or_wrong_file_is_counted_and_fails_its_image_alone(begun, tmp_path):

@@ -14,7 +14,7 @@ from ws3.files import atomic_folder, write_new
 from ws3.masks.png import write_mask
 from ws3.removal import clear, link_below, remove_leftovers, remove_temporary, temporary_beside
 from ws3.run.results import FINGERPRINT, is_foreign_mask
-from ws3.store.groups import is_own
+from ws3.store.groups import ARRAYS, is_own
 
 SOURCES = sorted(Path(ws3.__file__).parent.rglob("*.py"))
 REMOVES = re.compile(
@@ -33,6 +33,7 @@ def test_one_module_removes_and_renames():
     "name",
     [
         *("zarr.json", "map/zarr.json", "map/c/0/0/0", "12/sum/c/0/0/0", "cover/weights/zarr.json"),
+        *(f"{array}/c/0" for array in ARRAYS),
         *("3/maps/c/0/0/0/0", ".tmp-3-4711-0123abcd/sum/c/0", "0/zarr.json"),
         ".tmp-zarr.json-4711-0123abcd",
     ],

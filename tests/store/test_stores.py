@@ -78,10 +78,10 @@ def test_plain_zarr_reads_a_sample_chunk(saliency, chunk):
 def test_arrays_have_the_bytes_that_zarr_itself_writes(tmp_path, dtype, shape, chunks, shards):
     values = np.random.default_rng(0).integers(0, 9, shape).astype(dtype)
     with new_group(tmp_path / "ours", {}) as group:
-        group.write("a", values, chunks=chunks, shards=shards)
+        group.write("map", values, chunks=chunks, shards=shards)
     array = zarr.create_array(
         tmp_path / "theirs",
-        name="a",
+        name="map",
         shape=shape,
         dtype=dtype,
         chunks=chunks,
@@ -101,6 +101,13 @@ def test_arrays_have_the_bytes_that_zarr_itself_writes(tmp_path, dtype, shape, c
     )
     assert ours == theirs
     assert len(ours) >= 1
+
+
+def test_an_array_that_removal_does_not_know_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r"one of map, .*, not mine"):  # noqa: SIM117
+        with new_group(tmp_path / "ours", {}) as group:
+            group.write("mine", np.zeros(3), chunks=(3,))
+    assert not (tmp_path / "ours").exists()
 
 
 def test_plain_zarr_reads_maps(maps):

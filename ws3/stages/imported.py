@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ws3.datasets.index import ImageRow
-from ws3.errors import StaleResultError, Ws3Error
+from ws3.errors import Ws3Error
 from ws3.imports.readers import Imported, read_imported
 from ws3.jobs.runner import ImageResult
 from ws3.run.folder import Run
@@ -29,11 +29,7 @@ class ImportedMapsStage(RecipeStage):
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether intact maps with this fingerprint are committed."""
-        try:
-            self._store.read(row.image)
-        except StaleResultError:
-            return False
-        return not self._store.fault(row.image, fingerprint)
+        return self._store.holds(row.image, fingerprint)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Read and commit.

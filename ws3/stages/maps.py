@@ -48,11 +48,7 @@ class MapsStage(StoreStage):
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether intact maps with this fingerprint are committed."""
-        try:
-            self._store.read(row.image)
-        except StaleResultError:
-            return False
-        return not self._store.fault(row.image, fingerprint)
+        return self._store.holds(row.image, fingerprint)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Combine and commit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ws3.config.regions import FileRegions
 from ws3.datasets.index import ImageRow
-from ws3.errors import StaleResultError, Ws3Error
+from ws3.errors import Ws3Error
 from ws3.jobs.runner import ImageResult
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
@@ -43,11 +43,7 @@ class RegionsStage:
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether intact segments with this fingerprint are committed."""
-        try:
-            self._store.read(row.image)
-        except StaleResultError:
-            return False
-        return not self._store.fault(row.image, fingerprint)
+        return self._store.holds(row.image, fingerprint)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Divide and commit.

@@ -30,10 +30,13 @@ from ws3.stage_table import FORMAT
 METADATA = "zarr.json"
 """Name of the metadata file of a store, a group or an array."""
 
+ARRAYS = ("map", "sum", "count", "weight", "maps", "scales", "weights", "segments")
+"""The arrays of all groups: what bears another name in a group's folder is not ours to remove."""
+
 _GROUP_FILE = re.compile(
     r"(\.tmp-[^/]+/)?"  # what a killed writer left half-written
     r"((\d+|cover)/)?"  # a sample chunk
-    r"((map|sum|count|weight|maps|scales|weights)/)?"
+    rf"(({'|'.join(ARRAYS)})/)?"
     r"(zarr(\.json|\.[0-9a-f]{32}\.partial)|c(/\d+)*(\.[0-9a-f]{32}\.partial)?)"
 )
 _CHECKSUM = '"checksum": "{}"'
@@ -181,6 +184,29 @@ class Store:
         clear(self.path / image, is_own)
 
 
+class ArrayStore(Store):
+    """A store of one array per image."""
+
+    array: str
+    """The array's name, of `ARRAYS`."""
+
+    def read(self, image: str) -> NDArray[Any]:
+        """Return an image's array.
+
+        Raises:
+            StaleResultError: If it is missing, damaged or another image's.
+        """
+        return self.open(image).read(self.array)
+
+    def holds(self, image: str, fingerprint: str) -> bool:
+        """Return whether an image's array is there, intact and with this fingerprint."""
+        try:
+            self.read(image)
+        except StaleResultError:
+            return False
+        return not self.fault(image, fingerprint)
+
+
 def is_own(name: str) -> bool:
     """Return whether ws3 writes a file of this path in a group's folder.
 
@@ -239,7 +265,12 @@ class NewGroup:
             chunks: Shape of its chunks.
             shards: Shape of its shards, if it has any.
             level: Of zstd; one below 0 takes a fifth of the time, and keeps more bytes.
+
+        Raises:
+            ValueError: If the name is none of `ARRAYS`.
         """
+        if name not in ARRAYS:
+            raise ValueError(f"an array of a group is one of {', '.join(ARRAYS)}, not {name}")
         values = np.ascontiguousarray(values)
         if shards is None and not any(
             side % part for side, part in zip(values.shape, chunks, strict=True)

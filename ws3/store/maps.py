@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.store.groups import Store, new_group
+from ws3.store.groups import ArrayStore, new_group
 
 
-class MapStore(Store):
-    """Reads and writes the maps of a recipe."""
+class MapStore(ArrayStore):
+    """The maps of a recipe: float16 (classes, H, W) per image."""
+
+    array = "map"
 
     def write(self, image: str, maps: NDArray[np.float16], attributes: Mapping[str, Any]) -> None:
         """Commit an image's maps, in place of any that are there.
@@ -23,12 +25,4 @@ class MapStore(Store):
             attributes: Class values and names, fingerprint, samples used.
         """
         with new_group(self.path / image, {**attributes, "image": image}) as group:
-            group.write("map", maps, chunks=(1, *maps.shape[1:]))
-
-    def read(self, image: str) -> NDArray[np.float16]:
-        """Return an image's maps, float16 (classes, H, W).
-
-        Raises:
-            StaleResultError: If they are missing, damaged or another image's.
-        """
-        return self.open(image).read("map")
+            group.write(self.array, maps, chunks=(1, *maps.shape[1:]))

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ws3.store.groups import Store, new_group
+from ws3.store.groups import ArrayStore, new_group
 
 
-class RegionStore(Store):
-    """Reads and writes segments."""
+class RegionStore(ArrayStore):
+    """The segments: uint16 (H, W) per image."""
+
+    array = "segments"
 
     def write(
         self, image: str, segments: NDArray[np.uint16], attributes: Mapping[str, Any]
@@ -25,12 +27,4 @@ class RegionStore(Store):
             attributes: Fingerprint, and what else the group is to say of itself.
         """
         with new_group(self.path / image, {**attributes, "image": image}) as group:
-            group.write("segments", segments, chunks=segments.shape)
-
-    def read(self, image: str) -> NDArray[np.uint16]:
-        """Return an image's segments, uint16 (H, W).
-
-        Raises:
-            StaleResultError: If they are missing, damaged or another image's.
-        """
-        return self.open(image).read("segments")
+            group.write(self.array, segments, chunks=segments.shape)
