@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,12 @@ def _classifier(architecture: str, dtype: torch.dtype = torch.float64) -> Classi
 
 def _network_for(method: str, **options: Any) -> AttributionNetwork:
     """Return a network that a method explains: a small transformer where it looks at attention."""
-    attends = method.startswith("attention_")
-    network = small_network("vit") if attends else _classifier("resnet18", torch.float32)
-    return AttributionNetwork(network, **options)
+    return AttributionNetwork(_single(attends=method.startswith("attention_")), **options)
+
+
+@cache
+def _single(*, attends: bool) -> Classifier:
+    return small_network("vit") if attends else _classifier("resnet18", torch.float32)
 
 
 @pytest.fixture(scope="module")
