@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from ws3.config.recipes import Recipe
 from ws3.report.comparison import compare
 from ws3.report.model import scores_of
 from ws3.run.folder import Run
-from ws3.run.records import Evaluation, read_record
-from ws3.tools.significance import RunsCounts
+from ws3.tools.compare import evaluations_of
+from ws3.tools.significance import CAM_METHODS, RunsCounts
 
 FILE = Path(__file__).parents[1] / "docs/study.json"
-CAM_FAMILY = ("cam", "gradcam", "gradcam++", "layercam")
+CAM_FAMILY = (*CAM_METHODS, "layercam")
 FIGURE = "miou"
 
 
@@ -38,7 +38,7 @@ def family(recipe: Recipe) -> str:
 
 def rows(network: str, runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
     """Return the figures and the differences of one network's runs, one run per seed."""
-    evaluations = [list(_evaluations(run)) for run in runs]
+    evaluations = [evaluations_of(run) for run in runs]
     counts = RunsCounts.read(runs, evaluations)
     if counts.faults:
         raise SystemExit(counts.faults[0])
@@ -51,14 +51,12 @@ def rows(network: str, runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
             _figure(network, families, str(run.config.seed), row)
             for row in compare(scores, alone.intervals())
         ]
+    over_all = compare([scores_of(made) for made in evaluations], counts.intervals())
     if len(runs) > 1:
-        over_all = compare([scores_of(made) for made in evaluations], counts.intervals())
         seeds = ",".join(str(run.config.seed) for run in runs)
         figures += [
             _figure(network, families, seeds, row) for row in over_all if row.runs == len(runs)
         ]
-    else:
-        over_all = compare([scores_of(evaluations[0])], counts.intervals())
     differences = [
         {
             **{"network": network, "recipe": c.recipe, "against": c.against},
@@ -74,12 +72,6 @@ def rows(network: str, runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
         if c.metric == FIGURE
     ]
     return {"figures": figures, "differences": differences}
-
-
-def _evaluations(run: Run) -> Iterator[Evaluation]:
-    for recipe in run.config.evaluated:
-        if run.evaluation_file(recipe).exists():
-            yield read_record(run.evaluation_file(recipe), Evaluation)
 
 
 def _figure(network: str, families: Mapping[str, str], seed: str, row: Any) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from made_records import segmentation_facts
 
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.files import file_sha256
-from ws3.jobs.runner import open_stage, run_batches
 from ws3.pixels import to_unit
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.records import write_record
 from ws3.segmentation.data import normalise
@@ -34,10 +32,3 @@ def give_network(run: Run, recipe: str) -> None:
     save_model(run.model_file(recipe), network, NETWORK, run.index.classes, settings)
     facts = segmentation_facts(file_sha256(run.model_file(recipe)), recipe=recipe)
     write_record(run.receipt("train_segmentation", recipe), facts)
-
-
-def work(run: Run, stage: str, recipe: str) -> None:
-    """Do all of a per-image stage."""
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])

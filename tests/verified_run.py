@@ -11,12 +11,11 @@ from unittest import mock
 
 import pytest
 from made_records import classifier_facts
+from stage_work import work
 
 from ws3.cli import main
 from ws3.config.load import resolve
 from ws3.files import file_sha256
-from ws3.jobs.runner import open_stage, run_batches
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.records import write_record
 from ws3.stages.index import index, write_config
@@ -26,9 +25,7 @@ CROPS = "saliency_crops"
 
 
 def run_stage(run: Run, stage: str) -> None:
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, CROPS), [batches[name] for name in names])
+    work(run, stage, CROPS)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from predicted import give_network, work
+from predicted import give_network
+from stage_work import work
 from torch import nn
 
 import ws3

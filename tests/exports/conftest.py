@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from predicted import give_network, work
+from predicted import give_network
+from stage_work import work
 
 from ws3.stages.threshold import threshold
 

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from pages import documented
 from sklearn.metrics import f1_score
+from stage_work import work
 
 from ws3.datasets.masks import read_label_mask
-from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.records import Evaluation, read_record
 from ws3.stages.threshold import threshold
 
@@ -34,9 +33,7 @@ def run(small_run):
     for stage in ("saliency", "maps", "masks"):
         if stage == "masks":
             threshold(run, "cam")
-        batches = stage_batches(run.config, run.index, stage)
-        names = batches.names(stage_splits(run.config, stage))
-        run_batches(run, open_stage(run, stage, "cam"), [batches[name] for name in names])
+        work(run, stage, "cam")
     return run
 
 

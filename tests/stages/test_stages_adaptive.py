@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from stage_work import work
 from typer.testing import CliRunner
 
 from ws3.aggregation.settling import Settling
@@ -22,8 +23,7 @@ from ws3.classifier.checkpoints import load_classifier
 from ws3.cli.app import app
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.jobs.runner import open_stage, run_batches, run_images
-from ws3.run.batches import stage_batches, stage_splits
+from ws3.jobs.runner import open_stage, run_images
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image, sample_counts
@@ -72,9 +72,7 @@ def again(run, given):
 
 
 def run_stage(run, stage="saliency"):
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, CROPS), [batches[name] for name in names])
+    work(run, stage, CROPS)
 
 
 def contents(run, stage="saliency"):

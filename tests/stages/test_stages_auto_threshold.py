@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_records import classifier_facts
+from stage_work import work
 from verified_run import ws3
 
 from ws3.config.load import resolve
 from ws3.config.masks import AutoBackground
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
-from ws3.jobs.runner import open_stage, run_batches
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation, read_record, write_record
 from ws3.run.results import RecipeResults
@@ -31,12 +30,6 @@ CONFIG = {
     "recipes": {"cam": {"preset": "cam"}},
     "masks": {"background": {"kind": "auto", "object_share": 0.3}, "crf": "none"},
 }
-
-
-def work(run: Run, stage: str) -> None:
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, "cam"), [batches[name] for name in names])
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,7 @@ def run(tmp_path_factory, untrained_classifier) -> Run:
     facts = classifier_facts(file_sha256(run.classifier_file), classes=run.index.classes)
     write_record(run.receipt("train_classifier"), facts)
     for stage in ("saliency", "maps"):
-        work(run, stage)
+        work(run, stage, "cam")
     return run
 
 
@@ -109,7 +102,7 @@ def test_masks_status_and_command_use_and_name_it(run):
     chosen = run.threshold("cam")
     origin = f"auto: maps mark {chosen.object_share:.1%} of 4 training images"
     assert said.strip().endswith(origin)
-    work(run, "masks")
+    work(run, "masks", "cam")
     row = next(row for row in run.mapped_rows(["train"]) if row.labels)
     maps = RecipeResults(run, "cam").maps(row)
     mask = RecipeResults(run, "cam").mask(row)
@@ -126,7 +119,7 @@ def test_figures_say_that_no_ground_truth_chose_it(run, tmp_path):
     write_config(measured)
     index(measured)
     threshold(measured, "cam")
-    work(measured, "masks")
+    work(measured, "masks", "cam")
     evaluate(measured, "cam")
     figures = read_record(measured.evaluation_file("cam"), Evaluation).splits["val"]["maps"]
     assert (figures.threshold_kind, figures.threshold_split) == ("auto", "")

@@ -9,63 +9,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_records import classifier_facts
 from scipy.ndimage import distance_transform_edt, label
 from sklearn.metrics import confusion_matrix
+from stage_work import TWO_RECIPES, begun, work
 
 from ws3.config.load import resolve
 from ws3.config.masks import TunedBackground
 from ws3.datasets.masks import read_label_mask
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.files import file_sha256
-from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
 from ws3.metrics.image_counts import PIXEL_COUNTS
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.image_counts import read_image_counts
-from ws3.run.records import Evaluation, read_record, write_record
+from ws3.run.records import Evaluation, read_record
 from ws3.run.results import RecipeResults
 from ws3.run.tuning import tuning_rows
 from ws3.run.verify import check_run
 from ws3.stages.evaluate import evaluate, summarise_run
-from ws3.stages.index import index, write_config
 from ws3.stages.threshold import threshold
-
-CONFIG = {
-    "run": "made",
-    "device": "cpu",
-    "dataset": {
-        "kind": "synthetic",
-        "train_images": 2,
-        "val_images": 3,
-        "size": 64,
-        "classes": 3,
-    },
-    "recipes": {
-        name: {"preset": "cam_multiscale", "samples": {"scales": [1.0], "flip": flip}}
-        for name, flip in (("cam", False), ("flipped", True))
-    },
-    "masks": {"background": {"kind": "constant", "score": 0.25}, "crf": "irn"},
-    "segmentation": {"recipes": []},
-}
-
-
-def work(run: Run, stage, recipe) -> None:
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, untrained_classifier) -> Run:
     """Return a run of two recipes with their masks; tests add evaluations, and nothing else."""
-    run = Run.of(resolve({**CONFIG, "results": str(tmp_path_factory.mktemp("results"))}))
-    write_config(run)
-    index(run)
-    shutil.copy(untrained_classifier, run.classifier_file)
-    facts = classifier_facts(file_sha256(run.classifier_file), classes=run.index.classes)
-    write_record(run.receipt("train_classifier"), facts)
+    results = str(tmp_path_factory.mktemp("results"))
+    run = begun({**TWO_RECIPES, "results": results}, untrained_classifier)
     for recipe in run.config.recipes:
         work(run, "saliency", recipe)
         work(run, "maps", recipe)

@@ -11,17 +11,16 @@ import pytest
 import torch
 from made_records import classifier_facts
 from PIL import Image
+from stage_work import work
 
 from ws3.config.load import resolve
 from ws3.datasets.index import Index, write_index
 from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
-from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
 from ws3.metrics.confusion import Confusion
 from ws3.report.model import best, scores_of
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
 from ws3.run.records import Evaluation, read_record, write_record
 from ws3.run.status import run_status
@@ -50,12 +49,6 @@ def run(small_run):
     threshold(run, "cam")
     work(run, "masks", "cam")
     return run
-
-
-def work(run, stage, recipe):
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
 
 
 def train_and_predict(run, name):

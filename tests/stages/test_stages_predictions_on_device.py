@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from predicted import give_network, work
+from predicted import give_network
+from stage_work import work
 
 from ws3.masks.png import read_mask
 from ws3.stages.predictions import PredictionsStage

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bare_runs import bare_run, classified_run, config_of, dataset
+from stage_work import work
 
 from ws3.config.load import resolve
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.jobs.runner import open_stage, run_batches, run_images
+from ws3.jobs.runner import open_stage, run_images
 from ws3.masks.pseudo import Voters, pseudo_mask
 from ws3.metrics.sweep import ThresholdSweep
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
 from ws3.run.records import IndexFacts, read_record
@@ -66,12 +66,6 @@ def begun(classified_run, changes):
     return run
 
 
-def all_of(run, stage, recipe):
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
-
-
 def damaged(run, repair=False):
     """Return the images with damaged results; of the classifier there is no file here."""
     return [one.image for one in check_run(run, repair=repair)[1] if one.image != "network"]
@@ -86,9 +80,9 @@ def only_ours(run):
 
 
 def test_all_recipes_vote_with_the_same_segments(begun):
-    all_of(begun, "regions", ALL_RECIPES)
+    work(begun, "regions", ALL_RECIPES)
     for recipe in RECIPES:
-        all_of(begun, "masks", recipe)
+        work(begun, "masks", recipe)
         results = RecipeResults(begun, recipe)
         for row in begun.index.rows:
             segments = results.segments(row)
@@ -106,14 +100,14 @@ def test_all_recipes_vote_with_the_same_segments(begun):
     assert found["regions", ALL_RECIPES] == (8, 8)
     assert found["masks", "cam"] == found["masks", "other"] == (8, 8)
     assert damaged(begun) == []
-    work = open_stage(begun, "regions", "cam")
-    assert work.recipe == ALL_RECIPES
-    assert all(work.is_done(row, work.fingerprint(row)) for row in begun.index.rows)
+    stage = open_stage(begun, "regions", "cam")
+    assert stage.recipe == ALL_RECIPES
+    assert all(stage.is_done(row, stage.fingerprint(row)) for row in begun.index.rows)
 
 
 def test_masks_ask_for_the_regions_that_they_need(begun):
     with pytest.raises(Ws3Error, match=f"--recipe {ALL_RECIPES} --image"):
-        all_of(begun, "masks", "cam")
+        work(begun, "masks", "cam")
 
 
 def test_another_vote_makes_masks_again_and_no_segments(begun, config_of, changes):
@@ -137,7 +131,7 @@ def test_no_regions_leave_masks_with_the_fingerprint_that_they_had(begun, config
 
 
 def test_a_threshold_is_tuned_for_what_the_masks_are_cut_from(begun, config_of, changes):
-    all_of(begun, "regions", ALL_RECIPES)
+    work(begun, "regions", ALL_RECIPES)
     changes["masks__background"] = {"kind": "tuned", "split": "train"}
     run = Run(begun.folder, resolve(config_of(**changes)))
     threshold(run, "cam")
@@ -162,7 +156,7 @@ def test_a_threshold_is_tuned_for_what_the_masks_are_cut_from(begun, config_of, 
 
 
 def test_a_changed_file_makes_its_image_again(begun, tmp_path):
-    all_of(begun, "regions", ALL_RECIPES)
+    work(begun, "regions", ALL_RECIPES)
     before = {row.image: Fingerprints(begun, "cam").of("masks", row) for row in begun.index.rows}
     np.savez(tmp_path / "segments" / "t1.npz", labels=1 + segments_of("t1"))
     index(begun)
@@ -174,18 +168,18 @@ def test_a_changed_file_makes_its_image_again(begun, tmp_path):
     assert changed == {"t1"}
     with pytest.raises(StaleResultError, match="made from other inputs"):
         RecipeResults(begun, "cam").segments(begun.row("t1"))
-    all_of(begun, "regions", ALL_RECIPES)
+    work(begun, "regions", ALL_RECIPES)
     segments = RecipeResults(begun, "cam").segments(begun.row("t1"))
     assert np.array_equal(segments, 1 + segments_of("t1"))
     assert only_ours(begun)
 
 
 def test_damage_is_found_and_repaired(begun):
-    all_of(begun, "regions", ALL_RECIPES)
+    work(begun, "regions", ALL_RECIPES)
     path = begun.result("regions", ALL_RECIPES, "t2") / "segments" / "c" / "0" / "0"
     path.write_bytes(path.read_bytes()[:-1])
     assert damaged(begun, repair=True) == ["t2"]
-    all_of(begun, "regions", ALL_RECIPES)
+    work(begun, "regions", ALL_RECIPES)
     assert damaged(begun) == []
     assert only_ours(begun)
 
@@ -198,7 +192,7 @@ def test_a_missing_or_wrong_file_is_counted_and_fails_its_image_alone(begun, tmp
     assert "masks.regions: 1 of 8 images have no file there, such as t1" in warnings
     assert any("masks.regions: 1 of 7 files can't be used" in one for one in warnings)
     with pytest.raises(Ws3Error, match="2 images failed"):
-        all_of(begun, "regions", ALL_RECIPES)
+        work(begun, "regions", ALL_RECIPES)
     RecipeResults(begun, "cam").segments(begun.row("t0"))
 
 

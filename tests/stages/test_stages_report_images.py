@@ -9,59 +9,32 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from made_records import classifier_facts
+from bare_runs import merged
 from PIL import Image
+from stage_work import TWO_RECIPES, begun, work
 
-from ws3.config.load import resolve
 from ws3.datasets.masks import read_label_mask
 from ws3.errors import Ws3Error
-from ws3.files import file_sha256
-from ws3.jobs.runner import open_stage, run_batches
 from ws3.masks.png import read_mask
 from ws3.report.image_pictures import draw_pictures
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.folder import Run
-from ws3.run.records import write_record
 from ws3.stages import report_images
 from ws3.stages.evaluate import evaluate
-from ws3.stages.index import index, write_config
 from ws3.stages.report_images import write_images
 from ws3.stages.threshold import threshold
 
-CONFIG = {
-    "run": "made",
-    "device": "cpu",
-    "dataset": {
-        "kind": "synthetic",
-        "train_images": 2,
-        "val_images": 4,
-        "size": 64,
-        "classes": 3,
-    },
-    "recipes": {
-        name: {"preset": "cam_multiscale", "samples": {"scales": [1.0], "flip": flip}}
-        for name, flip in (("cam", False), ("flipped", True))
-    },
-    "masks": {"background": {"kind": "constant", "score": 0.25}, "crf": "none"},
-    "segmentation": {"recipes": []},
-}
+CONFIG = merged(TWO_RECIPES, {"dataset__val_images": 4, "masks__crf": "none"})
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, untrained_classifier) -> Run:
-    run = Run.of(resolve({**CONFIG, "results": str(tmp_path_factory.mktemp("results"))}))
-    write_config(run)
-    index(run)
-    shutil.copy(untrained_classifier, run.classifier_file)
-    facts = classifier_facts(file_sha256(run.classifier_file), classes=run.index.classes)
-    write_record(run.receipt("train_classifier"), facts)
+    results = str(tmp_path_factory.mktemp("results"))
+    run = begun({**CONFIG, "results": results}, untrained_classifier)
     for recipe in run.config.recipes:
         for stage in ("saliency", "maps", "masks"):
             if stage == "masks":
                 threshold(run, recipe)
-            batches = stage_batches(run.config, run.index, stage)
-            names = batches.names(stage_splits(run.config, stage))
-            run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
+            work(run, stage, recipe)
         evaluate(run, recipe)
     assert write_images(run) == 4
     return run

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from stage_work import work
 
 from ws3.errors import Ws3Error
 from ws3.files import NoSpaceError
-from ws3.jobs.runner import TerminatedError, open_stage, run_batches
+from ws3.jobs.runner import TerminatedError
 from ws3.run import verify
-from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image
 from ws3.run.timing import run_times
@@ -34,9 +34,7 @@ def on_device(monkeypatch):
 
 
 def run_stage(run, stage="saliency", recipe=CROPS):
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
+    work(run, stage, recipe)
 
 
 def journal(run):

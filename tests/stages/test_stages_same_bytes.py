@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stage_work import work
 
 from ws3.aggregation.accumulate import AttributedSample
 from ws3.aggregation.chunks import SampleChunk
@@ -20,7 +21,7 @@ from ws3.config.load import resolve
 from ws3.config.recipes import Samples
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.jobs.runner import open_stage, run_batches, run_images
-from ws3.run.batches import Batch, stage_batches, stage_splits
+from ws3.run.batches import Batch
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import RecipeResults
@@ -34,9 +35,7 @@ CROPS = "saliency_crops"
 
 
 def run_stage(run, stage, recipe=CROPS):
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
+    work(run, stage, recipe)
 
 
 def contents(folder):

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stage_work import work
 
 from ws3.config.load import resolve
 from ws3.errors import Ws3Error
-from ws3.jobs.runner import open_stage, run_batches, run_images
-from ws3.run.batches import stage_batches, stage_splits
+from ws3.jobs.runner import open_stage, run_images
+from ws3.run.batches import stage_batches
 from ws3.run.results import RecipeResults
 from ws3.stage_table import STAGES
 from ws3.store.saliency import SaliencyStore
@@ -33,18 +34,12 @@ def configured(given):
     return {"run": "a", "dataset": {"kind": "synthetic"}, "recipes": given}
 
 
-def run_stage(run, stage, recipe):
-    batches = stage_batches(run.config, run.index, stage)
-    names = batches.names(stage_splits(run.config, stage))
-    run_batches(run, open_stage(run, stage, recipe), [batches[name] for name in names])
-
-
 def test_the_first_samples_of_another_recipe_are_taken_as_they_are(small_run):
     run = small_run(recipes=recipes(first={"samples": {"count": 15}}), segmentation__recipes=[])
-    run_stage(run, "saliency", CROPS)
+    work(run, "saliency", CROPS)
     computed = run.journal_file("saliency").read_text()
     for recipe in (CROPS, "first"):
-        run_stage(run, "maps", recipe)
+        work(run, "maps", recipe)
     assert run.journal_file("saliency").read_text() == computed
     row = run.index.rows[0]
     store = SaliencyStore(run.results("saliency", CROPS))

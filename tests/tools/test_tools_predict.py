@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from predicted import NETWORK, give_network, work
+from predicted import NETWORK, give_network
+from stage_work import work
 from typer.testing import CliRunner
 
 from ws3.cli.app import app

@@ -101,8 +101,7 @@ def multiplied(maps: Sequence[Tensor]) -> Tensor:
     """
     total, *others = _at_one_size(maps)
     for resized in others:
-        largest = resized.amax(dim=(2, 3), keepdim=True)
-        total = total * torch.where(largest > 0, resized / largest, 0.0)
+        total = total * _to_one(resized)
     return total[:, 0]
 
 
@@ -116,8 +115,7 @@ def geometric_mean(maps: Sequence[Tensor]) -> Tensor:
     first, *_ = resized = _at_one_size(maps)
     total = first.amax(dim=(2, 3), keepdim=True)
     for scores in resized:
-        largest = scores.amax(dim=(2, 3), keepdim=True)
-        total = total * torch.where(largest > 0, scores / largest, 0.0).clamp_min(LEAST)
+        total = total * _to_one(scores).clamp_min(LEAST)
     return total.pow(1 / len(maps))[:, 0]
 
 
@@ -137,6 +135,12 @@ _FUSIONS: Mapping[str, Callable[[Sequence[Tensor]], Tensor]] = {
     "product": multiplied,
     "geometric": geometric_mean,
 }
+
+
+def _to_one(scores: Tensor) -> Tensor:
+    """Return maps (B, 1, h, w) divided by their maxima; where there is none, 0."""
+    largest = scores.amax(dim=(2, 3), keepdim=True)
+    return torch.where(largest > 0, scores / largest, 0.0)
 
 
 def _at_one_size(maps: Sequence[Tensor]) -> list[Tensor]:

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from ws3.classifier import checkpoints
 from ws3.classifier.model import Classifier, backbone_and_head_parameters
-from ws3.classifier.training import Metrics, Trained, mean_average_precision, write_metrics
+from ws3.classifier.training import (
+    Metrics,
+    Trained,
+    finite_loss,
+    mean_average_precision,
+    usable,
+    write_metrics,
+)
 from ws3.config.classifier import ClassifierConfig
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.datasets.index import ImageRow
@@ -68,10 +75,7 @@ def train_head(
         Ws3Error: If there is nothing to train on, weights don't fit, an image can't be decoded, the
             network doesn't end in a linear layer, or the loss becomes NaN or infinite.
     """
-    rows = [row for row in rows if not row.problem]
-    val_rows = [row for row in val_rows if not row.problem]
-    if not rows:
-        raise Ws3Error("the dataset has no usable training image; check dataset.train and labels")
+    rows, val_rows = usable(rows, val_rows)
     with isolated_torch_state(seed, device):
         start = checkpoints.new_classifier(
             config.architecture, classes, config.input_size, config.weights, config.output_stride
@@ -188,7 +192,6 @@ def _fit(
 ) -> list[Metrics]:
     """Train the layer in place, on the CPU; return the figures of each epoch."""
     features, labels = data
-    smooth = config.label_smoothing
     layer = copy.deepcopy(last).train().requires_grad_(True)
     optimizer = torch.optim.AdamW(
         layer.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -205,13 +208,7 @@ def _fit(
         losses = list[float]()
         for batch in torch.split(order, config.batch_size):
             logits = layer(features[batch, mirrored[batch]])
-            targets = labels[batch] * (1 - 2 * smooth) + smooth
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
-            if not torch.isfinite(loss):
-                raise Ws3Error(
-                    f"the classifier's loss became {loss.item()} in epoch {epoch + 1}; lower "
-                    "classifier.learning_rate, or check the starting weights"
-                )
+            loss = finite_loss(logits, labels[batch], config, epoch)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

@@ -69,6 +69,43 @@ class Trained:
     epochs: tuple[Metrics, ...]
 
 
+def usable(
+    rows: Sequence[ImageRow], val_rows: Sequence[ImageRow]
+) -> tuple[list[ImageRow], list[ImageRow]]:
+    """Return the images without a problem, of training and of validation.
+
+    Raises:
+        Ws3Error: If there is none to train on.
+    """
+    good, val_good = ([row for row in some if not row.problem] for some in (rows, val_rows))
+    if not good:
+        raise Ws3Error("the dataset has no usable training image; check dataset.train and labels")
+    return good, val_good
+
+
+def finite_loss(logits: Tensor, labels: Tensor, config: ClassifierConfig, epoch: int) -> Tensor:
+    """Return the binary cross-entropy of a batch, its labels smoothed.
+
+    Args:
+        logits: float (B, classes).
+        labels: 0 or 1, the same shape.
+        config: The training's numbers.
+        epoch: From 0, for the message.
+
+    Raises:
+        Ws3Error: If it is NaN or infinite.
+    """
+    smooth = config.label_smoothing
+    targets = labels * (1 - 2 * smooth) + smooth
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    if not torch.isfinite(loss):
+        raise Ws3Error(
+            f"the classifier's loss became {loss.item()} in epoch {epoch + 1}; lower "
+            "classifier.learning_rate, or check the starting weights"
+        )
+    return loss
+
+
 def train(
     rows: Sequence[ImageRow],
     val_rows: Sequence[ImageRow],
@@ -111,10 +148,7 @@ def train(
             batch has one image that is too small for batch normalisation, or the loss becomes NaN
             or infinite.
     """
-    rows = [row for row in rows if not row.problem]
-    val_rows = [row for row in val_rows if not row.problem]
-    if not rows:
-        raise Ws3Error("the dataset has no usable training image; check dataset.train and labels")
+    rows, val_rows = usable(rows, val_rows)
     folder.mkdir(parents=True, exist_ok=True)
     on_gpu = device.type != "cpu"
     if workers is None:
@@ -374,14 +408,7 @@ class _Module(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Return the loss of a batch, or of this process's share of it, weighted."""
         images, labels = batch
-        smooth = self.config.label_smoothing
-        targets = labels * (1 - 2 * smooth) + smooth
-        loss = nn.functional.binary_cross_entropy_with_logits(self(images), targets)
-        if not torch.isfinite(loss):
-            raise Ws3Error(
-                f"the classifier's loss became {loss.item()} in epoch {self.current_epoch + 1}; "
-                "lower classifier.learning_rate, or check the starting weights"
-            )
+        loss = finite_loss(self(images), labels, self.config, self.current_epoch)
         loss = loss * self.order.weight(index)
         self.losses.append(loss.detach())
         return loss

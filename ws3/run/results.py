@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ws3.run.folder import Run
 from ws3.run.records import ClassifierFacts, SegmentationFacts
 from ws3.run.skips import skip_reason
 from ws3.stage_table import STAGES, stages_before
+from ws3.store.groups import ArrayStore
 from ws3.store.maps import MapStore
 from ws3.store.regions import RegionStore
 
@@ -55,17 +57,7 @@ class RecipeResults:
         Raises:
             StaleResultError: As for `maps`.
         """
-        store = MapStore(self.run.results("maps", self.recipe))
-        fault = store.fault(row.image, self.fingerprints.of("maps", row))
-        repair = self.command("maps", row)
-        if fault:
-            raise StaleResultError(
-                f"{store.path}: the maps of image {row.image} are {fault}; make them with: {repair}"
-            )
-        try:
-            return store.read(row.image)
-        except StaleResultError as error:
-            raise StaleResultError(f"{error} Make them again with: {repair}") from None
+        return self._array(MapStore, "maps", row)
 
     def segments(self, row: ImageRow) -> NDArray[np.uint16]:
         """Return an image's segments, uint16 (H, W), 0 where there is none.
@@ -73,12 +65,15 @@ class RecipeResults:
         Raises:
             StaleResultError: As for `maps`.
         """
-        store = RegionStore(self.run.results("regions", self.recipe))
-        fault = store.fault(row.image, self.fingerprints.of("regions", row))
-        repair = self.command("regions", row)
+        return self._array(RegionStore, "regions", row)
+
+    def _array(self, kind: type[ArrayStore], stage: str, row: ImageRow) -> NDArray[Any]:
+        store = kind(self.run.results(stage, self.recipe))
+        fault = store.fault(row.image, self.fingerprints.of(stage, row))
+        repair = self.command(stage, row)
         if fault:
             raise StaleResultError(
-                f"{store.path}: the regions of image {row.image} are {fault}; make them with: "
+                f"{store.path}: the {stage} of image {row.image} are {fault}; make them with: "
                 f"{repair}"
             )
         try:

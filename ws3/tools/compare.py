@@ -60,7 +60,7 @@ def compare_runs(runs: Sequence[Run], folder: Path, against: str | None = None) 
             "their DR and NDR don't compare; choose runs with one reference_recipe"
         )
     first = runs[0].config
-    evaluations = [_evaluations(run) for run in runs]
+    evaluations = [evaluations_of(run) for run in runs]
     counts = RunsCounts.read(runs, evaluations)
     if counts.faults and against is not None:
         raise StaleResultError(counts.faults[0])
@@ -119,7 +119,12 @@ def sample_families(config: RunConfig, measured: Collection[str]) -> dict[str, d
     return {next(iter(members.values())): members for members in alike.values() if len(members) > 2}
 
 
-def _evaluations(run: Run) -> list[Evaluation]:
+def evaluations_of(run: Run) -> list[Evaluation]:
+    """Return the evaluations that a run has so far, in the order of its recipes.
+
+    Raises:
+        StaleResultError: If it has none.
+    """
     evaluations = [run.evaluation_file(recipe) for recipe in run.config.evaluated]
     found = [read_record(path, Evaluation) for path in evaluations if path.exists()]
     if not found:

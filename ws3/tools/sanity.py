@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import nn
 
 from ws3.attribution.scorer import Scorer
@@ -162,8 +162,7 @@ def rank_correlation(first: Map, second: Map) -> float:
     """
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
-    ranks = [rankdata(one.astype(np.float64).ravel()) for one in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(spearmanr(first, second, axis=None).statistic)
 
 
 def _curves(

@@ -209,47 +209,35 @@ class Rules:
             folder = shlex.quote(f"{self.run.folder.parent.as_posix()}/") + "{wildcards.run}"
         return command.replace("{run}", folder) + " > {log:q} 2>&1"
 
+    def plan_of(self, wildcards: Any) -> Plan:
+        """Return the plan of a job's run."""
+        return self._first if self.seeds_folder is None else self.plans[wildcards.run]
+
     def of_run(self, asked: Callable[[Plan], Any]) -> Any:
         """Make a question of a plan one that a rule asks: its answer, or a function of the run."""
         if self.seeds_folder is None:
             return asked(self._first)
-        answer = cache(lambda run: asked(self.plans[run]))
-        return with_cached_signature(lambda wildcards: answer(wildcards.run))
+        answer = cache(asked)
+        return with_cached_signature(lambda wildcards: answer(self.plan_of(wildcards)))
 
     def of_recipe(self, asked: Callable[[Plan, str], Any]) -> Callable[..., Any]:
         """Make a question of a plan about a recipe one that a rule asks, with its wildcards."""
-        plans = self.plans
-        if self.seeds_folder is None:
-            plan = self._first
-            return with_cached_signature(lambda wildcards: asked(plan, wildcards.recipe))
         return with_cached_signature(
-            lambda wildcards: asked(plans[wildcards.run], wildcards.recipe)
+            lambda wildcards: asked(self.plan_of(wildcards), wildcards.recipe)
         )
 
     def batch_input(self, stage: str, source: str) -> Callable[..., list[str]]:
         """Receipts of an earlier stage, `source`, that hold the images of a job's batch."""
-        plans = self.plans
-        if self.seeds_folder is None:
-            receipts = self._first.input_receipts
-            return with_cached_signature(
-                lambda wildcards: receipts(stage, wildcards.recipe, wildcards.batch, source)
-            )
         return with_cached_signature(
-            lambda wildcards: plans[wildcards.run].input_receipts(
+            lambda wildcards: self.plan_of(wildcards).input_receipts(
                 stage, wildcards.recipe, wildcards.batch, source
             )
         )
 
     def batch_params(self, stage: str) -> Callable[..., str]:
         """Fingerprint of a batch's images, labels and files: its jobs don't declare its images."""
-        plans = self.plans
-        if self.seeds_folder is None:
-            state = self._first.batch_state
-            return with_cached_signature(
-                lambda wildcards: state(stage, wildcards.recipe, wildcards.batch)
-            )
         return with_cached_signature(
-            lambda wildcards: plans[wildcards.run].batch_state(
+            lambda wildcards: self.plan_of(wildcards).batch_state(
                 stage, wildcards.recipe, wildcards.batch
             )
         )
