@@ -1,4 +1,4 @@
-# saliency store, or files of another program -> results/<run>/maps/<recipe>.zarr
+# saliency store, files of another program, or images + network -> results/<run>/maps/<recipe>.zarr
 
 
 rule maps:
@@ -16,6 +16,7 @@ rule maps:
     resources:
         mem_mb=RULES.mem_mb("maps"),
         runtime=RULES.runtime("maps"),
+        gpu=RULES.gpu_of_maps,
         tmpdir=None,
     params:
         batch=RULES.batch_params("maps"),

@@ -89,7 +89,7 @@ class StageSpec(JobSpec):
         return self.results.endswith(".zarr")
 
     def works_on(self, config: RunConfig, recipe: str) -> bool:
-        """Whether it makes anything for a recipe; of an imported one there are no samples."""
+        """Whether it makes anything for a recipe; of some recipes there are no samples."""
         return self.owner(config, recipe) in self.recipes(config)
 
 
@@ -139,6 +139,8 @@ def _maps_settings(config: RunConfig, recipe: str) -> Settings:
         kind = "maps" if imported.masks is None else "masks"
         # Not the folder: the files' own digests say what is read.
         return {"import": kind, **imported.model_dump(exclude={"maps", "masks", "refine"})}
+    if config.recipes[recipe].network is not None:
+        return {"network": _views(config)}
     settings, source = config.recipes[recipe], config.sample_source(recipe)
     stopping = config.recipes[source].stopping
     return {
@@ -149,8 +151,16 @@ def _maps_settings(config: RunConfig, recipe: str) -> Settings:
     }
 
 
+def _maps_shared(run: Run, recipe: str) -> Settings:
+    network = run.recipe(recipe).network
+    return {} if network is None else {"model": run.segmentation(network).sha256}
+
+
 def _maps_image(run: Run, recipe: str, row: ImageRow) -> Settings:
-    if run.recipe(recipe).imported is None:
+    settings = run.recipe(recipe)
+    if settings.network is not None:
+        return {"image": row.sha256, "classes": run.class_values(row)}
+    if settings.imported is None:
         return {}
     return {
         "file": run.imported(recipe).digest(row.image),
@@ -195,12 +205,13 @@ def _masks_settings(config: RunConfig, recipe: str) -> Settings:
 
 
 def _predictions_settings(config: RunConfig, recipe: str) -> Settings:
+    return {**_views(config), "crf": crf_settings(config.segmentation.crf)}
+
+
+def _views(config: RunConfig) -> Settings:
+    """Return at which sizes, and whether mirrored, a segmentation network sees an image."""
     settings = config.segmentation
-    return {
-        "scales": list(settings.test_scales),
-        "flip": settings.test_flip,
-        "crf": crf_settings(settings.crf),
-    }
+    return {"scales": list(settings.test_scales), "flip": settings.test_flip}
 
 
 def crf_settings(crf: str | CrfParameters) -> Any:
@@ -227,7 +238,7 @@ STAGES: Mapping[str, StageSpec] = {
             recipes=lambda config: [
                 name
                 for name, recipe in config.recipes.items()
-                if config.sample_source(name) == name and recipe.imported is None
+                if config.sample_source(name) == name and recipe.has_samples
             ],
             owner=lambda config, recipe: config.sample_source(recipe),
             memory_mb=8000,
@@ -236,10 +247,11 @@ STAGES: Mapping[str, StageSpec] = {
         ),
         StageSpec(
             name="maps",
-            summary="Combine the partial sums into one map per class, or import maps.",
-            worker="ws3.stages.imported:maps_stage",
+            summary="Combine the partial sums into one map per class, or take maps from elsewhere.",
+            worker="ws3.stages.maps:maps_stage",
             built_on=("saliency",),
             settings=_maps_settings,
+            shared=_maps_shared,
             of_image=_maps_image,
             results="maps/{recipe}.zarr",
             memory_mb=2000,

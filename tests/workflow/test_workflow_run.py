@@ -225,6 +225,27 @@ def test_a_changed_parameter_reruns_what_depends_on_it(finished, config, change,
     assert not set(stages[:first]) & plan.keys()
 
 
+def test_a_second_round_trains_on_what_the_first_network_sees(copied, config):
+    two = changed(
+        config, recipes__second={"network": "crops"}, segmentation__recipes=["crops", "second"]
+    )
+    plan = planned(copied, two)
+    assert (plan["maps"], plan["threshold"], plan["masks"]) == (3, 1, 3)
+    assert (plan["train_segmentation"], plan["predictions"]) == (1, 1)
+    assert "saliency" not in plan
+    done = snakemake(copied, config=two)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with (copied / "results/tiny/evaluation/summary.csv").open() as file:
+        rows = [row["stage"] for row in csv.DictReader(file) if row["recipe"] == "second"]
+    assert rows == ["maps", "masks", "segmentation"]
+    assert planned(copied, two) == {}
+    # All of the second round follows the first network, and the views that it sees.
+    again = planned(copied, changed(two, segmentation__epochs=2))
+    assert (again["train_segmentation"], again["maps"], again["masks"]) == (2, 3, 3)
+    mirrored = planned(copied, changed(two, segmentation__test_flip=False))
+    assert (mirrored["maps"], mirrored["predictions"], mirrored["masks"]) == (3, 2, 3)
+
+
 def test_more_samples_are_added_to_those_that_are_there(copied, config):
     more = changed(config, recipes__crops__samples__count=20)
     store = copied / "results/tiny/saliency/crops.zarr"

@@ -56,7 +56,7 @@ def resolve(
     except ValidationError as error:
         raise _explained(error, expanded, source) from None
     for name, recipe in config.recipes.items() if check_methods else ():
-        if recipe.imported is None:
+        if recipe.has_samples:
             _check_method(name, recipe, source)
     return config
 

@@ -20,6 +20,9 @@ _AVERAGED = 12
 Fraction = Annotated[Float, Field(ge=0.0, le=1.0)]
 PositiveFraction = Annotated[Float, Field(gt=0.0, le=1.0)]
 
+WITHOUT_SAMPLES = (IMPORTED, "network")
+"""Keys of a recipe that stand in the place of a method: its maps are made of no samples."""
+
 MOST_SAMPLES = 65534
 """Samples in one chunk: the store's uint16 counts have 65535 for a missing one."""
 
@@ -229,7 +232,7 @@ class Aggregation(Section):
 class Recipe(GrowingSection):
     """A way from a classifier to score maps."""
 
-    newer: ClassVar[tuple[str, ...]] = ("output_stride", "imported")
+    newer: ClassVar[tuple[str, ...]] = ("output_stride", "imported", "network")
 
     samples_from: str | None = Field(
         None,
@@ -277,19 +280,30 @@ class Recipe(GrowingSection):
         alias="import",
         description="Take maps or masks that another program made; the recipe has no other keys.",
     )
+    network: str | None = Field(
+        None,
+        description="Take as maps what the segmentation network that this recipe's masks trained "
+        "makes of the image's labels: a second round. The recipe has no other keys.",
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _an_import_is_its_own_method(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("import") is None:
-            return data
-        others = [
-            key for key in data if key not in ("import", "method") and key in cls.model_fields
+    def _without_samples_it_is_its_own_method(cls, data: Any) -> Any:
+        given = [
+            key for key in WITHOUT_SAMPLES if isinstance(data, dict) and data.get(key) is not None
         ]
-        if others or data.get("method", IMPORTED) != IMPORTED:
+        if not given:
+            return data
+        method = given[0]
+        others = [
+            key
+            for key in data
+            if key not in (method, "method") and (key in cls.model_fields or key in WITHOUT_SAMPLES)
+        ]
+        if others or data.get("method", method) != method:
             key = others[0] if others else "method"
-            raise ValueError(f"a recipe with import has no {key}; leave it out")
-        return {**data, "method": IMPORTED}
+            raise ValueError(f"a recipe with {method} has no {key}; leave it out")
+        return {**data, "method": method}
 
     @model_validator(mode="after")
     def _only_a_mean_settles(self) -> Recipe:
@@ -301,11 +315,16 @@ class Recipe(GrowingSection):
         return self
 
     def plain(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return its plain data: that of an import names no samples."""
+        """Return its plain data: without samples it has no settings of them."""
         kept = super().plain(data)
-        if self.imported is None:
+        if self.has_samples:
             return kept
-        return {key: value for key, value in kept.items() if key in ("method", "import")}
+        return {key: value for key, value in kept.items() if key in ("method", *WITHOUT_SAMPLES)}
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether its maps are made of samples, and not of files or a segmentation network's."""
+        return self.imported is None and self.network is None
 
     @property
     def averages(self) -> bool:
@@ -330,8 +349,8 @@ def sharing_problem(recipe: Recipe, source_recipe: Recipe) -> str:
 
     A stored chunk can't be divided, and sums can't be given other weights.
     """
-    if source_recipe.imported is not None:
-        return "there are no samples of the imported recipe"
+    if not source_recipe.has_samples:
+        return "there are no samples of the imported recipe or network"
     own, given = (
         one.model_dump(exclude={"samples_from": True, "aggregation": True, "samples": {"count"}})
         for one in (recipe, source_recipe)

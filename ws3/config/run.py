@@ -189,6 +189,23 @@ class RunConfig(GrowingSection):
                     raise ValueError(f"recipes.{name}: {problem} {shown(recipe.samples_from)}")
         return self
 
+    @model_validator(mode="after")
+    def _networks_are_trained_before(self) -> RunConfig:
+        for name in self.recipes:
+            before = [name]
+            while (network := self.recipes[before[-1]].network) is not None:
+                at = f"recipes.{before[-1]}.network: {shown(network)}"
+                if network not in self.segmentation.recipes:
+                    known = ", ".join(self.segmentation.recipes) or "none"
+                    raise ValueError(
+                        f"{at} trains no network; add it to segmentation.recipes, which has: "
+                        f"{known}"
+                    )
+                if network in before:
+                    raise ValueError(f"{at} would learn from its own predictions")
+                before.append(network)
+        return self
+
     @property
     def seeds_folder(self) -> Path:
         """What the runs of several seeds share: their comparison, and a dataset that is drawn."""
@@ -235,10 +252,15 @@ class RunConfig(GrowingSection):
         return regions is not None and regions.cuts_means and not as_they_are
 
     @property
+    def maps_by_networks(self) -> bool:
+        """Whether a segmentation network makes the maps of any recipe."""
+        return any(recipe.network is not None for recipe in self.recipes.values())
+
+    @property
     def needs_classifier(self) -> bool:
-        """Whether anything is made with the classifier; imported maps alone need none."""
+        """Whether anything is made with the classifier; maps without samples need none."""
         own = self.segmentation_names and self.segmentation.weights == OWN_CLASSIFIER
-        return bool(own) or any(recipe.imported is None for recipe in self.recipes.values())
+        return bool(own) or any(recipe.has_samples for recipe in self.recipes.values())
 
     @property
     def segmentation_names(self) -> tuple[str, ...]:

@@ -91,7 +91,10 @@ def memory_mb(config: RunConfig, job: str, sizes: Iterable[tuple[int, int]]) -> 
         What the table of stages says, or more if the run's most demanding picture needs more.
     """
     pictures = (picture_mb(config, job, *size) for size in sizes)
-    return max(JOBS[job].memory_mb, math.ceil(PROGRAM_MB + max(pictures, default=0.0)))
+    least = JOBS[job].memory_mb
+    if job == "maps" and config.maps_by_networks:
+        least = JOBS["predictions"].memory_mb
+    return max(least, math.ceil(PROGRAM_MB + max(pictures, default=0.0)))
 
 
 __all__ = ["PROGRAM_MB", "crf_mb", "memory_mb", "picture_mb", "sizes_of"]

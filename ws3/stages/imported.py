@@ -12,24 +12,11 @@ from ws3.jobs.runner import ImageResult
 from ws3.run.folder import Run
 from ws3.run.imports import file_as_indexed, sources
 from ws3.run.phases import PhaseTimer
-from ws3.stages.maps import MapsStage
-from ws3.stages.recipe_stage import RecipeStage
-from ws3.store.maps import MapStore
+from ws3.stages.whole_maps import WholeMapsStage
 
 
-class ImportedMapsStage(RecipeStage):
+class ImportedMapsStage(WholeMapsStage):
     """Takes an image's maps, or its mask, from another program's file."""
-
-    stage = "maps"
-
-    def __init__(self, run: Run, recipe: str) -> None:
-        super().__init__(run, recipe)
-        self._store = MapStore(run.results("maps", recipe))
-        self._store.create({"kind": "maps", "recipe": recipe})
-
-    def is_done(self, row: ImageRow, fingerprint: str) -> bool:
-        """Return whether intact maps with this fingerprint are committed."""
-        return self._store.holds(row.image, fingerprint)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Read and commit.
@@ -40,18 +27,8 @@ class ImportedMapsStage(RecipeStage):
         with timer.phase("load"):
             maps = imported_image(self.run, self.recipe, row).maps
         with timer.phase("write"):
-            attributes = {
-                "fingerprint": fingerprint,
-                "height": row.height,
-                "width": row.width,
-                "classes": list(row.labels),
-                "class_values": self.run.class_values(row),
-                "recipe": self.recipe,
-                "method": self.run.recipe(self.recipe).method,
-                "imported": self.run.imported(self.recipe).digest(row.image),
-            }
-            self._store.write(row.image, maps, attributes)
-        return ImageResult(bytes=maps.nbytes)
+            digest = self.run.imported(self.recipe).digest(row.image)
+            return self.commit(row, fingerprint, maps, imported=digest)
 
 
 def imported_image(run: Run, recipe: str, row: ImageRow) -> Imported:
@@ -86,15 +63,4 @@ def imported_mask(run: Run, recipe: str, row: ImageRow) -> NDArray[np.uint8]:
     return mask
 
 
-def maps_stage(run: Run, recipe: str) -> MapsStage | ImportedMapsStage:
-    """Return the stage that makes a recipe's maps, of samples or of files.
-
-    Raises:
-        Ws3Error: If the run has no such recipe, or its samples have not begun.
-    """
-    if run.recipe(recipe).imported is None:
-        return MapsStage(run, recipe)
-    return ImportedMapsStage(run, recipe)
-
-
-__all__ = ["ImportedMapsStage", "imported_image", "imported_mask", "maps_stage"]
+__all__ = ["ImportedMapsStage", "imported_image", "imported_mask"]

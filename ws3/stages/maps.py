@@ -1,4 +1,4 @@
-"""saliency store -> maps/<recipe>.zarr."""
+"""saliency store -> maps/<recipe>.zarr, and which stage makes the maps of a recipe."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import classifier_file
 from ws3.run.samples import expected_chunks, load_image, sample_plan
+from ws3.stages.imported import ImportedMapsStage
 from ws3.stages.recipe_stage import StoreStage
 from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
     from ws3.attribution.engine import FeatureReader
+    from ws3.stages.whole_maps import WholeMapsStage
 
 
 class MapsStage(StoreStage):
@@ -116,3 +118,21 @@ class MapsStage(StoreStage):
                 raise StaleResultError(f"samples are missing; make them with: {repair}")
             yield chunk
             del chunk
+
+
+def maps_stage(run: Run, recipe: str) -> MapsStage | WholeMapsStage:
+    """Return the stage that makes a recipe's maps: of samples, of files, or by a network.
+
+    Raises:
+        Ws3Error: If the run has no such recipe.
+        StaleResultError: If its network is not trained yet, or is not what the run trained.
+    """
+    settings = run.recipe(recipe)
+    if settings.imported is not None:
+        return ImportedMapsStage(run, recipe)
+    if settings.network is not None:
+        # torch takes seconds to import.
+        from ws3.stages.network_maps import NetworkMapsStage
+
+        return NetworkMapsStage(run, recipe, settings.network)
+    return MapsStage(run, recipe)

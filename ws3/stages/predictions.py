@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,17 +43,14 @@ class PredictionsStage(PngStage):
 
     def __init__(self, run: Run, recipe: str) -> None:
         super().__init__(run, recipe)
-        # One thread per process: the rounding must not depend on how many cores there are.
-        torch.set_num_threads(1)
-        command = f"ws3 train-segmentation {run.folder} --recipe {recipe}"
-        check_model(run.model_file(recipe), run.segmentation(recipe), command)
+        self._model = checked_model(run, recipe)
         self.settings = PredictionSettings.of(run.config.segmentation)
         self.device = own_device(run.config.device)
 
     @cached_property
     def network(self) -> nn.Module:
         """The trained network."""
-        return load_model(self.run.model_file(self.recipe)).network
+        return load_model(self._model).network
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Predict and commit.
@@ -73,6 +71,23 @@ class PredictionsStage(PngStage):
         if self.device.type == "cpu" and not self.pretend_device:
             return None
         return _OnDevice(self)
+
+
+def checked_model(run: Run, name: str) -> Path:
+    """Return the file of a segmentation network of a run, and let this process predict with it.
+
+    Args:
+        run: The run.
+        name: Of the recipe that it was trained on, or `ground_truth`.
+
+    Raises:
+        StaleResultError: If it is not trained yet, or the file is not what the training wrote.
+    """
+    # One thread per process: the rounding must not depend on how many cores there are.
+    torch.set_num_threads(1)
+    command = f"ws3 train-segmentation {run.folder} --recipe {name}"
+    check_model(run.model_file(name), run.segmentation(name), command)
+    return run.model_file(name)
 
 
 class _OnDevice:

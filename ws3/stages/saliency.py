@@ -77,9 +77,9 @@ class SaliencyStage(StoreStage):
 
     def __init__(self, run: Run, recipe: str) -> None:
         super().__init__(run, recipe)
-        if self.settings.imported is not None:
+        if not self.settings.has_samples:
             raise Ws3Error(
-                f"recipe {recipe} is imported and has no samples; take its maps over with: "
+                f"recipe {recipe} has no samples ({self.settings.method}); make its maps with: "
                 f"ws3 maps {run.folder} --recipe {recipe}"
             )
         if self.source != recipe:

@@ -110,12 +110,14 @@ class Plan:
     def input_receipts(self, stage: str, recipe: str, batch: str, source: str) -> list[str]:
         """Return the receipts of an earlier stage, `source`, that hold a batch's images.
 
-        Where that stage does nothing for the recipe there are none, or the index's if no other
-        does: the maps of an imported recipe are made of files.
+        Where that stage does nothing for the recipe there are none. If no other does either, they
+        are the index's, as maps are then made of files, or a segmentation network's.
         """
         working = [name for name in STAGES[stage].built_on if self._works(name, recipe)]
         if source not in working:
-            return [] if working else [self.run.receipt("index").as_posix()]
+            network = self.config.recipes[recipe].network
+            made_of = ("index",) if network is None else ("train_segmentation", network)
+            return [] if working else [self.run.receipt(*made_of).as_posix()]
         rows = self.batches(stage)[batch]
         owner = STAGES[source].owner(self.config, recipe)
         names = self.batches(source).names_holding(rows)

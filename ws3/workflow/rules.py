@@ -196,6 +196,15 @@ class Rules:
         here = self._workflow.global_resources.get("gpu").value
         return int(here) if gpus == "all" and not self._queued and here is not None else 1
 
+    @property
+    def gpu_of_maps(self) -> Any:
+        """GPUs of a job that makes maps: one where a segmentation network makes them."""
+        gpus = self.gpu("predictions") if self.config.maps_by_networks else 0
+        recipes = self.config.recipes
+        return gpus and with_cached_signature(
+            lambda wildcards: 0 if recipes[wildcards.recipe].network is None else gpus
+        )
+
     def shell(self, command: str) -> str:
         """Return a job's shell command, with its output in its log; every path in it is quoted.
 
