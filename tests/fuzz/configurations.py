@@ -16,6 +16,36 @@ from fuzz.worlds import CONFIG
 
 REPOSITORY = Path(__file__).parents[2]
 
+BEYOND: tuple[tuple[str, Any], ...] = (
+    ("seeds", [0, 1]),
+    ("classifier", {**CONFIG["classifier"], "train": "head"}),
+    ("recipes", {**CONFIG["recipes"], "second": {"network": "crops"}}),
+    (
+        "recipes",
+        {**CONFIG["recipes"], "theirs": {"import": {"maps": "data/images", "format": "png"}}},
+    ),
+    ("recipes", {**CONFIG["recipes"], "layers": {"preset": "contrast_crops"}}),
+    (
+        "recipes",
+        {**CONFIG["recipes"], "walk": {"samples_from": "cam", "aggregation": {"random_walk": {}}}},
+    ),
+    (
+        "recipes",
+        {
+            **CONFIG["recipes"],
+            "settled": {
+                "method": "gradient",
+                "samples": {"kind": "crops", "count": {"max": 8, "tolerance": 0.1}},
+            },
+        },
+    ),
+    ("recipes", {**CONFIG["recipes"], "named": {"method": "gradcam", "options": {"layer": "a.b"}}}),
+    ("masks", {"background": {"kind": "auto"}, "crf": {"max_pixels": 1000}}),
+    ("masks", {**CONFIG["masks"], "regions": {"kind": "slic"}}),
+    ("masks", {**CONFIG["masks"], "regions": {"kind": "files", "folder": "data/masks"}}),
+)
+"""Sections of features that the plain configuration doesn't use."""
+
 
 def configuration(folder: Path, rng: Random) -> Input:
     """Spoil the configuration that a run begins with, every key written out."""
@@ -24,7 +54,9 @@ def configuration(folder: Path, rng: Random) -> Input:
         return Input(INDEX, some(rng, lambda: spoil_lines(path, rng)))
     from ws3.config.load import dump, resolve
 
-    data = CONFIG if rng.random() < 0.3 else yaml.safe_load(dump(resolve(CONFIG)))
+    data = dict([*CONFIG.items(), rng.choice(BEYOND)]) if rng.random() < 0.6 else CONFIG
+    if rng.random() < 0.7:
+        data = yaml.safe_load(dump(resolve(data)))
     data, what = spoil_value(copy.deepcopy(data), rng)
     _write_yaml(path, data)
     return Input(INDEX, what)
