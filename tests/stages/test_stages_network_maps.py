@@ -100,7 +100,7 @@ def test_another_network_makes_the_maps_stale(run):
 
 def test_before_the_network_is_trained_it_says_what_trains_it(small_run):
     run = small_run(**SECOND)
-    with pytest.raises(StaleResultError, match="train_segmentation.*this file is missing"):
+    with pytest.raises(StaleResultError, match=r"train_segmentation.*this file is missing"):
         open_stage(run, "maps", "second")
     with pytest.raises(Ws3Error, match=r"has no samples \(network\)"):
         open_stage(run, "saliency", "second")

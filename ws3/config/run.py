@@ -13,7 +13,7 @@ from ws3.config.dataset import Dataset
 from ws3.config.masks import Masks, TunedBackground
 from ws3.config.model import Distinct, GrowingSection, Int, Section
 from ws3.config.recipes import Recipe, sharing_problem
-from ws3.config.segmentation import NETWORKS, OWN_CLASSIFIER, Segmentation
+from ws3.config.segmentation import OWN_CLASSIFIER, Segmentation, segmentation_network
 from ws3.messages import shown
 from ws3.stage_table import ALL_RECIPES, STAGES
 
@@ -161,7 +161,7 @@ class RunConfig(GrowingSection):
     @model_validator(mode="after")
     def _own_classifier_fits(self) -> RunConfig:
         if self.segmentation_names and self.segmentation.weights == OWN_CLASSIFIER:
-            backbone = NETWORKS[self.segmentation.architecture].backbone
+            backbone = segmentation_network(self.segmentation.architecture).backbone
             if backbone != self.classifier.architecture:
                 raise ValueError(
                     f"segmentation.weights: the backbone of {self.segmentation.architecture} can't "

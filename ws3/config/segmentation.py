@@ -7,6 +7,7 @@ docs/extending/segmentation-network.md shows one. No network is imported before 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator
 
 from ws3.config.masks import CrfParameters
 from ws3.config.model import Distinct, Float, Int, Range, Rate, Section
+from ws3.errors import Ws3Error
 from ws3.messages import shown
 from ws3.registry import Registry, deferred
 
@@ -35,11 +37,14 @@ class SegmentationNetwork:
             (N, classes, H, W).
         backbone: The torchvision classification network whose parameter names, without the prefix
             `features.`, the backbone's are; `segmentation.weights` then takes that network's state
-            dict. None: the network can only start from random weights.
+            dict. None: the network can only start from random weights, unless there is `load`.
+        load: (backbone, `segmentation.weights`) -> None: copies weights into the backbone, in place
+            of what `backbone` says; raises Ws3Error if they can't be had or don't fit.
     """
 
     build: Callable[[int], nn.Module]
     backbone: str | None = None
+    load: Callable[[nn.Module, str], None] | None = None
 
 
 _torchvision_network = deferred("ws3.segmentation.networks:torchvision_network")
@@ -79,7 +84,54 @@ NETWORKS: Registry[SegmentationNetwork] = Registry(
     },
     SegmentationNetwork,
 )
-"""The segmentation networks by name."""
+"""The segmentation networks by name; `segmentation_network` knows those of other libraries too."""
+
+SMP = "smp:"
+"""What begins the architecture of a network of segmentation_models_pytorch's."""
+_SMP_PARTS = re.compile(r"smp:([A-Za-z0-9]+):([A-Za-z0-9_.-]+)")
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+"""Encoders there whose parameters have torchvision's names."""
+
+
+def smp_parts(architecture: str) -> tuple[str, str]:
+    """Return network and encoder of an architecture `smp:NETWORK:ENCODER`.
+
+    Raises:
+        Ws3Error: If it is not of this form.
+
+    Example:
+        >>> smp_parts("smp:Unet:resnet34")
+        ('Unet', 'resnet34')
+    """
+    found = _SMP_PARTS.fullmatch(architecture)
+    if found is None:
+        raise Ws3Error(
+            f"{shown(architecture)} is not of the form smp:NETWORK:ENCODER, such as "
+            "smp:Unet:resnet34"
+        )
+    return found[1], found[2]
+
+
+def names_a_network(architecture: str) -> bool:
+    """Return whether an architecture is in the table, or of the form of another library's."""
+    return _SMP_PARTS.fullmatch(architecture) is not None or architecture in NETWORKS
+
+
+def segmentation_network(architecture: str) -> SegmentationNetwork:
+    """Return a segmentation network by name.
+
+    Raises:
+        Ws3Error: If there is none, or the package that adds it can't be imported.
+    """
+    if not architecture.startswith(SMP):
+        return NETWORKS[architecture]
+    _, encoder = smp_parts(architecture)
+    load = deferred("ws3.segmentation.smp_networks:load_encoder")
+    return SegmentationNetwork(
+        partial(deferred("ws3.segmentation.smp_networks:smp_network"), architecture),
+        backbone=encoder if encoder in _RESNETS else None,
+        load=lambda backbone, weights: load(backbone, architecture, weights),
+    )
 
 
 OWN_CLASSIFIER = "classifier"
@@ -102,8 +154,9 @@ class Segmentation(Section):
     architecture: str = Field(
         "deeplabv3_resnet50",
         description="A torchvision segmentation network; one of ours, made of torchvision's parts: "
-        "deeplabv3_mobilenet_v2, lraspp_mobilenet_v2 (the smallest) and lraspp_resnet18; or one "
-        "that an installed package adds.",
+        "deeplabv3_mobilenet_v2, lraspp_mobilenet_v2 (the smallest) and lraspp_resnet18; one of "
+        "segmentation_models_pytorch, as `smp:NETWORK:ENCODER`; or one that an installed package "
+        "adds.",
         examples=list(NETWORKS.own),
     )
     weights: str | None = Field(
@@ -144,7 +197,12 @@ class Segmentation(Section):
     @field_validator("architecture")
     @classmethod
     def _network_exists(cls, value: str) -> str:
-        if value not in NETWORKS:
+        if value.startswith(SMP):
+            try:
+                smp_parts(value)
+            except Ws3Error as error:
+                raise ValueError(str(error)) from None
+        elif not names_a_network(value):
             raise ValueError(f"{shown(value)} is unknown; {NETWORKS.choice(value)}")
         return value
 

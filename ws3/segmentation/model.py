@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ws3.config.segmentation import NETWORKS
+from ws3.config.segmentation import names_a_network
 from ws3.errors import Ws3Error
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD
 from ws3.segmentation.networks import build
@@ -80,7 +80,8 @@ def load_model(path: Path) -> SegmentationModel:
         The model, in evaluation mode, on the CPU.
 
     Raises:
-        Ws3Error: If the file is missing, damaged, or not such a file.
+        Ws3Error: If the file is missing, damaged, or not such a file, or its network is one of a
+            package that isn't installed.
     """
     advice = "train the network again with `ws3 train-segmentation`"
     content = read_tensors(path, advice)
@@ -112,7 +113,7 @@ def _problem(content: dict[str, object]) -> str:
     version, architecture = content.get("format"), content.get("architecture")
     if not isinstance(version, int) or version != MODEL_FORMAT:
         return f"its format is {in_a_word(version)}, not {MODEL_FORMAT}"
-    if not isinstance(architecture, str) or architecture not in NETWORKS:
+    if not isinstance(architecture, str) or not names_a_network(architecture):
         return f"its architecture {in_a_word(architecture)} is unknown"
     classes = content.get("classes")
     if not (

@@ -17,7 +17,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation import LRASPP, DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-from ws3.config.segmentation import NETWORKS
+from ws3.config.segmentation import NETWORKS, SMP, segmentation_network
 from ws3.errors import Ws3Error
 from ws3.messages import shown
 from ws3.tensors import read_tensors, unusable_tensor
@@ -32,7 +32,7 @@ def build(architecture: str, classes_with_background: int, weights: str | None) 
     """Build a segmentation network; new parts are drawn from torch's global generator.
 
     Args:
-        architecture: A name in `ws3.config.segmentation.NETWORKS`.
+        architecture: A name that `ws3.config.segmentation.segmentation_network` knows.
         classes_with_background: Number of output channels, 2 to 255.
         weights: What the backbone starts from: "imagenet" (torchvision downloads it), the path of
             a state dict of the same backbone's torchvision classification network (also within
@@ -45,14 +45,14 @@ def build(architecture: str, classes_with_background: int, weights: str | None) 
         Ws3Error: If the architecture is unknown or lacks a part, or the weights can't be had or
             don't fit.
     """
-    if architecture not in NETWORKS:
+    if not architecture.startswith(SMP) and architecture not in NETWORKS:
         raise Ws3Error(
             f"segmentation.architecture: {shown(architecture)} is unknown; "
             f"{NETWORKS.choice(architecture)}"
         )
     if not 2 <= classes_with_background <= 255:
         raise ValueError(f"2 to 255 classes with background, not {classes_with_background}")
-    entry = NETWORKS[architecture]
+    entry = segmentation_network(architecture)
     network = entry.build(classes_with_background)
     parts = dict(network.named_children())
     lacking = [name for name in PARTS if name not in parts]
@@ -61,7 +61,9 @@ def build(architecture: str, classes_with_background: int, weights: str | None) 
             f"the segmentation network {architecture} has no part {lacking[0]!r}; the package that "
             f"adds it must name its parts {' and '.join(PARTS)}"
         )
-    if weights is not None:
+    if weights is not None and entry.load is not None:
+        entry.load(parts["backbone"], weights)
+    elif weights is not None:
         if entry.backbone is None:
             raise Ws3Error(
                 f"segmentation.weights: the network {architecture} can't start from weights; "
