@@ -233,3 +233,27 @@ def test_a_reduced_size_keeps_the_bound_and_the_aspect(height, width, bound):
 
 def test_without_a_bound_no_image_is_reduced():
     assert reduced_size(20_000, 30_000, None) == (20_000, 30_000)
+
+
+@pytest.mark.parametrize("max_pixels", [None, 400])
+def test_steps_are_inferences_of_as_many_iterations(max_pixels):
+    image, _, maps = picture()
+    scores = add_background(maps, 0.3)
+    numbers = PRESETS["irn"].model_copy(update={"max_pixels": max_pixels})
+    psa = PRESETS["psa"]
+    crf = DenseCrf(image, 3, numbers)
+    for unary in (numbers, psa):
+        found = list(crf.steps(scores, [1, 2, 5], unary))
+        for count, probabilities in zip([1, 2, 5], found, strict=True):
+            of_unary = {"unary": unary.unary, "gt_prob": unary.gt_prob, "iterations": count}
+            alone = DenseCrf(image, 3, numbers.model_copy(update=of_unary)).refine(scores)
+            assert np.array_equal(probabilities, alone)
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_a_read_only_photograph_is_taken():
+    image, _, maps = picture()
+    scores = add_background(maps, 0.3)
+    expected = DenseCrf(image, 3, PRESETS["irn"]).refine(scores)
+    image.flags.writeable = False
+    assert np.array_equal(DenseCrf(image, 3, PRESETS["irn"]).refine(scores), expected)

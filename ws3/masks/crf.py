@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,8 @@ class DenseCrf:
     """The dense CRF of one image, for any number of score maps.
 
     The two permutohedral lattices depend on the image alone and are built once, in the first
-    `refine`; further calls reuse them and return, bit for bit, what a fresh object would.
+    `refine`; further calls reuse them and return, bit for bit, what a fresh object would. `steps`
+    looks at several numbers of iterations on the way, and takes other unary energies.
 
     An image of more than `parameters.max_pixels` pixels is reduced to `reduced_size` by averaging
     areas, and the scores with it; the probabilities are interpolated back to the image's size. The
@@ -118,7 +119,8 @@ class DenseCrf:
         self._crf.addPairwiseBilateral(
             sxy=parameters.bilateral_sxy,
             srgb=parameters.bilateral_srgb,
-            rgbim=np.ascontiguousarray(image),
+            # A copy: Cython's view of it refuses an array that is read-only.
+            rgbim=np.array(image, order="C"),
             compat=parameters.bilateral_compat,
         )
 
@@ -141,37 +143,72 @@ class DenseCrf:
         Raises:
             ValueError: If the shape is not the one promised, or a score is NaN or outside [0, 1].
         """
+        (probabilities,) = self.steps(scores, [self._parameters.iterations])
+        return probabilities
+
+    def steps(
+        self,
+        scores: npt.NDArray[np.float32],
+        iterations: Sequence[int],
+        unary: CrfParameters | None = None,
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the labels' probabilities after some numbers of iterations of one inference.
+
+        Each is, bit for bit, what `refine` returns where `parameters.iterations` is that number.
+
+        Args:
+            scores: As for `refine`.
+            iterations: The numbers, ascending, from 1.
+            unary: Whose `unary` and `gt_prob` are taken; None: those of `parameters`.
+
+        Yields:
+            float32 (labels, H, W), summing to one over the labels, one for each number.
+
+        Raises:
+            ValueError: As for `refine`.
+        """
         if scores.shape != self._shape:
             raise ValueError(f"the scores must have shape {self._shape}, not {scores.shape}")
         if not (scores.min() >= 0 and scores.max() <= 1):
             raise ValueError("the scores hold NaN or values outside [0, 1]")
         if len(scores) == 1:
-            return np.ones(self._shape, np.float32)
+            yield from (np.ones(self._shape, np.float32) for _ in iterations)
+            return
         if self._size != self._shape[1:]:
             # An average of scores may pass 1 by a rounding.
             reduced = np.stack([resize(one, *self._size) for one in scores])
             scores = np.clip(reduced, 0, 1, out=reduced)
-        self._crf.setUnaryEnergy(self._unary(scores))
-        inferred = self._crf.inference(self._parameters.iterations)
+        self._crf.setUnaryEnergy(_unary(scores, unary or self._parameters))
+        state = self._crf.startInference()
+        done = 0
+        for number in iterations:
+            for _ in range(number - done):
+                self._crf.stepInference(*state)
+            done = number
+            yield self._at_full_size(np.asarray(state[0]))
+
+    def _at_full_size(self, inferred: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return a copy of the inferred probabilities, float32 (labels, H, W)."""
         if self._size == self._shape[1:]:
             return np.array(inferred, np.float32).reshape(self._shape)
-        inferred = np.asarray(inferred, np.float32).reshape(len(scores), *self._size)
+        inferred = np.asarray(inferred, np.float32).reshape(self._shape[0], *self._size)
         probabilities = np.empty(self._shape, np.float32)
         for enlarged, one in zip(probabilities, inferred, strict=True):
             enlarged[:] = resize(one, *self._shape[1:])
         return probabilities
 
-    def _unary(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
-        unary: npt.NDArray[np.float32]
-        if self._parameters.unary == "softmax":
-            unary = unary_from_softmax(normalise(scores))
-        else:
-            unary = unary_from_labels(
-                hard_labels(scores), len(scores), self._parameters.gt_prob, zero_unsure=False
-            )
-        return unary
+def _unary(scores: npt.NDArray[np.float32], parameters: CrfParameters) -> npt.NDArray[np.float32]:
+    from pydensecrf.utils import unary_from_labels, unary_from_softmax
+
+    unary: npt.NDArray[np.float32]
+    if parameters.unary == "softmax":
+        unary = unary_from_softmax(normalise(scores))
+    else:
+        unary = unary_from_labels(
+            hard_labels(scores), len(scores), parameters.gt_prob, zero_unsure=False
+        )
+    return unary
 
 
 def reduced_size(height: int, width: int, max_pixels: int | None) -> tuple[int, int]:

@@ -88,25 +88,14 @@ def pseudo_mask(
         >>> pseudo_mask(image, maps, [7], background=0.5, crf=None)
         array([[0, 7]], dtype=uint8)
     """
-    if maps.shape[1:] != image.shape[:2]:
-        raise Ws3Error(
-            f"the score maps are {maps.shape[-2:]} pixels and the image is {image.shape[:2]}: "
-            "make the maps again from this image"
-        )
-    if np.isnan(maps).any():
-        raise Ws3Error("the score maps hold NaN: make the maps of this image again")
-    scores = add_background(maps, background)
-    if not len(maps):
+    scores = scores_before_crf(image, maps, background, crf is not None, regions)
+    if len(scores) == 1:
         return np.zeros(image.shape[:2], np.uint8)
-    if regions is not None and (regions.place != "after_crf" or crf is None):
-        scores = regions.on_maps(maps.astype(np.float32), background)
     if crf is None or (regions is not None and regions.place == "instead"):
         probabilities = normalise(scores)
         labels = hard_labels(scores)
     else:
-        probabilities = DenseCrf(image, len(scores), crf).refine(scores)
-        if regions is not None and regions.place == "after_crf":
-            probabilities = vote(probabilities, regions.segments, regions.vote)
+        probabilities = after_crf(DenseCrf(image, len(scores), crf).refine(scores), regions)
         labels = probabilities.argmax(axis=0).astype(np.uint8)
     mask = np.array([0, *class_values], np.uint8)[labels]
     if ignore_below > 0:
@@ -115,4 +104,48 @@ def pseudo_mask(
     return mask
 
 
-__all__ = ["Voters", "pseudo_mask"]
+def scores_before_crf(
+    image: npt.NDArray[np.uint8],
+    maps: npt.NDArray[np.floating],
+    background: ConstantBackground | PowerBackground | float,
+    refined: bool = True,
+    regions: Voters | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the scores of an image's labels that a CRF refines, or that its mask is cut from.
+
+    Args:
+        image: As for `pseudo_mask`.
+        maps: As for `pseudo_mask`.
+        background: As for `pseudo_mask`.
+        refined: Whether a CRF follows.
+        regions: As for `pseudo_mask`.
+
+    Returns:
+        float32 (C + 1, H, W) in [0, 1], the background first.
+
+    Raises:
+        Ws3Error: As for `pseudo_mask`.
+        ValueError: As for `pseudo_mask`.
+    """
+    if maps.shape[1:] != image.shape[:2]:
+        raise Ws3Error(
+            f"the score maps are {maps.shape[-2:]} pixels and the image is {image.shape[:2]}: "
+            "make the maps again from this image"
+        )
+    if np.isnan(maps).any():
+        raise Ws3Error("the score maps hold NaN: make the maps of this image again")
+    if len(maps) and regions is not None and (regions.place != "after_crf" or not refined):
+        return regions.on_maps(maps.astype(np.float32), background)
+    return add_background(maps, background)
+
+
+def after_crf(
+    probabilities: npt.NDArray[np.float32], regions: Voters | None
+) -> npt.NDArray[np.float32]:
+    """Return a CRF's probabilities, float32 (labels, H, W), with regions having voted on them."""
+    if regions is not None and regions.place == "after_crf":
+        return vote(probabilities, regions.segments, regions.vote)
+    return probabilities
+
+
+__all__ = ["Voters", "after_crf", "pseudo_mask", "scores_before_crf"]
