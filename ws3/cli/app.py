@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ws3.cli import handing, inspect, own_data, setting_up, stages
+from ws3.cli import handing, inspect, own_data, setting_up, stages, tuning
 from ws3.errors import Ws3Error
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ inspect.register(app)
 own_data.register(app)
 handing.register(app)
 setting_up.register(app)
+tuning.register(app)
 
 RENAMED = {"aggregate": "maps", "train-segmenter": "train-segmentation"}
 """Commands of ws3 0.1, and what they are called now."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ws3.files import no_space_is_an_error
 from ws3.outside import TEXT_BYTES, open_regular
@@ -52,10 +52,18 @@ def note(run: Run, stage: str, entry: Entry) -> None:
     Raises:
         NoSpaceError: If the disk is full.
     """
-    path = run.journal_file(stage)
     seconds = {phase: round(spent, 3) for phase, spent in entry.seconds.items()}
     now = {"time": round(time.time(), 3), "pid": os.getpid()}
-    line = {**vars(entry), "seconds": seconds, **now}
+    append(run, stage, {**vars(entry), "seconds": seconds, **now})
+
+
+def append(run: Run, stage: str, line: Mapping[str, Any]) -> None:
+    """Append a line, which `json.dumps` accepts, to the journal of a stage or another command.
+
+    Raises:
+        NoSpaceError: If the disk is full.
+    """
+    path = run.journal_file(stage)
     # One write of one short line: jobs that append at once don't mix their lines.
     with no_space_is_an_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +82,20 @@ def entries(run: Run, stage: str) -> Iterator[Entry]:
     Raises:
         OSError: If the file is no regular one, or can't be read.
     """
+    for line in lines(run, stage):
+        entry = _entry(line)
+        if entry is not None:
+            yield entry
+
+
+def lines(run: Run, stage: str) -> Iterator[bytes]:
+    """Yield the lines of a journal as they are; the last may be cut off.
+
+    Raises:
+        OSError: If the file is no regular one, or can't be read.
+    """
     with suppress(FileNotFoundError), open_regular(run.journal_file(stage), TEXT_BYTES) as file:
-        for line in file:
-            entry = _entry(line)
-            if entry is not None:
-                yield entry
+        yield from file
 
 
 def _entry(line: bytes) -> Entry | None:

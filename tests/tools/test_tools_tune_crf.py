@@ -1,0 +1,260 @@
+"""`ws3 tune-crf`: what it measures, what it chooses, and that a kill changes nothing."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stage_work import TWO_RECIPES, begun, work
+from typer.testing import CliRunner
+
+from ws3.cli.app import app
+from ws3.config.load import dump, resolve
+from ws3.config.masks import CrfParameters
+from ws3.errors import Ws3Error
+from ws3.masks.crf import PRESETS
+from ws3.masks.crf_search import CERTAINTIES, ITERATIONS, RANGES, SHARED, Group, drawn_groups
+from ws3.masks.pseudo import pseudo_mask
+from ws3.metrics.confusion import Confusion
+from ws3.run import journal
+from ws3.run.folder import Run
+from ws3.run.results import RecipeResults
+from ws3.run.samples import load_image, load_truth
+from ws3.stages.threshold import threshold
+from ws3.tools.tune_crf import JOURNAL, gain_elsewhere, tune_crf
+
+SMALL = {"images": 3, "trials": 4, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory, untrained_classifier):
+    """Return a run with maps and thresholds of four training images."""
+    dataset = {**TWO_RECIPES["dataset"], "train_images": 4, "val_images": 2, "size": 48}
+    config = {**TWO_RECIPES, "dataset": dataset, "results": str(tmp_path_factory.mktemp("results"))}
+    run = begun(config, untrained_classifier)
+    for stage in ("saliency", "maps"):
+        work(run, stage, "cam")
+    threshold(run, "cam")
+    return run
+
+
+@pytest.fixture
+def run(mapped, tmp_path):
+    """Return a copy of that run."""
+    folder = tmp_path / mapped.config.run
+    shutil.copytree(mapped.folder, folder)
+    return Run.open(folder)
+
+
+def changed(run, **masks):
+    """Return the run with another section `masks`, or other evaluated splits."""
+    data = run.config.model_dump(mode="json")
+    data["evaluation"]["splits"] = masks.pop("splits", ["val"])
+    data["masks"].update(masks)
+    (run.folder / "config.yaml").write_text(dump(resolve(data)))
+    return Run.open(run.folder)
+
+
+def rows_of(table):
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def miou_of(run, images, crf):
+    """Return the mIoU of the masks that the masks stage would make with these numbers."""
+    confusion, results = Confusion(len(run.index.classes)), RecipeResults(run, "cam")
+    for row in run.index.rows:
+        if row.image in images:
+            background = run.threshold("cam").for_masks
+            image, maps = load_image(row), results.maps(row)
+            mask = pseudo_mask(image, maps, run.class_values(row), background, crf)
+            confusion.update(load_truth(run, row), mask)
+    return confusion.miou()
+
+
+def test_every_candidate_is_measured_as_the_masks_stage_would(run):
+    found = tune_crf(run, "cam", **SMALL)
+    assert found.candidates == SMALL["trials"] * len(ITERATIONS)
+    assert len(found.images) == 3
+    lines = rows_of(found.table)
+    assert len(lines) == found.candidates + 1
+    mious = [float(line["miou"]) for line in lines]
+    assert mious == sorted(mious, reverse=True)
+    for line in lines[:: len(lines) // 4]:
+        crf = PRESETS["irn"]
+        if line["numbers"] != "in force":
+            given = {key: value for key, value in line.items() if key in CrfParameters.model_fields}
+            crf = CrfParameters.model_validate(given)
+        assert float(line["miou"]) == pytest.approx(miou_of(run, found.images, crf), abs=1e-12)
+    assert found.best_miou == pytest.approx(miou_of(run, found.images, found.best), abs=1e-12)
+    assert found.best_miou == mious[0]
+    assert found.present_miou == pytest.approx(miou_of(run, found.images, PRESETS["irn"]))
+
+
+def test_what_an_interruption_left_is_taken_and_nothing_changes(run, mapped, tmp_path):
+    whole = tune_crf(run, "cam", **SMALL)
+    path = run.journal_file(JOURNAL)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3 * (1 + 2)  # images, by what is in force and two groups
+    table = whole.table.read_bytes()
+    path.write_bytes(b"".join(lines[:4]) + lines[4][:25])
+    assert tune_crf(run, "cam", **SMALL) == whole
+    assert whole.table.read_bytes() == table
+    again = path.read_bytes().splitlines(keepends=True)
+    assert again[:4] == lines[:4]
+    # The line that was cut off took one more with it.
+    assert len(again) == len(lines)
+    tune_crf(run, "cam", **SMALL)
+    tune_crf(run, "cam", **SMALL)
+    assert len(path.read_bytes().splitlines()) == len(lines) + 1
+
+
+def test_more_trials_and_images_add_to_what_is_there(run):
+    tune_crf(run, "cam", images=2, trials=SHARED, seed=1)
+    before = list(journal.lines(run, JOURNAL))
+    tune_crf(run, "cam", images=4, trials=2 * SHARED, seed=1)
+    after = list(journal.lines(run, JOURNAL))
+    assert after[: len(before)] == before
+    made = [(json.loads(line)["image"], json.loads(line)["made_from"]) for line in after]
+    assert len(made) == len(set(made)) == 4 * (1 + 2)
+
+
+def test_another_threshold_is_measured_anew(run):
+    one = tune_crf(run, "cam", **SMALL)
+    other = changed(run, background={"kind": "constant", "score": 0.6})
+    threshold(other, "cam")
+    assert tune_crf(other, "cam", **SMALL).present_miou != one.present_miou
+    assert len(list(journal.lines(run, JOURNAL))) == 2 * 3 * (1 + 2)
+
+
+def test_without_a_crf_in_force_the_cut_maps_are_what_is_compared(run):
+    bare = changed(run, crf="none")
+    found = tune_crf(bare, "cam", **SMALL)
+    assert found.present is None
+    assert found.present_miou == pytest.approx(miou_of(run, found.images, None))
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_with_two_workers_it_ends_as_in_one_go(run, tmp_path):
+    whole = tune_crf(run, "cam", images=4, trials=9)
+    other = tmp_path / "other"
+    shutil.copytree(run.folder, other)
+    path = Run.open(other).journal_file(JOURNAL)
+    path.unlink()
+    command = [sys.executable, "-m", "ws3", "tune-crf", str(other), "-r", "cam", "--workers", "2"]
+    command += ["--images", "4", "--trials", "9"]
+    job = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    until = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < 2:
+        assert job.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    workers = children_of(job.pid)
+    job.kill()
+    job.wait()
+    assert 2 <= path.read_bytes().count(b"\n") < 4 * 4
+    assert len(workers) >= 2
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    subprocess.run(command, check=True, capture_output=True)
+    found = tune_crf(Run.open(other), "cam", images=4, trials=9)
+    assert replace(found, table=whole.table) == whole
+    assert found.table.read_bytes() == whole.table.read_bytes()
+
+
+def children_of(pid):
+    """Return the processes that a process has begun."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in path.read_text().split()]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("masks", "words"),
+    [
+        ({"splits": ["train", "val"]}, "evaluation.splits reports on the train split"),
+        ({"regions": {"kind": "slic", "place": "instead"}}, "there is none to tune"),
+    ],
+)
+def test_what_must_not_be_tuned_is_refused(run, masks, words):
+    with pytest.raises(Ws3Error, match=words):
+        tune_crf(changed(run, **masks), "cam", **SMALL)
+    assert not run.journal_file(JOURNAL).exists()
+
+
+def test_without_ground_truth_there_is_a_sentence(run):
+    text = run.index_file.read_text().splitlines(keepends=True)
+    columns = text[0].rstrip("\n").split(",")
+    rows = list(csv.DictReader(text))
+    with run.index_file.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "mask": "", "mask_sha256": ""} for row in rows)
+    with pytest.raises(Ws3Error, match="0 training images have labels, maps and ground truth"):
+        tune_crf(Run.open(run.folder), "cam", **SMALL)
+
+
+def test_the_command_prints_numbers_that_a_configuration_takes(run):
+    result = CliRunner().invoke(
+        app, ["tune-crf", str(run.folder), "-r", "cam", "--images", "3", "--trials", "4"]
+    )
+    assert result.exit_code == 0, result.output
+    found = tune_crf(run, "cam", images=3, trials=4)
+    if found.best == PRESETS["irn"]:
+        assert "keep what is in force" in result.output
+        return
+    _, snippet = result.output.split("for the configuration:\n")
+    numbers = yaml.safe_load(snippet)["masks"]["crf"]
+    assert CrfParameters.model_validate(numbers) == found.best
+    assert found.gain is not None
+    assert f"{100 * found.gain.mean:+.1f} points" in result.output
+
+
+def test_gain_elsewhere_by_hand():
+    # Two images, hence two folds: each gets what is best on the other. Pixels of one class and the
+    # background, of which IoU 1/2 and 1/2 are in force; candidate 1 is right on "a" alone and all
+    # wrong on "b", candidate 2 the other way round.
+    in_force, right = [[1, 1], [1, 1], [0, 0]], [[2, 2], [0, 0], [0, 0]]
+    wrong = [[0, 0], [2, 2], [2, 2]]
+    counts = np.array([[in_force, right, wrong], [in_force, wrong, right]], np.int64)
+    found = gain_elsewhere(["a", "b"], counts, seed=0)
+    assert found is not None
+    assert found.mean == pytest.approx(0 - 0.5)
+    # One that is right on both is found from either side.
+    counts = np.array([[in_force, right], [in_force, right]], np.int64)
+    found = gain_elsewhere(["a", "b"], counts, seed=0)
+    assert found is not None
+    assert found.mean == pytest.approx(0.5)
+
+
+@given(seed=st.integers(0, 2**32 - 1), trials=st.integers(1, 10))
+@settings(max_examples=40, deadline=None)
+def test_drawn_numbers_are_within_their_ranges_and_grow(seed, trials):
+    groups = drawn_groups(trials, seed, 1234)
+    assert sum(len(group.unaries) for group in groups) == trials
+    assert all(len(group.candidates) == len(group.unaries) * len(ITERATIONS) for group in groups)
+    drawn = [one for group in groups for one in group.candidates]
+    more = [one for group in drawn_groups(trials + 5, seed, 1234) for one in group.candidates]
+    assert more[: len(drawn)] == drawn
+    for group in groups:
+        for candidate in group.candidates:
+            assert candidate.max_pixels == 1234
+            for name, (low, high) in RANGES.items():
+                assert low <= getattr(candidate, name) <= high
+            if candidate.unary == "labels":
+                assert CERTAINTIES[0] <= candidate.gt_prob <= CERTAINTIES[1]
+
+
+def test_the_numbers_in_force_are_a_group_of_their_own():
+    assert Group.of(PRESETS["psa"]).candidates == (PRESETS["psa"],)

@@ -1,0 +1,141 @@
+"""Numbers for the dense CRF, drawn at random, and what the masks that they give are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ws3.config.masks import CrfParameters
+from ws3.masks.crf import DenseCrf
+
+ITERATIONS = (1, 2, 3, 5, 7, 10)
+"""Numbers of iterations that each trial is looked at after: one inference passes all of them."""
+SHARED = 3
+"""Trials that share widths and weights, and differ in the unary energy: one lattice serves them."""
+RANGES = {
+    "gaussian_sxy": (1.0, 8.0),
+    "gaussian_compat": (0.5, 10.0),
+    "bilateral_sxy": (10.0, 120.0),
+    "bilateral_srgb": (3.0, 30.0),
+    "bilateral_compat": (1.0, 20.0),
+}
+"""Between what each number of the kernels is drawn, evenly in its logarithm."""
+CERTAINTIES = (0.55, 0.95)
+"""Between what `gt_prob` is drawn, evenly."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials on one pair of kernels.
+
+    Attributes:
+        kernels: Widths and weights; its unary energy and iterations have no meaning.
+        unaries: The trials: those whose `unary` and `gt_prob` are taken.
+        iterations: The numbers of iterations, ascending.
+    """
+
+    kernels: CrfParameters
+    unaries: tuple[CrfParameters, ...]
+    iterations: tuple[int, ...] = ITERATIONS
+
+    @property
+    def candidates(self) -> tuple[CrfParameters, ...]:
+        """All numbers that are tried, trial by trial, by iterations within a trial."""
+        return tuple(
+            unary.model_copy(update={"iterations": count})
+            for unary in self.unaries
+            for count in self.iterations
+        )
+
+    @classmethod
+    def of(cls, parameters: CrfParameters) -> Group:
+        """Return the group of one candidate alone."""
+        return cls(parameters, (parameters,), (parameters.iterations,))
+
+
+def drawn_groups(trials: int, seed: int, max_pixels: int | None) -> list[Group]:
+    """Draw trials, in groups of `SHARED` that share kernels.
+
+    Of each group, all but the last take hard labels, each with a certainty of its own, and the last
+    the normalised scores. More trials with the same seed begin with the same ones.
+
+    Args:
+        trials: How many.
+        seed: Another seed draws others.
+        max_pixels: As in `CrfParameters`.
+
+    Example:
+        >>> [len(group.unaries) for group in drawn_groups(4, 0, None)]
+        [3, 1]
+        >>> drawn_groups(3, 0, None)[0] == drawn_groups(6, 0, None)[0]
+        True
+    """
+    groups = []
+    for first in range(0, trials, SHARED):
+        stream = np.random.default_rng([seed, first // SHARED])
+        numbers = {
+            name: _rounded(math.exp(stream.uniform(math.log(low), math.log(high))))
+            for name, (low, high) in RANGES.items()
+        }
+        kernels = CrfParameters(**numbers, max_pixels=max_pixels)
+        certainties = [_rounded(stream.uniform(*CERTAINTIES)) for _ in range(SHARED - 1)]
+        unaries: list[dict[str, object]] = [
+            {"unary": "labels", "gt_prob": certainty} for certainty in certainties
+        ]
+        unaries.append({"unary": "softmax"})
+        tried = tuple(kernels.model_copy(update=unary) for unary in unaries[: trials - first])
+        groups.append(Group(kernels, tried))
+    return groups
+
+
+def _rounded(value: float) -> float:
+    """Return a number with two digits, as a configuration would have it."""
+    return float(f"{value:.2g}")
+
+
+def refined_labels(
+    image: npt.NDArray[np.uint8],
+    scores: npt.NDArray[np.float32],
+    group: Group,
+    after: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = lambda found: found,
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield an image's labels for each candidate of a group, with one lattice for all of them.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        scores: float32 (labels, H, W) in [0, 1], the background first.
+        group: What is tried.
+        after: What is done with the CRF's probabilities.
+
+    Yields:
+        uint8 (H, W), positions in `scores`; in the order of `Group.candidates`.
+    """
+    crf = DenseCrf(image, len(scores), group.kernels)
+    for unary in group.unaries:
+        for probabilities in crf.steps(scores, group.iterations, unary):
+            yield after(probabilities).argmax(axis=0).astype(np.uint8)
+
+
+def chosen(mious: Sequence[float]) -> int:
+    """Return the position of the highest mIoU, the first of equals.
+
+    Raises:
+        ValueError: If none is defined.
+    """
+    return int(np.nanargmax(np.asarray(mious, np.float64)))
+
+
+__all__ = [
+    "CERTAINTIES",
+    "ITERATIONS",
+    "RANGES",
+    "SHARED",
+    "Group",
+    "chosen",
+    "drawn_groups",
+    "refined_labels",
+]
