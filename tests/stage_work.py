@@ -6,15 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from made_records import classifier_facts
 
 from ws3.config.load import resolve
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
+from ws3.run.fingerprints import Fingerprints
 from ws3.run.folder import Run
 from ws3.run.records import write_record
 from ws3.stages.index import index, write_config
+from ws3.stages.threshold import threshold
+from ws3.store.maps import MapStore
 
 TWO_RECIPES: dict[str, Any] = {
     "run": "made",
@@ -45,6 +49,17 @@ def begun(config: dict[str, Any], classifier: Path) -> Run:
     facts = classifier_facts(file_sha256(run.classifier_file), classes=run.index.classes)
     write_record(run.receipt("train_classifier"), facts)
     return run
+
+
+def map_at_random(run: Run, recipe: str) -> None:
+    """Give all images maps of 64 x 64 random scores, and choose the threshold."""
+    store = MapStore(run.results("maps", recipe))
+    store.create({"kind": "maps", "recipe": recipe})
+    for number, row in enumerate(run.index.rows):
+        maps = np.random.default_rng(number).random((len(row.labels), 64, 64))
+        made_from = Fingerprints(run, recipe).of("maps", row)
+        store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
+    threshold(run, recipe)
 
 
 def work(run: Run, stage: str, recipe: str) -> None:

@@ -275,6 +275,9 @@ STAGES: Mapping[str, StageSpec] = {
             worker="ws3.stages.masks:MasksStage",
             built_on=("maps", "regions"),
             settings=_masks_settings,
+            amount=lambda config, recipe: (
+                {"confidence": True} if config.keeps_confidence(recipe) else {}
+            ),
             shared=lambda run, recipe: {"background": run.threshold(recipe).for_masks.model_dump()},
             results="masks/{recipe}",
             version=2,  # the CRF sees a reduced picture of a large one

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from stage_work import map_at_random
 
 from ws3.errors import Ws3Error
 from ws3.jobs.runner import open_stage, run_batches
@@ -18,7 +19,6 @@ from ws3.masks.png import read_mask
 from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.fingerprints import Fingerprints
 from ws3.run.status import receipts_of, run_status
-from ws3.stages.threshold import threshold
 from ws3.stages.train_segmentation import train_segmentation
 from ws3.store.maps import MapStore
 
@@ -37,13 +37,7 @@ def mapped(small_run):
             masks__background={"kind": "constant", "score": 0.5},
             **changes,
         )
-        store = MapStore(run.results("maps", RECIPE))
-        store.create({"kind": "maps", "recipe": RECIPE})
-        for number, row in enumerate(run.index.rows):
-            maps = np.random.default_rng(number).random((len(row.labels), 64, 64))
-            made_from = Fingerprints(run, RECIPE).of("maps", row)
-            store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
-        threshold(run, RECIPE)
+        map_at_random(run, RECIPE)
         return run
 
     return begin

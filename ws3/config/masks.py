@@ -106,7 +106,7 @@ Background = Annotated[
 class Masks(GrowingSection):
     """From maps to pseudo-masks."""
 
-    newer: ClassVar[tuple[str, ...]] = ("regions",)
+    newer: ClassVar[tuple[str, ...]] = ("regions", "confidence")
 
     background: Background = Field(
         default_factory=lambda: ConstantBackground(kind="constant"),
@@ -120,4 +120,9 @@ class Masks(GrowingSection):
     )
     regions: Regions | None = Field(
         None, description="Segments of the image whose pixels vote together; null: there are none."
+    )
+    confidence: bool = Field(
+        False,
+        description="Store the confidence of each pixel beside its mask, in confidence/<recipe>/ "
+        "(docs/confidence.md).",
     )

@@ -251,6 +251,16 @@ class RunConfig(GrowingSection):
         as_they_are = imported is not None and imported.as_they_are
         return regions is not None and regions.cuts_means and not as_they_are
 
+    def keeps_confidence(self, recipe: str) -> bool:
+        """Whether the confidence of each pixel is stored beside the masks of a recipe.
+
+        Masks that are imported as they are have none.
+        """
+        settings = self.recipes.get(recipe)
+        if not self.masks.confidence or settings is None:
+            return False
+        return settings.imported is None or not settings.imported.as_they_are
+
     @property
     def maps_by_networks(self) -> bool:
         """Whether a segmentation network makes the maps of any recipe."""

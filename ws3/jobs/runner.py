@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
 from ws3 import __version__
@@ -51,6 +52,9 @@ class ImageStage(Protocol):
 
     It may have a method `device_steps` that returns `ws3.jobs.pipeline.DeviceSteps` where it
     computes on a GPU, or None; it is asked once there is something to compute.
+
+    It may have a method `files_beside` that returns the files, if any, that an image has beside its
+    result.
     """
 
     stage: str
@@ -117,6 +121,10 @@ def run_batches(
             receipt = run.receipt(work.stage, work.recipe, batch.name)
             with Lease(receipt.with_suffix(".lease"), give_up=check_stop):
                 results = [run.result(work.stage, work.recipe, row.image) for row in batch.rows]
+                beside: Callable[[ImageRow], list[Path]] = getattr(
+                    work, "files_beside", lambda row: []
+                )
+                results += [path for row in batch.rows for path in beside(row)]
                 remove_leftovers([receipt, *results])
                 summary, timer, start = BatchSummary(), PhaseTimer(start), 0.0
                 for outcome in _outcomes(run, work, batch.rows, timer, check_stop):

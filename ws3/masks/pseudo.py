@@ -60,10 +60,7 @@ def pseudo_mask(
 ) -> npt.NDArray[np.uint8]:
     """Return the pseudo-mask of one image; the labels are background and its own classes only.
 
-    Without a CRF the label is `hard_labels` of the scores, and its confidence the label's score
-    divided by the sum over the labels; with a CRF it is the label of highest probability, and
-    that probability. An image without classes is background of confidence 1. Regions vote on the
-    maps or on the probabilities, as `Voters` says.
+    See `mask_and_confidence`, which also returns how sure each pixel is.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -88,9 +85,53 @@ def pseudo_mask(
         >>> pseudo_mask(image, maps, [7], background=0.5, crf=None)
         array([[0, 7]], dtype=uint8)
     """
+    mask, _ = mask_and_confidence(image, maps, class_values, background, crf, ignore_below, regions)
+    return mask
+
+
+def mask_and_confidence(
+    image: npt.NDArray[np.uint8],
+    maps: npt.NDArray[np.floating],
+    class_values: Sequence[int],
+    background: ConstantBackground | PowerBackground | float,
+    crf: CrfParameters | None,
+    ignore_below: float = 0.0,
+    regions: Voters | None = None,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Return the pseudo-mask of one image, and the confidence of each pixel.
+
+    Without a CRF the label is `hard_labels` of the scores, and its confidence the label's score
+    divided by the sum over the labels; with a CRF it is the label of highest probability, and
+    that probability. An image without classes is background of confidence 1. Regions vote on the
+    maps or on the probabilities, as `Voters` says.
+
+    Args:
+        image: As for `pseudo_mask`.
+        maps: As for `pseudo_mask`.
+        class_values: As for `pseudo_mask`.
+        background: As for `pseudo_mask`.
+        crf: As for `pseudo_mask`.
+        ignore_below: As for `pseudo_mask`.
+        regions: As for `pseudo_mask`.
+
+    Returns:
+        The mask, uint8 (H, W), and the confidence, float32 (H, W) in [0, 1]; a pixel that is
+        ignored keeps the confidence of the label that it would have had.
+
+    Raises:
+        Ws3Error: As for `pseudo_mask`.
+        ValueError: As for `pseudo_mask`.
+
+    Example:
+        >>> image = np.zeros((1, 2, 3), np.uint8)
+        >>> maps = np.array([[[0.25, 0.75]]], np.float32)
+        >>> mask, confidence = mask_and_confidence(image, maps, [7], background=0.25, crf=None)
+        >>> mask.tolist(), confidence.tolist()
+        ([[7, 7]], [[0.5, 0.75]])
+    """
     scores = scores_before_crf(image, maps, background, crf is not None, regions)
     if len(scores) == 1:
-        return np.zeros(image.shape[:2], np.uint8)
+        return np.zeros(image.shape[:2], np.uint8), np.ones(image.shape[:2], np.float32)
     if crf is None or (regions is not None and regions.place == "instead"):
         probabilities = normalise(scores)
         labels = hard_labels(scores)
@@ -98,10 +139,10 @@ def pseudo_mask(
         probabilities = after_crf(DenseCrf(image, len(scores), crf).refine(scores), regions)
         labels = probabilities.argmax(axis=0).astype(np.uint8)
     mask = np.array([0, *class_values], np.uint8)[labels]
+    confidence = np.take_along_axis(probabilities, labels[None].astype(np.intp), axis=0)[0]
     if ignore_below > 0:
-        confidence = np.take_along_axis(probabilities, labels[None].astype(np.intp), axis=0)[0]
         mask[confidence < ignore_below] = IGNORED
-    return mask
+    return mask, confidence
 
 
 def scores_before_crf(
@@ -148,4 +189,10 @@ def after_crf(
     return probabilities
 
 
-__all__ = ["Voters", "after_crf", "pseudo_mask", "scores_before_crf"]
+__all__ = [
+    "Voters",
+    "after_crf",
+    "mask_and_confidence",
+    "pseudo_mask",
+    "scores_before_crf",
+]

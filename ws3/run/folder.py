@@ -259,6 +259,10 @@ class Run:
         name = image if STAGES[stage].is_store else f"{image}.png"
         return self.results(stage, recipe) / name
 
+    def confidence_file(self, recipe: str, image: str) -> Path:
+        """The confidence of each pixel of an image's pseudo-mask, where the run stores it."""
+        return self.folder / "confidence" / recipe / f"{image}.png"
+
     def model_file(self, recipe: str) -> Path:
         """The segmentation network trained on a recipe's masks."""
         return self.folder / "segmentation" / recipe / "model.pt"

@@ -170,6 +170,17 @@ class RecipeReader:
         """
         return self._results.mask(self._reader._row(image))
 
+    def confidence(self, image: str) -> NDArray[np.uint8]:
+        """Return how sure each pixel of an image's pseudo-mask is, uint8 (H, W).
+
+        A pixel of value v has a confidence of v / 256 at least.
+
+        Raises:
+            Ws3Error: If the run stores none of this recipe (`masks.confidence`).
+            StaleResultError: If it is missing, damaged or made from other inputs.
+        """
+        return self._results.confidence(self._reader._row(image))
+
     def prediction(self, image: str) -> NDArray[np.uint8]:
         """Return the segmentation network's mask of an image, uint8 (H, W).
 

@@ -89,6 +89,23 @@ class RecipeResults:
         """
         return self._png("masks", row)
 
+    def confidence(self, row: ImageRow) -> NDArray[np.uint8]:
+        """Return how sure each pixel of an image's pseudo-mask is, uint8 (H, W).
+
+        See `ws3.masks.confidence` for what the values mean.
+
+        Raises:
+            Ws3Error: If the run stores no confidence of this recipe.
+            StaleResultError: As for `maps`.
+        """
+        if not self.run.config.keeps_confidence(self.recipe):
+            raise Ws3Error(
+                f"{self.run.folder}: the confidence of {self.recipe}'s masks isn't stored; set "
+                "masks.confidence: true, and run snakemake again"
+            )
+        path = self.run.confidence_file(self.recipe, row.image)
+        return self._png_at(path, "masks", row, "confidence")
+
     def prediction(self, row: ImageRow) -> NDArray[np.uint8]:
         """Return the mask that the segmentation network predicts for an image, uint8 (H, W).
 
@@ -103,11 +120,15 @@ class RecipeResults:
         return f"ws3 {stage} {self.run.folder} --recipe {owner} --image {row.image}"
 
     def _png(self, stage: str, row: ImageRow) -> NDArray[np.uint8]:
-        path = self.run.result(stage, self.recipe, row.image)
+        return self._png_at(self.run.result(stage, self.recipe, row.image), stage, row)
+
+    def _png_at(
+        self, path: Path, stage: str, row: ImageRow, what: str = "mask"
+    ) -> NDArray[np.uint8]:
         mask = current_mask(path, self.fingerprints.of(stage, row))
         if mask is None:
             raise StaleResultError(
-                f"{path}: this mask is missing, damaged or made from other inputs; make it with: "
+                f"{path}: this {what} is missing, damaged or made from other inputs; make it with: "
                 f"{self.command(stage, row)}"
             )
         return mask

@@ -113,15 +113,28 @@ def foreign_entries(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Results:
-    """All results of one stage and recipe, and what a receipt and the run say of each."""
+    """All results of one stage and recipe, and what a receipt and the run say of each.
+
+    With `beside`, it is the confidence that goes with the masks of a recipe, and that the same
+    receipts list.
+    """
 
     run: Run
     stage: str
     recipe: str
+    beside: bool = False
 
     @property
     def path(self) -> Path:
+        if self.beside:
+            return self.run.confidence_file(self.recipe, "any").parent
         return self.run.results(self.stage, self.recipe)
+
+    def file(self, image: str) -> Path:
+        """Return an image's result."""
+        if self.beside:
+            return self.run.confidence_file(self.recipe, image)
+        return self.run.result(self.stage, self.recipe, image)
 
     @property
     def is_store(self) -> bool:
@@ -195,6 +208,8 @@ def _all_results(run: Run) -> Iterator[_Results]:
         }
         for recipe in sorted(with_receipts | set(spec.recipes(run.config))):
             yield _Results(run, stage, recipe)
+            if stage == "masks" and run.config.keeps_confidence(recipe):
+                yield _Results(run, stage, recipe, beside=True)
 
 
 def _check(
@@ -270,7 +285,7 @@ def _read_store(results: _Results) -> Iterator[tuple[str, list[Damage]]]:
 def _read_masks(results: _Results) -> Iterator[tuple[str, list[Damage]]]:
     """Read a folder's masks, and yield each image with what is wrong with it."""
     for image in sorted(results.known):
-        path = results.run.result(results.stage, results.recipe, image)
+        path = results.file(image)
         if not is_there(path):
             continue
         if is_foreign_mask(path):
@@ -391,7 +406,7 @@ def _missing(results: _Results) -> Iterator[Damage]:
     """Yield what a receipt lists and is not there."""
     run, stage, recipe = results.run, results.stage, results.recipe
     for image in sorted(results.listed):
-        path = run.result(stage, recipe, image)
+        path = results.file(image)
         if not is_there(path):
             yield Damage(image, path, f"{path}: it is missing")
     if stage == "saliency" and recipe in run.config.recipes and _is_decided(run, recipe):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
 from ws3.datasets.index import ImageRow
 from ws3.jobs.runner import ImageResult
+from ws3.masks.confidence import in_steps
 from ws3.masks.crf import parameters
-from ws3.masks.pseudo import Voters, pseudo_mask
+from ws3.masks.png import write_mask
+from ws3.masks.pseudo import Voters, mask_and_confidence
+from ws3.removal import set_aside
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
+from ws3.run.results import FINGERPRINT, current_mask, is_foreign_mask
 from ws3.run.samples import load_image
 from ws3.stages.imported import imported_mask
 from ws3.stages.png_stage import PngStage
@@ -25,6 +35,22 @@ class MasksStage(PngStage):
         self._as_they_are = imported is not None and imported.as_they_are
         self._background = run.threshold(recipe).for_masks
         self._crf = parameters(run.config.masks.crf)
+
+        self._keeps_confidence = run.config.keeps_confidence(recipe)
+
+    def files_beside(self, row: ImageRow) -> list[Path]:
+        """Return the files that an image has beside its mask."""
+        if not self._keeps_confidence:
+            return []
+        return [self.run.confidence_file(self.recipe, row.image)]
+
+    def is_done(self, row: ImageRow, fingerprint: str) -> bool:
+        """Return whether an intact mask with this fingerprint is committed, and what goes with it.
+
+        The same fingerprint stands for both: what the confidence is made from is the same.
+        """
+        beside = (current_mask(path, fingerprint) for path in self.files_beside(row))
+        return super().is_done(row, fingerprint) and all(found is not None for found in beside)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
         """Refine and commit.
@@ -45,7 +71,7 @@ class MasksStage(PngStage):
             if regions is not None:
                 voters = Voters(self.results.segments(row), regions.vote, regions.place)
         with timer.phase("compute"):
-            mask = pseudo_mask(
+            mask, confidence = mask_and_confidence(
                 image,
                 maps,
                 self.run.class_values(row),
@@ -55,4 +81,17 @@ class MasksStage(PngStage):
                 voters,
             )
         with timer.phase("write"):
-            return self.commit(row, fingerprint, mask)
+            beside = sum(
+                self._write_beside(path, in_steps(confidence), fingerprint)
+                for path in self.files_beside(row)
+            )
+            # The last: where there is a mask, all is there.
+            result = self.commit(row, fingerprint, mask)
+            return replace(result, bytes=result.bytes + beside)
+
+    def _write_beside(self, path: Path, values: NDArray[np.uint8], fingerprint: str) -> int:
+        """Write a gray picture that goes with the mask, and return its size."""
+        if is_foreign_mask(path):
+            set_aside(path)
+        write_mask(path, values, {FINGERPRINT: fingerprint}, palette=False)
+        return path.stat().st_size
