@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 IGNORED = 255
 """Mask value of pixels that belong to no class and count nowhere."""
 
+CONFIDENCE_STEPS = 256
+"""Values of a stored confidence: a pixel of value v is as sure as v / 256 at least, and less than
+(v + 1) / 256, but for the last, which is up to 1."""
+
 
 def checked_maps(
     maps: npt.NDArray[np.floating], class_values: Sequence[int]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,16 +15,19 @@ from stage_work import map_at_random, work
 import ws3
 from ws3.config.load import dump, resolve
 from ws3.errors import StaleResultError, Ws3Error
+from ws3.labels import CONFIDENCE_STEPS as STEPS
 from ws3.masks.background import add_background
-from ws3.masks.confidence import STEPS, in_steps
+from ws3.masks.confidence import in_steps
 from ws3.masks.crf import PRESETS, DenseCrf
 from ws3.masks.png import read_mask, write_mask
 from ws3.removal import temporary_beside
 from ws3.run.folder import Run
+from ws3.run.records import Evaluation, read_record
 from ws3.run.results import RecipeResults
-from ws3.run.samples import load_image
+from ws3.run.samples import load_image, load_truth
 from ws3.run.status import receipts_of
 from ws3.run.verify import check_run, foreign_entries
+from ws3.stages.evaluate import evaluate
 from ws3.workflow.plan import Plan
 
 RECIPE = "cam"
@@ -195,3 +200,37 @@ def test_a_cut_is_what_ignore_below_ignores_exactly(mapped):
 )
 def test_a_step_is_reached_where_the_cut_is(confidence, step):
     assert ((in_steps(confidence) >= step) == (confidence >= step / STEPS)).all()
+
+
+def test_the_evaluation_has_a_curve_that_begins_at_its_precision(mapped):
+    run = mapped(masks__confidence=True)
+    work(run, "masks", RECIPE)
+    evaluate(run, RECIPE)
+    stages = read_record(run.evaluation_file(RECIPE), Evaluation).splits["val"]
+    assert stages["maps"].confidence is None
+    with run.confidence_curve_file(RECIPE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ["(mean over labels)", "(all pixels)", "background", *run.index.classes]
+    assert len(rows) == len(names) * STEPS
+    by_name = {name: [row for row in rows if row["class"] == name] for name in names}
+    found = stages["masks"]
+    assert float(by_name[names[0]][0]["precision"]) == found.figures["precision"]
+    for name in run.index.classes:
+        expected = found.per_class[name].figures["precision"]
+        assert by_name[name][0]["precision"] == ("" if expected is None else str(expected))
+    results, step = RecipeResults(run, RECIPE), 100
+    kept = right = 0
+    for row in run.rows(["val"]):
+        there = results.confidence(row) >= step
+        kept += int(there.sum())
+        right += int((there & (results.mask(row) == load_truth(run, row))).sum())
+    line = by_name["(all pixels)"][step]
+    assert float(line["cut"]) == step / 256
+    assert int(line["pixels"]) == kept > 0
+    assert float(line["precision"]) == right / kept
+    without = with_masks(run, confidence=False)
+    evaluate(without, RECIPE)
+    assert not run.confidence_curve_file(RECIPE).exists()
+    plain = read_record(run.evaluation_file(RECIPE), Evaluation).splits["val"]["masks"]
+    assert plain.confidence is None
+    assert plain == found.model_copy(update={"confidence": None})

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-STEPS = 256
-"""A pixel of value v is as sure as v / 256 at least, and less than (v + 1) / 256, but for the last,
-which is up to 1."""
+from ws3.labels import CONFIDENCE_STEPS
 
 
 def in_steps(confidence: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -27,8 +25,8 @@ def in_steps(confidence: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         [0, 127, 128, 253, 255]
     """
     # Assigning to uint8 cuts the fraction off.
-    steps = np.minimum(confidence * np.float32(STEPS), STEPS - 1)
+    steps = np.minimum(confidence * np.float32(CONFIDENCE_STEPS), CONFIDENCE_STEPS - 1)
     return np.asarray(steps, np.uint8)
 
 
-__all__ = ["STEPS", "in_steps"]
+__all__ = ["in_steps"]

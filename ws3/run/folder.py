@@ -271,6 +271,10 @@ class Run:
         """The figures of a recipe."""
         return self.folder / "evaluation" / f"{recipe}.json"
 
+    def confidence_curve_file(self, recipe: str) -> Path:
+        """Coverage and precision of a recipe's masks at every cut of their confidence."""
+        return self.folder / "evaluation" / f"{recipe}.confidence.csv"
+
     def image_counts_file(self, recipe: str) -> Path:
         """What each image adds to the figures of a recipe."""
         return self.folder / "evaluation" / f"{recipe}.images.csv"

@@ -16,6 +16,7 @@ from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.model import Section
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import json_bytes, write_first, write_json
+from ws3.labels import CONFIDENCE_STEPS
 from ws3.messages import reason, shortened
 from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.phases import Phase
@@ -310,6 +311,21 @@ class Oracle(Record):
     miou: float
 
 
+class ConfidencePixels(Record):
+    """Pixels of masks by their label and their confidence; see `ws3.metrics.confidence`.
+
+    Attributes:
+        wrong: Those that the ground truth calls otherwise: a row per label, the background first,
+            a column per value of the confidence.
+        right: The others.
+        objects: Number of pixels that are of a class in the ground truth.
+    """
+
+    wrong: Matrix
+    right: Matrix
+    objects: NonNegativeInt
+
+
 class StageFigures(Record):
     """The figures of one recipe at one stage on one split.
 
@@ -330,6 +346,7 @@ class StageFigures(Record):
         oracle: The best of them, which no result may use; None of other stages, and without mIoU.
         intervals: Lower and upper end of the 95 % interval of a figure, by the metric's name; see
             `ws3.metrics.bootstrap`. Not every metric has one.
+        confidence: Pixels by confidence, of masks whose confidence is stored; else None.
     """
 
     images: int
@@ -344,6 +361,7 @@ class StageFigures(Record):
     confusion: Matrix | None = None
     oracle: Oracle | None = None
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    confidence: ConfidencePixels | None = None
 
 
 class Evaluation(Record):
@@ -375,6 +393,15 @@ class Evaluation(Record):
                 if found.confusion is not None:
                     name = f"splits.{split}.{stage}.confusion"
                     _check_square(name, found.confusion, len(self.classes) + 1)
+                for name, matrix in dict(found.confidence or ()).items():
+                    if name != "objects" and (
+                        len(matrix) != len(self.classes) + 1
+                        or any(len(row) != CONFIDENCE_STEPS for row in matrix)
+                    ):
+                        raise ValueError(
+                            f"splits.{split}.{stage}.confidence.{name} must have "
+                            f"{len(self.classes) + 1} rows of {CONFIDENCE_STEPS} numbers"
+                        )
         for split, matrix in self.together.items():
             _check_square(f"together.{split}", matrix, len(self.classes))
         return self

@@ -19,6 +19,7 @@ from ws3.jobs.progress import ProgressReport
 from ws3.masks.background import add_background, hard_labels
 from ws3.metrics.base import EvaluatedImage
 from ws3.metrics.bootstrap import intervals
+from ws3.metrics.confidence import ConfidenceCounts
 from ws3.metrics.confusion import Confusion
 from ws3.metrics.distance import DistanceRecall, tenths_of_objects
 from ws3.metrics.image_counts import POOLED_FIGURES
@@ -26,10 +27,13 @@ from ws3.metrics.measurement import Measurement
 from ws3.metrics.pairs import images_together
 from ws3.metrics.registry import all_metrics
 from ws3.metrics.sweep import ThresholdSweep
+from ws3.removal import remove_file
+from ws3.run.confidence import write_confidence_curves
 from ws3.run.folder import Run
 from ws3.run.image_counts import read_image_counts, writing_image_counts
 from ws3.run.records import (
     ClassFigures,
+    ConfidencePixels,
     DistanceProfile,
     EvaluatedStage,
     Evaluation,
@@ -94,6 +98,11 @@ def evaluate(run: Run, recipe: str) -> None:
         together=together,
         image_counts=sha256(path),
     )
+    curves = run.confidence_curve_file(recipe)
+    if run.config.keeps_confidence(recipe):
+        write_confidence_curves(curves, evaluation)
+    else:
+        remove_file(curves)  # of an earlier configuration
     write_record(run.evaluation_file(recipe), _with_intervals(run, evaluation))
 
 
@@ -161,7 +170,8 @@ def _evaluate_split(
         stages.append("segmentation")
     classes, metrics = len(run.index.classes), all_metrics()
     measured = {stage: Measurement(classes, metrics) for stage in stages}
-    sweep = ThresholdSweep(classes)
+    sweep, confidence = ThresholdSweep(classes), ConfidenceCounts(classes)
+    keeps_confidence = run.config.keeps_confidence(recipe)
     reference_recipe = run.config.reference_recipe
     results, reference = RecipeResults(run, recipe), RecipeResults(run, reference_recipe)
     reference_background = run.threshold(reference_recipe).background
@@ -185,6 +195,8 @@ def _evaluate_split(
                 cut = cut_maps(maps, values, chosen.background)
                 masks["maps"] = image(mask=cut, maps=maps)
                 masks["masks"] = image(mask=results.mask(row))
+                if keeps_confidence:
+                    confidence.update(truth, masks["masks"].mask, results.confidence(row))
             if "segmentation" in measured:
                 masks["segmentation"] = image(mask=results.prediction(row))
             for stage, measurement in measured.items():
@@ -207,6 +219,7 @@ def _evaluate_split(
     figures = {}
     for stage, measurement in measured.items():
         threshold = None if stage == "segmentation" else chosen
+        sees_masks = stage == "masks" and keeps_confidence
         cut_at = None if threshold is None else threshold.score_of(stage)
         figures[stage] = StageFigures(
             images=len(rows),
@@ -223,6 +236,7 @@ def _evaluate_split(
             distances=_distances(measurement, run.index.classes),
             confusion=_confusion(measurement),
             oracle=oracle if stage == "maps" else None,
+            confidence=_by_confidence(confidence) if sees_masks else None,
         )
     return figures
 
@@ -241,6 +255,11 @@ def _distances(measurement: Measurement, classes: Sequence[str]) -> DistanceProf
 def _confusion(measurement: Measurement) -> Matrix | None:
     counts = measurement.counts(Confusion)
     return None if counts is None else _matrix(counts.matrix)
+
+
+def _by_confidence(counts: ConfidenceCounts) -> ConfidencePixels:
+    wrong, right = counts.pixels
+    return ConfidencePixels(wrong=_matrix(wrong), right=_matrix(right), objects=counts.objects)
 
 
 def _defined(values: NDArray[np.float64]) -> tuple[float | None, ...]:
