@@ -22,7 +22,7 @@ from ws3.config.load import dump, resolve
 from ws3.config.masks import CrfParameters
 from ws3.errors import Ws3Error
 from ws3.masks.crf import PRESETS
-from ws3.masks.crf_search import CERTAINTIES, ITERATIONS, RANGES, SHARED, Group, drawn_groups
+from ws3.masks.crf_search import CERTAINTIES, ITERATIONS, NEAR, RANGES, SHARED, Group, drawn_groups
 from ws3.masks.pseudo import pseudo_mask
 from ws3.metrics.confusion import Confusion
 from ws3.run import journal
@@ -161,7 +161,7 @@ def test_killed_in_the_middle_with_two_workers_it_ends_as_in_one_go(run, tmp_pat
     workers = children_of(job.pid)
     job.kill()
     job.wait()
-    assert 2 <= path.read_bytes().count(b"\n") < 4 * 4
+    assert 2 <= path.read_bytes().count(b"\n") < 4 * (1 + 5)
     assert len(workers) >= 2
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < until
@@ -238,23 +238,40 @@ def test_gain_elsewhere_by_hand():
     assert found.mean == pytest.approx(0.5)
 
 
-@given(seed=st.integers(0, 2**32 - 1), trials=st.integers(1, 10))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    trials=st.integers(1, 10),
+    preset=st.sampled_from(["irn", "deeplab"]),
+)
 @settings(max_examples=40, deadline=None)
-def test_drawn_numbers_are_within_their_ranges_and_grow(seed, trials):
-    groups = drawn_groups(trials, seed, 1234)
+def test_drawn_numbers_are_within_their_ranges_and_grow(seed, trials, preset):
+    present = PRESETS[preset].model_copy(update={"max_pixels": 1234})
+    groups = drawn_groups(trials, seed, present)
     assert sum(len(group.unaries) for group in groups) == trials
     assert all(len(group.candidates) == len(group.unaries) * len(ITERATIONS) for group in groups)
     drawn = [one for group in groups for one in group.candidates]
-    more = [one for group in drawn_groups(trials + 5, seed, 1234) for one in group.candidates]
+    more = [one for group in drawn_groups(trials + 5, seed, present) for one in group.candidates]
     assert more[: len(drawn)] == drawn
-    for group in groups:
+    for place, group in enumerate(groups):
         for candidate in group.candidates:
+            assert CrfParameters.model_validate(candidate.model_dump()) == candidate
             assert candidate.max_pixels == 1234
             for name, (low, high) in RANGES.items():
-                assert low <= getattr(candidate, name) <= high
-            if candidate.unary == "labels":
+                if place % 2:
+                    middle = getattr(present, name)
+                    low, high = max(0.5, middle / NEAR), middle * NEAR
+                assert 0.95 * low <= getattr(candidate, name) <= 1.05 * high  # rounded
+            if candidate.unary == "labels" and place % 2 == 0:
                 assert CERTAINTIES[0] <= candidate.gt_prob <= CERTAINTIES[1]
 
 
 def test_the_numbers_in_force_are_a_group_of_their_own():
     assert Group.of(PRESETS["psa"]).candidates == (PRESETS["psa"],)
+
+
+def test_numbers_at_the_bounds_have_legal_neighbours():
+    ends = ({"gaussian_sxy": 0.5, "bilateral_srgb": 1000.0}, {"gaussian_compat": 0.0})
+    for extreme in (*ends, {"bilateral_sxy": 10_000.0, "bilateral_compat": 1000.0}):
+        for group in drawn_groups(20, 1, CrfParameters.model_validate(extreme)):
+            for one in group.candidates:
+                assert CrfParameters.model_validate(one.model_dump()) == one

@@ -30,7 +30,7 @@ def tune_crf(
         typer.Option(
             min=1, help="Numbers to draw; each is looked at after several numbers of iterations."
         ),
-    ] = 42,
+    ] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other numbers.")] = 0,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that compute.")] = 1,
 ) -> None:

@@ -14,7 +14,7 @@ from ws3.masks.crf import DenseCrf
 
 ITERATIONS = (1, 2, 3, 5, 7, 10)
 """Numbers of iterations that each trial is looked at after: one inference passes all of them."""
-SHARED = 3
+SHARED = 2
 """Trials that share widths and weights, and differ in the unary energy: one lattice serves them."""
 RANGES = {
     "gaussian_sxy": (1.0, 8.0),
@@ -26,6 +26,9 @@ RANGES = {
 """Between what each number of the kernels is drawn, evenly in its logarithm."""
 CERTAINTIES = (0.55, 0.95)
 """Between what `gt_prob` is drawn, evenly."""
+NEAR = 2.0
+"""Every other pair of kernels is drawn near the numbers in force: each number is at most this many
+times as large or as small, and so are the odds that `gt_prob` stands for."""
 
 
 @dataclass(frozen=True)
@@ -57,39 +60,54 @@ class Group:
         return cls(parameters, (parameters,), (parameters.iterations,))
 
 
-def drawn_groups(trials: int, seed: int, max_pixels: int | None) -> list[Group]:
-    """Draw trials, in groups of `SHARED` that share kernels.
+def drawn_groups(trials: int, seed: int, present: CrfParameters) -> list[Group]:
+    """Draw trials, in groups of `SHARED` that share kernels: hard labels, and normalised scores.
 
-    Of each group, all but the last take hard labels, each with a certainty of its own, and the last
-    the normalised scores. More trials with the same seed begin with the same ones.
+    Of the groups, every other is drawn near the numbers in force, and the rest from `RANGES`. More
+    trials with the same seed begin with the same ones.
 
     Args:
         trials: How many.
         seed: Another seed draws others.
-        max_pixels: As in `CrfParameters`.
+        present: The numbers in force; `max_pixels` is taken from them.
 
     Example:
-        >>> [len(group.unaries) for group in drawn_groups(4, 0, None)]
-        [3, 1]
-        >>> drawn_groups(3, 0, None)[0] == drawn_groups(6, 0, None)[0]
+        >>> [len(group.unaries) for group in drawn_groups(3, 0, CrfParameters())]
+        [2, 1]
+        >>> one, more = (drawn_groups(number, 0, CrfParameters()) for number in (2, 6))
+        >>> one[0] == more[0]
         True
     """
     groups = []
     for first in range(0, trials, SHARED):
-        stream = np.random.default_rng([seed, first // SHARED])
+        number = first // SHARED
+        stream = np.random.default_rng([seed, number])
+        near = number % 2 == 1
         numbers = {
-            name: _rounded(math.exp(stream.uniform(math.log(low), math.log(high))))
-            for name, (low, high) in RANGES.items()
+            name: _drawn_near(getattr(present, name), stream) if near else _drawn(*ends, stream)
+            for name, ends in RANGES.items()
         }
-        kernels = CrfParameters(**numbers, max_pixels=max_pixels)
-        certainties = [_rounded(stream.uniform(*CERTAINTIES)) for _ in range(SHARED - 1)]
-        unaries: list[dict[str, object]] = [
-            {"unary": "labels", "gt_prob": certainty} for certainty in certainties
-        ]
-        unaries.append({"unary": "softmax"})
-        tried = tuple(kernels.model_copy(update=unary) for unary in unaries[: trials - first])
-        groups.append(Group(kernels, tried))
+        odds = present.gt_prob / (1 - present.gt_prob)
+        certainty = stream.uniform(*CERTAINTIES)
+        if near:
+            odds *= NEAR ** stream.uniform(-1, 1)
+            certainty = min(max(odds / (1 + odds), 0.01), 0.99)
+        kernels = CrfParameters(**numbers, max_pixels=present.max_pixels)
+        hard = kernels.model_copy(update={"gt_prob": _rounded(certainty)})
+        soft = kernels.model_copy(update={"unary": "softmax"})
+        groups.append(Group(kernels, (hard, soft)[: trials - first]))
     return groups
+
+
+def _drawn(low: float, high: float, stream: np.random.Generator) -> float:
+    """Draw a number evenly in its logarithm."""
+    return _rounded(math.exp(stream.uniform(math.log(low), math.log(high))))
+
+
+def _drawn_near(value: float, stream: np.random.Generator) -> float:
+    """Draw a number near another, within what a configuration allows."""
+    drawn = value * NEAR ** stream.uniform(-1, 1)
+    return _rounded(min(max(drawn, min(value, 0.5)), max(value, 1000.0)))
 
 
 def _rounded(value: float) -> float:
@@ -132,6 +150,7 @@ def chosen(mious: Sequence[float]) -> int:
 __all__ = [
     "CERTAINTIES",
     "ITERATIONS",
+    "NEAR",
     "RANGES",
     "SHARED",
     "Group",

@@ -86,7 +86,7 @@ class TunedCrf:
 
 
 def tune_crf(
-    run: Run, recipe: str, *, images: int = 40, trials: int = 42, seed: int = 0, workers: int = 1
+    run: Run, recipe: str, *, images: int = 40, trials: int = 60, seed: int = 0, workers: int = 1
 ) -> TunedCrf:
     """Choose the CRF's numbers for a recipe's maps.
 
@@ -110,7 +110,7 @@ def tune_crf(
     _check(run, recipe)
     rows = _rows(run, recipe, images)
     work = _Work(run, recipe)
-    groups = drawn_groups(trials, seed, (work.present or CrfParameters()).max_pixels)
+    groups = drawn_groups(trials, seed, work.present or CrfParameters())
     found = _measured(work, rows, groups, workers)
     # Of each image what is in force first, then all candidates in their order.
     names = tuple(row.image for row in rows)
