@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from ws3.run.samples import load_image, load_truth
 from ws3.run.status import receipts_of
 from ws3.run.verify import check_run, foreign_entries
 from ws3.stages.evaluate import evaluate
+from ws3.stages.report_images import write_images
 from ws3.workflow.plan import Plan
 
 RECIPE = "cam"
@@ -234,3 +236,22 @@ def test_the_evaluation_has_a_curve_that_begins_at_its_precision(mapped):
     plain = read_record(run.evaluation_file(RECIPE), Evaluation).splits["val"]["masks"]
     assert plain.confidence is None
     assert plain == found.model_copy(update={"confidence": None})
+
+
+def test_the_page_of_all_images_sorts_by_the_mean(mapped):
+    run = mapped(masks__confidence=True)
+    work(run, "masks", RECIPE)
+    evaluate(run, RECIPE)
+    write_images(run)
+    path = run.report_file.parent / "images" / "index.js"
+
+    def layer_of(script):
+        return json.loads(script.removeprefix("ws3.load(").removesuffix(");\n"))["layers"][0]
+
+    results, rows = RecipeResults(run, RECIPE), run.rows(["val"])
+    expected = [round(1000 * float(results.confidence(row).mean()) / 256) for row in rows]
+    assert layer_of(path.read_text())["confidence"] == expected
+    write_images(run)  # from what was noted, without drawing again
+    assert layer_of(path.read_text())["confidence"] == expected
+    write_images(with_masks(run, confidence=False))
+    assert "confidence" not in layer_of(path.read_text())

@@ -345,9 +345,7 @@ def distance_chart(
                 (np.arange(len(shares)) + 0.5) / len(shares),
                 np.array(shares, np.float64),
                 yerr=None if spread is None else np.nan_to_num(np.array(spread, np.float64)),
-                color=theme.series[number % len(theme.series)],
-                linestyle=_DASHES[number % len(_DASHES)],
-                marker=_MARKERS[number % len(_MARKERS)],
+                **series_look(number, theme),
                 markersize=5.5,
                 linewidth=1.9,
                 capsize=2,
@@ -363,6 +361,15 @@ def distance_chart(
         if any(found.values()):
             figure.legend(loc="outside upper left", ncols=3)
     return figure
+
+
+def series_look(number: int, theme: Theme) -> dict[str, Any]:
+    """Return what tells the curve of a recipe from others: colour, dashes and marker."""
+    return {
+        "color": theme.series[number % len(theme.series)],
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+    }
 
 
 def drawing_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,6 +17,7 @@ from matplotlib.colors import to_hex
 from ws3.files import write_bytes
 from ws3.metrics.base import Metric
 from ws3.metrics.registry import all_metrics
+from ws3.report.confidence import draw_confidence
 from ws3.report.confusions import Confusions, confusions, together
 from ws3.report.drawings import distance_drawing
 from ws3.report.figures import (
@@ -104,6 +105,7 @@ def write_report(folder: Path, report: Report) -> Path:
             fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
             charts=charts,
+            by_confidence=draw_confidence(folder / "figures", report.evaluations),
             together=together(report.evaluations),
             config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
             total_seconds=sum(timing.seconds for timing in report.timings),

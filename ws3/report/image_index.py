@@ -62,12 +62,15 @@ class Layer:
             included, in thousandths; None where it isn't measured.
         contradictions: By position of the image: how many labelled classes the mask doesn't show,
             and classes that it shows without a label; None where it isn't measured.
+        confidence: By position of the image: mean confidence of the mask's pixels, in thousandths;
+            None where it isn't stored. Empty if it is stored of no image.
     """
 
     recipe: str
     stage: str
     iou: Sequence[int | None]
     contradictions: Sequence[int | None]
+    confidence: Sequence[int | None] = ()
 
 
 def image_figures(
@@ -147,6 +150,7 @@ def write_image_index(
                     "stage": stages.index(layer.stage),
                     "iou": list(layer.iou),
                     "contradictions": list(layer.contradictions),
+                    **({"confidence": list(layer.confidence)} if layer.confidence else {}),
                 }
                 for layer in layers
             ],

@@ -14,6 +14,7 @@ from ws3.datasets.index import ImageRow
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.files import no_space_is_an_error, write_bytes
 from ws3.jobs.progress import ProgressReport
+from ws3.labels import CONFIDENCE_STEPS
 from ws3.outside import TEXT_BYTES, open_regular
 from ws3.removal import (
     link_below,
@@ -79,7 +80,7 @@ def write_images(run: Run) -> int:
     write_image_index(
         folder,
         facts,
-        list(_layers(run, rows)),
+        list(_layers(run, rows, made)),
         recipes=list(run.config.recipes),
         classes=run.index.classes,
         reference=run.config.reference_recipe,
@@ -129,6 +130,9 @@ def _made_of(run: Run, readers: Mapping[str, RecipeResults], row: ImageRow) -> s
         for name in names
     }
     truth = [row.mask_sha256, str(row.coding)]
+    kept = _confident(run)
+    if kept:
+        found["confidence"] = ",".join(kept)
     return fingerprint(
         drawing=DRAWING, truth=truth, reference=config.reference_recipe, image=row.sha256, **found
     )
@@ -152,7 +156,16 @@ def _draw(
         "bytes": _write(folder, file, pictures),
         "shares": pictures.shares,
         "disagreement": pictures.disagreement,
+        "confidence": {
+            name: float(readers[name].confidence(row).mean()) / CONFIDENCE_STEPS
+            for name in _confident(run)
+        },
     }
+
+
+def _confident(run: Run) -> list[str]:
+    """Return the recipes whose masks have a confidence."""
+    return [name for name in run.config.recipes if run.config.keeps_confidence(name)]
 
 
 def _write(folder: Path, file: str, pictures: ImagePictures) -> dict[str, int]:
@@ -214,6 +227,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
             and entry["file"] == _file_name(entry["image"])
             and entry["bytes"].keys() <= _ENDINGS.keys()
             and isinstance(entry["disagreement"], float)
+            and all(isinstance(mean, float) for mean in entry.get("confidence", {}).values())
             and all(isinstance(share, float) for shares in entry["shares"] for share in shares)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -229,7 +243,7 @@ def _remove_others(folder: Path, made: Made, files: set[str]) -> None:
                 remove_file(_picture(folder, entry["file"], name))
 
 
-def _layers(run: Run, rows: list[ImageRow]) -> Iterator[Layer]:
+def _layers(run: Run, rows: list[ImageRow], made: Made) -> Iterator[Layer]:
     """Yield the figures of each image, of the recipes' masks and then of the predictions."""
     labels = {row.image: frozenset(run.class_values(row)) for row in rows}
     figures: dict[tuple[str, str], dict[str, tuple[int | None, int]]] = {}
@@ -242,7 +256,12 @@ def _layers(run: Run, rows: list[ImageRow]) -> Iterator[Layer]:
     for recipe, stage in names:
         known = figures.get((recipe, stage), {})
         pairs = [known.get(row.image, nothing) for row in rows]
-        yield Layer(recipe, stage, [iou for iou, _ in pairs], [count for _, count in pairs])
+        confidence: list[int | None] = []
+        if stage == "masks" and run.config.keeps_confidence(recipe):
+            means = [made[row.image].get("confidence", {}).get(recipe) for row in rows]
+            confidence = [None if mean is None else round(1000 * mean) for mean in means]
+        ious, counts = [iou for iou, _ in pairs], [count for _, count in pairs]
+        yield Layer(recipe, stage, ious, counts, confidence)
 
 
 def _figures(

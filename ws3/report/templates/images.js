@@ -110,6 +110,7 @@ const SORTS = {
   loss: ["loss against the reference, largest first", gain, 1],
   contradictions: ["contradicts labels, most first", (layer, image) => layer.contradictions[image], -1],
   disagreement: ["recipes disagree, most first", (layer, image) => index.disagreement[image], -1],
+  confidence: ["confidence, lowest first", (layer, image) => layer.confidence?.[image], 1],
 };
 const SHOWS = {
   all: ["all", () => true],
@@ -136,7 +137,9 @@ function begin() {
   at("split-field").hidden = index.splits.length < 2;
   options(at("layer"), index.layers.map((layer, place) => [String(place), title(layer)]));
   options(at("show"), Object.entries(SHOWS).map(([key, [text]]) => [key, text]));
-  options(at("sort"), Object.entries(SORTS).map(([key, [text]]) => [key, text]));
+  const stored = index.layers.some((layer) => layer.confidence);
+  const sorts = Object.entries(SORTS).filter(([key]) => key !== "confidence" || stored);
+  options(at("sort"), sorts.map(([key, [text]]) => [key, text]));
   for (const id of ["class", "split", "layer", "show", "sort"]) at(id).addEventListener("change", () => list(0));
   at("name").addEventListener("input", () => list(0));
   at("tools").addEventListener("submit", (event) => event.preventDefault());
