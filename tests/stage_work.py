@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from made_records import classifier_facts
 
-from ws3.config.load import resolve
+from ws3.config.load import dump, resolve
 from ws3.files import file_sha256
 from ws3.jobs.runner import open_stage, run_batches
 from ws3.run.batches import stage_batches, stage_splits
@@ -60,6 +60,14 @@ def map_at_random(run: Run, recipe: str) -> None:
         made_from = Fingerprints(run, recipe).of("maps", row)
         store.write(row.image, maps.astype(np.float16), {"fingerprint": made_from})
     threshold(run, recipe)
+
+
+def with_masks(run: Run, **masks: Any) -> Run:
+    """Give a run other settings of its masks, and open it again."""
+    data = run.config.model_dump(mode="json")
+    data["masks"].update(masks)
+    (run.folder / "config.yaml").write_text(dump(resolve(data)))
+    return Run.open(run.folder)
 
 
 def work(run: Run, stage: str, recipe: str) -> None:

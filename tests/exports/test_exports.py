@@ -12,6 +12,7 @@ from dataset_files import listing_of
 from defusedxml import ElementTree
 from PIL import Image
 from pycocotools.coco import COCO
+from stage_work import with_masks, work
 from typer.testing import CliRunner
 
 from ws3.cli.app import app
@@ -26,6 +27,7 @@ from ws3.exports import mmseg
 from ws3.exports.coco import write_coco
 from ws3.exports.item import Item, write_photograph
 from ws3.exports.voc import write_voc
+from ws3.masks.png import read_mask
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
 from ws3.tools.export import export, export_names
@@ -347,3 +349,27 @@ def test_files_are_called_as_the_pictures_where_that_is_fit():
         "图片(1).png": "图片(1)",
     }
     assert len(set(found.values())) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "place"),
+    [
+        ("voc", "Confidence/{}.png"),
+        ("mmseg", "Confidence/{}.png"),
+        ("coco", "confidence/train/{}.png"),
+    ],
+)
+def test_the_confidence_of_pseudo_masks_goes_along(run, tmp_path, format_name, place):
+    keeping = with_masks(run, confidence=True)
+    work(keeping, "masks", "cam")
+    export(keeping, "cam", format_name, tmp_path / "out")
+    results = RecipeResults(keeping, "cam")
+    rows = keeping.rows(["train"])
+    for row in rows:
+        path = tmp_path / "out" / place.format(row.image)
+        assert Image.open(path).mode == "L"
+        assert np.array_equal(read_mask(path), results.confidence(row))
+    # Ground truth, of the val split, has none.
+    folder = (tmp_path / "out" / place).parent
+    assert len(list(folder.glob("*"))) == len(rows)
+    assert not (tmp_path / "out" / "confidence" / "val").exists()

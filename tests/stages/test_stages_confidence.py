@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
-from stage_work import map_at_random, work
+from stage_work import map_at_random, with_masks, work
 
 import ws3
-from ws3.config.load import dump, resolve
+from ws3.config.load import dump
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.labels import CONFIDENCE_STEPS as STEPS
 from ws3.masks.background import add_background
@@ -22,7 +22,6 @@ from ws3.masks.confidence import in_steps
 from ws3.masks.crf import PRESETS, DenseCrf
 from ws3.masks.png import read_mask, write_mask
 from ws3.removal import temporary_beside
-from ws3.run.folder import Run
 from ws3.run.records import Evaluation, read_record
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image, load_truth
@@ -51,14 +50,6 @@ def mapped(small_run):
         return run
 
     return begin
-
-
-def with_masks(run, **masks):
-    """Return the run with other settings of masks."""
-    data = run.config.model_dump(mode="json")
-    data["masks"].update(masks)
-    (run.folder / "config.yaml").write_text(dump(resolve(data)))
-    return Run.open(run.folder)
 
 
 def masks_of(run):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stage_work import TWO_RECIPES, begun, work
+from stage_work import TWO_RECIPES, begun, with_masks, work
 from typer.testing import CliRunner
 
 from ws3.cli.app import app
@@ -55,11 +55,10 @@ def run(mapped, tmp_path):
     return Run.open(folder)
 
 
-def changed(run, **masks):
-    """Return the run with another section `masks`, or other evaluated splits."""
+def reporting_on_train(run):
+    """Return the run with the training images among those that it reports on."""
     data = run.config.model_dump(mode="json")
-    data["evaluation"]["splits"] = masks.pop("splits", ["val"])
-    data["masks"].update(masks)
+    data["evaluation"]["splits"] = ["train", "val"]
     (run.folder / "config.yaml").write_text(dump(resolve(data)))
     return Run.open(run.folder)
 
@@ -130,14 +129,14 @@ def test_more_trials_and_images_add_to_what_is_there(run):
 
 def test_another_threshold_is_measured_anew(run):
     one = tune_crf(run, "cam", **SMALL)
-    other = changed(run, background={"kind": "constant", "score": 0.6})
+    other = with_masks(run, background={"kind": "constant", "score": 0.6})
     threshold(other, "cam")
     assert tune_crf(other, "cam", **SMALL).present_miou != one.present_miou
     assert len(list(journal.lines(run, JOURNAL))) == 2 * 3 * (1 + 2)
 
 
 def test_without_a_crf_in_force_the_cut_maps_are_what_is_compared(run):
-    bare = changed(run, crf="none")
+    bare = with_masks(run, crf="none")
     found = tune_crf(bare, "cam", **SMALL)
     assert found.present is None
     assert found.present_miou == pytest.approx(miou_of(run, found.images, None))
@@ -180,16 +179,12 @@ def children_of(pid):
     return found
 
 
-@pytest.mark.parametrize(
-    ("masks", "words"),
-    [
-        ({"splits": ["train", "val"]}, "evaluation.splits reports on the train split"),
-        ({"regions": {"kind": "slic", "place": "instead"}}, "there is none to tune"),
-    ],
-)
-def test_what_must_not_be_tuned_is_refused(run, masks, words):
-    with pytest.raises(Ws3Error, match=words):
-        tune_crf(changed(run, **masks), "cam", **SMALL)
+def test_what_must_not_be_tuned_is_refused(run):
+    instead = {"kind": "slic", "place": "instead"}
+    with pytest.raises(Ws3Error, match="there is none to tune"):
+        tune_crf(with_masks(run, regions=instead), "cam", **SMALL)
+    with pytest.raises(Ws3Error, match=r"evaluation\.splits reports on the train split"):
+        tune_crf(reporting_on_train(run), "cam", **SMALL)
     assert not run.journal_file(JOURNAL).exists()
 
 

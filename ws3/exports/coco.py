@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from ws3.exports.item import Item, write_photograph
+from ws3.exports.item import Item, write_confidence, write_photograph
 from ws3.files import write_json
 from ws3.labels import IGNORED
 from ws3.masks.png import write_mask
@@ -34,6 +34,9 @@ def write_coco(
     elsewhere; the image's entry names the file under the key `ignored`. Images without ignored
     pixels have neither.
 
+    `confidence/<split>/<image>.png`, gray, is how sure the mask is of each pixel, where that is
+    stored.
+
     Args:
         folder: Where to write.
         items: The images; each is written before the next is asked for.
@@ -52,6 +55,7 @@ def write_coco(
     photographs = folder / "images" if image_folder else folder
     for item in items:
         path = write_photograph(item, photographs / item.split)
+        write_confidence(item, folder / "confidence" / item.split)
         height, width = item.mask.shape
         known = images.setdefault(item.split, [])
         entry = {"id": len(known) + 1, "file_name": path.name, "height": height, "width": width}

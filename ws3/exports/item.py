@@ -12,6 +12,7 @@ from PIL import Image
 
 from ws3.datasets.images import decode_rgb, open_image, read_bytes
 from ws3.files import write_bytes
+from ws3.masks.png import write_mask
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 
@@ -28,6 +29,8 @@ class Item:
         mask: Class of each pixel, uint8 (H, W); 0 is background, 255 is ignored.
         maps: Score maps of `class_values`, float32 (classes, H, W) in [0, 1]; only for a format
             that asks for them.
+        confidence: How sure the mask is of each pixel, uint8 (H, W) in 256ths; None where it isn't
+            stored, as of ground truth.
         coding: How the photograph is read; see `ws3.datasets.masks`.
     """
 
@@ -38,6 +41,17 @@ class Item:
     mask: NDArray[np.uint8]
     coding: str = ""
     maps: NDArray[np.float32] | None = None
+    confidence: NDArray[np.uint8] | None = None
+
+
+def write_confidence(item: Item, folder: Path) -> None:
+    """Write an item's confidence into a folder as `<image>.png`, gray, if it has any.
+
+    Raises:
+        Ws3Error: If the file can't be written.
+    """
+    if item.confidence is not None:
+        write_mask(folder / f"{item.image}.png", item.confidence, {}, palette=False)
 
 
 def write_photograph(item: Item, folder: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ws3.exports.item import Item, write_photograph
+from ws3.exports.item import Item, write_confidence, write_photograph
 from ws3.exports.voc_xml import annotation
 from ws3.files import write_bytes
 from ws3.labels import IGNORED, voc_palette
@@ -40,7 +40,8 @@ def write_voc(
       `Main` also has `<class>_<split>.txt`, each image with 1 or -1;
     - `classes.txt`: the classes in the order of their mask values, from 1;
     - `labelmap.txt`: the same with their colours, background first, as datumaro and CVAT write it,
-      and last the ignored pixels, if there are any: datumaro refuses a colour that isn't listed.
+      and last the ignored pixels, if there are any: datumaro refuses a colour that isn't listed;
+    - `Confidence/<image>.png`: how sure the mask is of each pixel, gray, where that is stored.
 
     Args:
         folder: Where to write.
@@ -68,11 +69,12 @@ def write_voc(
         photograph = write_photograph(item, root / "JPEGImages")
         mask_file = root / "SegmentationClass" / f"{item.image}.png"
         write_mask(mask_file, item.mask, {}, palette=mask_mode == "P")
+        write_confidence(item, root / "Confidence")
         facts = annotation(item, photograph.name, classes)
         write_bytes(root / "Annotations" / f"{item.image}.xml", facts.encode())
         has_ignored |= bool((item.mask == IGNORED).any())
         # Without its pixels: all images together may be larger than the memory.
-        lists.setdefault(item.split, []).append(replace(item, mask=_NO_PIXELS))
+        lists.setdefault(item.split, []).append(replace(item, mask=_NO_PIXELS, confidence=None))
     lists["trainval"] = [item for items in lists.values() for item in items]
     for split, listed in lists.items():
         write_lines(split_file(root, split), [item.image for item in listed])

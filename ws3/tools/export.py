@@ -129,9 +129,18 @@ def _items(
                 mask = load_truth(run, row)
             else:
                 mask = results.mask(row)
-            values = tuple(run.class_values(row))
-            maps = results.maps(row) if needs_maps else None
-            yield Item(names[row.image], row.split, values, Path(row.path), mask, row.coding, maps)
+            is_pseudo = what == "pseudo-masks" or (what == "training" and row.split == "train")
+            kept = is_pseudo and run.config.keeps_confidence(recipe)
+            yield Item(
+                image=names[row.image],
+                split=row.split,
+                class_values=tuple(run.class_values(row)),
+                photograph=Path(row.path),
+                mask=mask,
+                coding=row.coding,
+                maps=results.maps(row) if needs_maps else None,
+                confidence=results.confidence(row) if kept else None,
+            )
             counts[row.split] += 1
             progress.advance()
 
