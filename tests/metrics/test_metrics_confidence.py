@@ -116,3 +116,18 @@ def test_bad_input_is_refused(change, words):
 def test_counts_of_other_classes_are_not_added():
     with pytest.raises(ValueError, match="2 classes"):
         ConfidenceCounts(3).add(ConfidenceCounts(2))
+
+
+def test_a_cut_must_leave_pixels_of_all_labels():
+    # Background: right, with 10 and 200; a cat: wrong with 20, right with 100.
+    counts = ConfidenceCounts(classes=1)
+    truth, mask = np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8)
+    counts.update(truth, mask, np.array([[10, 200, 20, 100]], np.uint8))
+    assert counts.lowest_cut(0.75) == 0
+    assert counts.lowest_cut(0.76) == 21
+    assert counts.lowest_cut(1) == 21
+    assert np.isnan(counts.precision_of_all()[101:]).all()
+    assert counts.mean_precision()[150] == 1  # of the background alone
+    counts.update(truth, mask, np.array([[10, 200, 20, 10]], np.uint8))
+    counts.update(truth, 1 - truth, np.array([[255, 255, 255, 255]], np.uint8))
+    assert counts.lowest_cut(1) is None

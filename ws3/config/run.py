@@ -13,7 +13,12 @@ from ws3.config.dataset import Dataset
 from ws3.config.masks import Masks, TunedBackground
 from ws3.config.model import Distinct, GrowingSection, Int, Section
 from ws3.config.recipes import Recipe, sharing_problem
-from ws3.config.segmentation import OWN_CLASSIFIER, Segmentation, segmentation_network
+from ws3.config.segmentation import (
+    OWN_CLASSIFIER,
+    PrecisionCut,
+    Segmentation,
+    segmentation_network,
+)
 from ws3.messages import shown
 from ws3.stage_table import ALL_RECIPES, STAGES
 
@@ -156,6 +161,31 @@ class RunConfig(GrowingSection):
                 raise ValueError(
                     f"segmentation.recipes: {shown(name)} is not a recipe; choose from: {known}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _confidence_is_stored(self) -> RunConfig:
+        settings = self.segmentation
+        if not settings.uses_confidence:
+            return self
+        key = "ignore_below" if settings.ignore_below != 0 else "pixel_weights"
+        if not self.masks.confidence:
+            raise ValueError(
+                f"segmentation.{key}: the confidence of masks isn't stored; set "
+                "masks.confidence: true"
+            )
+        for name in settings.recipes:
+            if not self.keeps_confidence(name):
+                raise ValueError(
+                    f"segmentation.{key}: the masks of {shown(name)} are imported as they are, "
+                    "without a confidence; take it out of segmentation.recipes"
+                )
+        chosen = isinstance(settings.ignore_below, PrecisionCut)
+        if chosen and "train" in self.evaluation.splits:
+            raise ValueError(
+                "segmentation.ignore_below: the ground truth of train would choose it, which "
+                "evaluation.splits reports on; give a number"
+            )
         return self
 
     @model_validator(mode="after")

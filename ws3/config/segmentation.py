@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from ws3.config.masks import CrfParameters
-from ws3.config.model import Distinct, Float, Int, Range, Rate, Section
+from ws3.config.model import Distinct, Float, GrowingSection, Int, Range, Rate, Section
+from ws3.config.recipes import Fraction
 from ws3.errors import Ws3Error
 from ws3.messages import shown
 from ws3.registry import Registry, deferred
@@ -140,8 +141,19 @@ OWN_CLASSIFIER = "classifier"
 _Scale = Annotated[Float, Field(ge=0.01, le=8)]
 
 
-class Segmentation(Section):
+class PrecisionCut(Section):
+    """A cut of the confidence that training images with ground truth choose."""
+
+    precision: Annotated[Float, Field(gt=0, le=1)] = Field(
+        description="The lowest cut is taken at which this share of the pixels kept is right, as a "
+        "mean over the labels."
+    )
+
+
+class Segmentation(GrowingSection):
     """The network that learns from the pseudo-masks."""
+
+    newer: ClassVar[tuple[str, ...]] = ("ignore_below", "pixel_weights")
 
     recipes: Annotated[tuple[str, ...], Distinct] = Field(
         (), description="Recipes whose masks train a network."
@@ -163,6 +175,16 @@ class Segmentation(Section):
         None,
         description="Start the backbone from: imagenet, classifier (the run's own, of the same "
         "backbone), a state-dict file, another run's classifier.pt, or null.",
+    )
+    ignore_below: Fraction | PrecisionCut = Field(
+        0.0,
+        description="Pixels of the masks whose stored confidence is under this are ignored in "
+        "training; needs masks.confidence (docs/confidence.md).",
+    )
+    pixel_weights: Literal["none", "confidence"] = Field(
+        "none",
+        description="confidence: each pixel of the masks counts in the loss as much as it is "
+        "confident; needs masks.confidence.",
     )
     epochs: Annotated[Int, Field(ge=1)] = Field(20, description="Passes over the training images.")
     batch_size: Annotated[Int, Field(ge=2)] = Field(8, description="Images per step.")
@@ -205,6 +227,11 @@ class Segmentation(Section):
         elif not names_a_network(value):
             raise ValueError(f"{shown(value)} is unknown; {NETWORKS.choice(value)}")
         return value
+
+    @property
+    def uses_confidence(self) -> bool:
+        """Whether training takes the stored confidence of the masks."""
+        return self.ignore_below != 0 or self.pixel_weights != "none"
 
     def training(self) -> dict[str, Any]:
         """Return what a network's weights depend on, as plain data."""

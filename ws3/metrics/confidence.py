@@ -135,6 +135,29 @@ class ConfidenceCounts:
         """
         return self._means(self.class_precision())
 
+    def precision_of_all(self) -> FloatArray:
+        """Return the mean precision where a cut leaves pixels of all labels that the mask shows.
+
+        Returns:
+            float64 (256,): as `mean_precision`, and NaN where a label is lost: a mean over the rest
+            would be of something else.
+        """
+        coverage = self.class_coverage()
+        shown = ~np.isnan(coverage[:, 0])
+        return np.where((coverage[shown] > 0).all(axis=0), self.mean_precision(), np.nan)
+
+    def lowest_cut(self, precision: float) -> int | None:
+        """Return the lowest cut whose `precision_of_all` reaches a share; None if there is none.
+
+        Args:
+            precision: In [0, 1].
+
+        Returns:
+            The least value of the confidence that is kept.
+        """
+        reached = np.flatnonzero(self.precision_of_all() >= precision)
+        return int(reached[0]) if reached.size else None
+
     def _means(self, values: FloatArray) -> FloatArray:
         if not self.objects:
             return np.full(CONFIDENCE_STEPS, np.nan)

@@ -261,6 +261,8 @@ class SegmentationFacts(Record):
         sha256: Of its file.
         images: Number of images that it learned from.
         epochs: The epochs of its training.
+        ignore_below: Pixels of its masks whose confidence is under this were ignored; None: there
+            was no such cut.
     """
 
     recipe: str
@@ -269,6 +271,7 @@ class SegmentationFacts(Record):
     sha256: str
     images: int
     epochs: tuple[SegmentationEpoch, ...]
+    ignore_below: float | None = None
 
 
 class DistanceProfile(Record):

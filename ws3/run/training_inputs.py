@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ws3.config.run import GROUND_TRUTH
-from ws3.config.segmentation import OWN_CLASSIFIER
+from ws3.config.segmentation import OWN_CLASSIFIER, PrecisionCut
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
@@ -41,6 +41,7 @@ def segmentation_fingerprint(run: Run, recipe: str) -> str:
     own = run.config.segmentation.weights == OWN_CLASSIFIER
     return fingerprint(
         **({"classifier": run.classifier.sha256} if own else {}),
+        **_cut_sources(run, recipe),
         masks=_mask_sources(run, recipe),
         settings=run.config.segmentation.training(),
         classes=list(run.index.classes),
@@ -60,6 +61,13 @@ def training_rows(run: Run, recipe: str) -> list[ImageRow]:
     if not rows:
         raise Ws3Error(f"{run.folder}: {recipe} has no mask of the train split to learn from")
     return rows
+
+
+def _cut_sources(run: Run, recipe: str) -> dict[str, Any]:
+    """Return the ground truth that chooses a cut of the confidence, as plain data."""
+    if recipe == GROUND_TRUTH or not isinstance(run.config.segmentation.ignore_below, PrecisionCut):
+        return {}
+    return {"truth": {row.image: row.mask_sha256 for row in training_rows(run, recipe)}}
 
 
 def _mask_sources(run: Run, recipe: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ of loader processes changes anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 from ws3 import pixels
 from ws3.datasets.images import decode_rgb, read_bytes
 from ws3.errors import Ws3Error
-from ws3.labels import IGNORED
+from ws3.labels import CONFIDENCE_STEPS, IGNORED
 from ws3.masks.png import read_mask
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD
 from ws3.training.batches import SharedBatches
@@ -53,17 +54,18 @@ def augment(
 
     Args:
         image: RGB, uint8 (H, W, 3).
-        mask: Class of each pixel, uint8 (H, W).
+        mask: Class of each pixel, uint8 (H, W); or several such layers, uint8 (H, W, layers), which
+            move alike.
         crop_size: Side of the result in pixels.
         scale_range: Smallest and largest factor of the image's size.
         rng: What everything is drawn from.
 
     Returns:
         The normalised image, float32 (3, crop_size, crop_size), and its mask, uint8
-        (crop_size, crop_size).
+        (crop_size, crop_size), or its layers, uint8 (crop_size, crop_size, layers).
     """
     factor = rng.uniform(*scale_range)
-    height, width = (max(1, round(side * factor)) for side in mask.shape)
+    height, width = (max(1, round(side * factor)) for side in mask.shape[:2])
     image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
     # INTER_NEAREST rounds down: it would shift the mask by half a pixel against the image.
     mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
@@ -75,7 +77,7 @@ def augment(
     window = pixels.to_unit(image[rows_from, columns_from])
     crop = np.zeros((3, crop_size, crop_size), np.float32)
     crop[:, rows_to, columns_to] = normalise(_jitter(window, rng))
-    labels = np.full((crop_size, crop_size), IGNORED, np.uint8)
+    labels = np.full((crop_size, crop_size, *mask.shape[2:]), IGNORED, np.uint8)
     labels[rows_to, columns_to] = mask[rows_from, columns_from]
     return crop, labels
 
@@ -97,7 +99,22 @@ def _jitter(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     return jittered
 
 
-class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
+@dataclass(frozen=True)
+class MaskConfidence:
+    """How sure masks are of their pixels, and what training makes of that.
+
+    Attributes:
+        files: Gray pictures, one for each mask; see `ws3.masks.confidence`.
+        least: Pixels of a smaller value are ignored.
+        weighs: Whether the others weigh as much as they are sure: (value + 1/2) / 256.
+    """
+
+    files: tuple[Path, ...]
+    least: int = 0
+    weighs: bool = False
+
+
+class PseudoMaskDataset(Dataset[tuple[Tensor, ...]]):
     """Augmented crops of images and their pseudo-masks, addressed by (epoch, index).
 
     Args:
@@ -107,6 +124,7 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         scale_range: Range of the random scale.
         seed: Seed of the run.
         coding: How the images are read; see `ws3.datasets.masks`.
+        confidence: How sure the masks are; None: of all pixels alike.
     """
 
     def __init__(
@@ -117,18 +135,21 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         scale_range: tuple[float, float],
         seed: int,
         coding: str = "",
+        confidence: MaskConfidence | None = None,
     ) -> None:
         self.coding = coding
+        self.confidence = confidence
         self.pairs = [(str(image), str(mask)) for image, mask in pairs]
         self.classes = classes
         self.crop_size = crop_size
         self.scale_range = scale_range
         self.seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
         """Return the image, float32 (3, S, S), and the mask, int64 (S, S), of (epoch, index).
 
-        An index beyond the number of images is another crop of image `index % images`.
+        Where confidence weighs, the pixels' weights come third, float32 (S, S). An index beyond
+        the number of images is another crop of image `index % images`.
 
         Raises:
             Ws3Error: If a file can't be read, sizes differ, or the mask has an unknown class.
@@ -138,9 +159,29 @@ class PseudoMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         image = decode_rgb(read_bytes(image_path), image_path, self.coding)
         mask = read_mask(Path(mask_path))
         self._check(image, mask, image_path, mask_path)
+        confidence = self._confidence_of(index, mask)
+        weighed = confidence if self.confidence is not None and self.confidence.weighs else None
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index]))
-        crop, labels = augment(image, mask, self.crop_size, self.scale_range, rng)
-        return torch.from_numpy(crop), torch.from_numpy(labels).long()
+        layers = mask if weighed is None else np.dstack([mask, weighed])
+        crop, drawn = augment(image, layers, self.crop_size, self.scale_range, rng)
+        if weighed is None:
+            return torch.from_numpy(crop), torch.from_numpy(drawn).long()
+        labels, values = (torch.from_numpy(np.ascontiguousarray(drawn[..., n])) for n in range(2))
+        return torch.from_numpy(crop), labels.long(), (values.float() + 0.5) / CONFIDENCE_STEPS
+
+    def _confidence_of(self, index: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """Return how sure a mask is, if that is known; pixels that are too unsure become 255."""
+        if self.confidence is None:
+            return None
+        path = self.confidence.files[index % len(self.pairs)]
+        confidence = read_mask(path)
+        if confidence.shape != mask.shape:
+            raise Ws3Error(
+                f"{path} is {confidence.shape[1]} x {confidence.shape[0]} pixels, but its mask is "
+                f"{mask.shape[1]} x {mask.shape[0]}; make the masks again"
+            )
+        mask[confidence < self.confidence.least] = IGNORED
+        return confidence
 
     def _check(
         self, image: NDArray[np.uint8], mask: NDArray[np.uint8], image_path: str, mask_path: str

@@ -25,7 +25,7 @@ from ws3.config.segmentation import Segmentation
 from ws3.errors import Ws3Error
 from ws3.files import write_csv
 from ws3.labels import IGNORED
-from ws3.segmentation.data import EpochSampler, PseudoMaskDataset
+from ws3.segmentation.data import EpochSampler, MaskConfidence, PseudoMaskDataset
 from ws3.segmentation.networks import build
 from ws3.training.batches import loader_workers
 from ws3.training.checkpoint import CHECKPOINT, read_checkpoint, resumable
@@ -71,7 +71,7 @@ class TrainedSegmentation:
     epochs: tuple[Epoch, ...]
 
 
-def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def pixel_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over the labelled pixels; 0, with zero gradient, if there is none.
 
     Where several processes train together, the mean of their losses is that of all their pixels.
@@ -79,10 +79,19 @@ def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: float (N, classes with background, H, W).
         labels: int64 (N, H, W); 255 is ignored.
+        weights: How much each pixel counts in the mean, float32 (N, H, W), above 0; None: all of
+            them alike.
 
     Returns:
         A scalar, float32.
     """
+    if weights is not None:
+        losses = functional.cross_entropy(
+            logits.float(), labels, ignore_index=IGNORED, reduction="none"
+        )
+        weight = (weights * (labels != IGNORED)).sum()
+        # No pixel weighs as little as that, so it matters only where there is none.
+        return (losses * weights).sum() / mean_over_processes(weight.clamp(min=1e-6))
     total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
     # The mean that torch itself would take is 0/0 = NaN where every pixel is ignored.
     labelled = (labels != IGNORED).sum().clamp(min=1)
@@ -165,15 +174,15 @@ class SegmentationTask(LightningModule):
         if self.config.weights is not None:
             keep_statistics(self.network.get_submodule("backbone"))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a batch of images (N, 3, S, S) and labels (N, S, S).
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch of images (N, 3, S, S), labels (N, S, S), maybe weights.
 
         Raises:
             Ws3Error: If the loss is not finite.
         """
-        images, labels = batch
+        images, labels, *weights = batch
         logits = self.network(images.contiguous(memory_format=torch.channels_last))["out"]
-        loss = pixel_loss(logits, labels)
+        loss = pixel_loss(logits, labels, *weights)
         with torch.no_grad():
             labelled = labels != IGNORED
             right = (logits.argmax(dim=1) == labels) & labelled
@@ -200,7 +209,7 @@ class SegmentationTask(LightningModule):
         if labelled == 0:
             raise Ws3Error(
                 f"no pixel of training epoch {self.current_epoch + 1} has a label: the "
-                "pseudo-masks are all 255; lower masks.ignore_below"
+                "pseudo-masks are all 255; lower masks.ignore_below or segmentation.ignore_below"
             )
         batches = int(self.trainer.num_training_batches)
         epoch = Epoch(
@@ -253,15 +262,16 @@ class _Batches(LightningDataModule):
         workers: int,
         processes: int,
         coding: str,
+        confidence: MaskConfidence | None,
     ) -> None:
         super().__init__()
         self._dataset = PseudoMaskDataset(
-            pairs, classes, config.crop_size, config.scale_range, seed, coding
+            pairs, classes, config.crop_size, config.scale_range, seed, coding, confidence
         )
         self._sampler = EpochSampler(len(pairs), config.batch_size, seed, processes)
         self._workers = workers
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(
             self._dataset,
             batch_size=self._sampler.share,
@@ -286,6 +296,7 @@ def train_network(
     fingerprint: str = "",
     processes: int = 1,
     coding: str = "",
+    confidence: MaskConfidence | None = None,
 ) -> TrainedSegmentation:
     """Train a segmentation network, or resume an interrupted training.
 
@@ -311,6 +322,7 @@ def train_network(
             no more than rounding and dropout; only on the CPU are batch statistics those of a
             process's share.
         coding: How the images are read; see `ws3.datasets.masks`.
+        confidence: How sure the masks are of their pixels, and what to make of it.
 
     Returns:
         The network and the figures of its epochs.
@@ -321,7 +333,7 @@ def train_network(
     if not pairs:
         raise Ws3Error("there is no pseudo-mask to train on; run `ws3 masks` first")
     folder.mkdir(parents=True, exist_ok=True)
-    identity = _identity(pairs, classes, config, seed, fingerprint)
+    identity = _identity(pairs, classes, config, seed, fingerprint, confidence)
     resumed = resumable(folder / CHECKPOINT, identity)
     place = torch.device(device)
     on_gpu = place.type == "cuda"
@@ -337,7 +349,7 @@ def train_network(
         # Faster on CPU and, in mixed precision, on GPU.
         network.to(memory_format=torch.channels_last)
         task = SegmentationTask(network, config, seed, identity, folder)
-        batches = _Batches(pairs, classes, config, seed, workers, processes, coding)
+        batches = _Batches(pairs, classes, config, seed, workers, processes, coding, confidence)
         trainer = make_trainer(
             place,
             processes,
@@ -392,13 +404,17 @@ def _identity(
     config: Segmentation,
     seed: int,
     fingerprint: str,
+    confidence: MaskConfidence | None,
 ) -> str:
     """Return a digest of everything that a training's outcome depends on."""
-    described = {
+    described: dict[str, Any] = {
         "pairs": [[str(image), str(mask)] for image, mask in pairs],
         "classes": classes,
         "config": config.training(),
         "seed": seed,
         "fingerprint": fingerprint,
     }
+    if confidence is not None:
+        files = [str(path) for path in confidence.files]
+        described["confidence"] = [files, confidence.least, confidence.weighs]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,17 +14,20 @@ import numpy as np
 import torch
 
 from ws3.config.run import GROUND_TRUTH
-from ws3.config.segmentation import OWN_CLASSIFIER
+from ws3.config.segmentation import OWN_CLASSIFIER, PrecisionCut
 from ws3.datasets.images import photograph_coding
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import file_sha256
+from ws3.labels import CONFIDENCE_STEPS
 from ws3.masks.png import read_mask, write_mask
+from ws3.metrics.confidence import ConfidenceCounts
 from ws3.run.folder import Run
 from ws3.run.records import SegmentationEpoch, SegmentationFacts
 from ws3.run.results import RecipeResults, shows_class
 from ws3.run.samples import load_truth
 from ws3.run.training_inputs import segmentation_fingerprint, training_rows
+from ws3.segmentation.data import MaskConfidence
 from ws3.segmentation.model import save_model
 from ws3.segmentation.prediction import PredictionSettings
 from ws3.segmentation.training import train_network
@@ -54,6 +58,7 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
     settings, model = run.config.segmentation, run.model_file(recipe)
     rows = training_rows(run, recipe)
     files = _mask_files(run, recipe, rows)
+    confidence = _confidence(run, recipe, rows)
     if settings.weights == OWN_CLASSIFIER:
         settings = settings.model_copy(update={"weights": str(run.classifier_file)})
     trained = train_network(
@@ -67,6 +72,7 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
         fingerprint=fingerprint,
         processes=processes_on(place, settings.batch_size),
         coding=photograph_coding(rows[0].coding),
+        confidence=confidence,
     )
     prediction = PredictionSettings.of(settings)
     save_model(model, trained.network, settings.architecture, run.index.classes, prediction)
@@ -77,7 +83,61 @@ def _train(run: Run, recipe: str, fingerprint: str, place: torch.device) -> Segm
         sha256=file_sha256(model),
         images=len(files),
         epochs=tuple(SegmentationEpoch(**asdict(epoch)) for epoch in trained.epochs),
+        ignore_below=(
+            confidence.least / CONFIDENCE_STEPS if confidence and confidence.least else None
+        ),
     )
+
+
+def _confidence(run: Run, recipe: str, rows: list[ImageRow]) -> MaskConfidence | None:
+    """Return how sure the masks are and what training makes of it; None if it asks for nothing.
+
+    Raises:
+        StaleResultError: If a confidence is missing, damaged or made from other inputs.
+        Ws3Error: If no cut is as precise as it has to be.
+    """
+    settings = run.config.segmentation
+    if recipe == GROUND_TRUTH or not settings.uses_confidence:
+        return None
+    results = RecipeResults(run, recipe)
+    pixels = np.zeros(CONFIDENCE_STEPS, np.int64)
+    counts = ConfidenceCounts(len(run.index.classes))
+    chosen = isinstance(settings.ignore_below, PrecisionCut)
+    for row in rows:
+        confidence = results.confidence(row)
+        pixels += np.bincount(confidence.ravel(), minlength=CONFIDENCE_STEPS)
+        if chosen and row.mask:
+            counts.update(load_truth(run, row), results.mask(row), confidence)
+    if isinstance(settings.ignore_below, PrecisionCut):
+        least = _lowest_cut(counts, settings.ignore_below.precision, recipe)
+    else:
+        # What is stored is rounded down, and 1 is stored as the last value.
+        least = min(math.ceil(settings.ignore_below * CONFIDENCE_STEPS), CONFIDENCE_STEPS - 1)
+    if least:
+        share = pixels[:least].sum() / pixels.sum()
+        said = "%s: %.1f %% of the masks' pixels, of a confidence below %.3f, are ignored"
+        _log.info(said, recipe, 100 * share, least / CONFIDENCE_STEPS)
+    files = tuple(run.confidence_file(recipe, row.image) for row in rows)
+    return MaskConfidence(files, least, settings.pixel_weights == "confidence")
+
+
+def _lowest_cut(counts: ConfidenceCounts, precision: float, recipe: str) -> int:
+    if not counts.objects:
+        raise Ws3Error(
+            "segmentation.ignore_below: no training image has ground truth with an object in it to "
+            "choose by; give a number"
+        )
+    least = counts.lowest_cut(precision)
+    if least is None:
+        reached = counts.precision_of_all()
+        best = int(np.nanargmax(reached))
+        raise Ws3Error(
+            f"segmentation.ignore_below: no cut of the confidence of {recipe} has a precision of "
+            f"{precision:g} on the training images and leaves pixels of all labels; the most is "
+            f"{reached[best]:.3f}, from {best / CONFIDENCE_STEPS:.3f} on; ask for less, or give a "
+            "number"
+        )
+    return least
 
 
 def _plain_mask(run: Run, row: ImageRow, folder: Path) -> Path:

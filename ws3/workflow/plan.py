@@ -16,7 +16,7 @@ from typing import Any
 from ws3.config.load import resolve
 from ws3.config.masks import AutoBackground, TunedBackground
 from ws3.config.run import GROUND_TRUTH, RunConfig
-from ws3.config.segmentation import OWN_CLASSIFIER
+from ws3.config.segmentation import OWN_CLASSIFIER, PrecisionCut
 from ws3.datasets.index import ImageRow, Listing, rows_fingerprint
 from ws3.datasets.listing_files import stat_key
 from ws3.errors import Ws3Error
@@ -257,11 +257,13 @@ class Plan:
     def train_segmentation_params(self, recipe: str) -> str:
         """What a segmentation network depends on, beyond the masks that it learns from."""
         train = [row for row in self.mapped if row.split == "train"]
+        chosen = isinstance(self.config.segmentation.ignore_below, PrecisionCut)
+        looks_at_truth = recipe == GROUND_TRUTH or chosen
         return as_text(
             **self.config.segmentation.training(),
             seed=self.config.seed,
             threads=self.config.threads,
-            train=rows_fingerprint(train) if recipe == GROUND_TRUTH else "",
+            train=rows_fingerprint(train) if looks_at_truth else "",
         )
 
     @cached_property
