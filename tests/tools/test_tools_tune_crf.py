@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,15 +26,16 @@ from ws3.errors import Ws3Error
 from ws3.masks.crf import PRESETS
 from ws3.masks.crf_search import CERTAINTIES, ITERATIONS, NEAR, RANGES, SHARED, Group, drawn_groups
 from ws3.masks.pseudo import pseudo_mask
+from ws3.masks.regions import image_segments
 from ws3.metrics.confusion import Confusion
 from ws3.run import journal
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image, load_truth
 from ws3.stages.threshold import threshold
-from ws3.tools.tune_crf import JOURNAL, gain_elsewhere, tune_crf
+from ws3.tools.tune_crf import JOURNAL, SEGMENTS, gain_elsewhere, tune_crf
 
-SMALL = {"images": 3, "trials": 4, "seed": 5}
+SMALL: dict[str, Any] = {"images": 3, "trials": 4, "seed": 5}
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +97,9 @@ def test_every_candidate_is_measured_as_the_masks_stage_would(run):
             given = {key: value for key, value in line.items() if key in CrfParameters.model_fields}
             crf = CrfParameters.model_validate(given)
         assert float(line["miou"]) == pytest.approx(miou_of(run, found.images, crf), abs=1e-12)
-    assert found.best_miou == pytest.approx(miou_of(run, found.images, found.best), abs=1e-12)
-    assert found.best_miou == mious[0]
-    assert found.present_miou == pytest.approx(miou_of(run, found.images, PRESETS["irn"]))
+    assert found.best_value == pytest.approx(miou_of(run, found.images, found.best), abs=1e-12)
+    assert found.best_value == mious[0]
+    assert found.present_value == pytest.approx(miou_of(run, found.images, PRESETS["irn"]))
 
 
 def test_what_an_interruption_left_is_taken_and_nothing_changes(run, mapped, tmp_path):
@@ -131,7 +134,7 @@ def test_another_threshold_is_measured_anew(run):
     one = tune_crf(run, "cam", **SMALL)
     other = with_masks(run, background={"kind": "constant", "score": 0.6})
     threshold(other, "cam")
-    assert tune_crf(other, "cam", **SMALL).present_miou != one.present_miou
+    assert tune_crf(other, "cam", **SMALL).present_value != one.present_value
     assert len(list(journal.lines(run, JOURNAL))) == 2 * 3 * (1 + 2)
 
 
@@ -139,7 +142,7 @@ def test_without_a_crf_in_force_the_cut_maps_are_what_is_compared(run):
     bare = with_masks(run, crf="none")
     found = tune_crf(bare, "cam", **SMALL)
     assert found.present is None
-    assert found.present_miou == pytest.approx(miou_of(run, found.images, None))
+    assert found.present_value == pytest.approx(miou_of(run, found.images, None))
 
 
 @pytest.mark.slow
@@ -270,3 +273,63 @@ def test_numbers_at_the_bounds_have_legal_neighbours():
         for group in drawn_groups(20, 1, CrfParameters.model_validate(extreme)):
             for one in group.candidates:
                 assert CrfParameters.model_validate(one.model_dump()) == one
+
+
+@pytest.mark.skipif(find_spec("skimage") is None, reason="scikit-image is not installed")
+def test_without_ground_truth_segments_choose(run):
+    text = run.index_file.read_text().splitlines(keepends=True)
+    rows = list(csv.DictReader(text))
+    with run.index_file.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "mask": "", "mask_sha256": ""} for row in rows)
+    run = reporting_on_train(Run.open(run.folder))  # no ground truth, so nothing is flattered
+    found = tune_crf(run, "cam", by="segments", images=3, trials=3, seed=5)
+    lines = rows_of(found.table)
+    agreements = [float(line["agreement"]) for line in lines]
+    assert agreements == sorted(agreements, reverse=True)
+    assert found.best_value == agreements[0]
+    results = RecipeResults(run, "cam")
+    by_hand = []
+    for row in run.index.rows:
+        if row.image not in found.images:
+            continue
+        image = load_image(row)
+        values, background = run.class_values(row), run.threshold("cam").for_masks
+        mask = pseudo_mask(image, results.maps(row), values, background, found.best)
+        segments = image_segments(image, SEGMENTS)
+        half = np.roll(np.roll(mask, mask.shape[0] // 2, 0), mask.shape[1] // 2, 1)
+        shares = []
+        for one in (mask, half):
+            right = [np.bincount(one[segments == n]).max() for n in np.unique(segments)]
+            shares.append(sum(right) / one.size)
+        by_hand.append(shares[0] - shares[1])
+    assert found.best_value == pytest.approx(np.mean(by_hand))
+    journalled = len(list(journal.lines(run, JOURNAL)))
+    assert tune_crf(run, "cam", by="segments", images=3, trials=3, seed=5) == found
+    assert len(list(journal.lines(run, JOURNAL))) == journalled == 3 * (1 + 2)
+    command = ["tune-crf", str(run.folder), "-r", "cam", "--by", "segments", "--images", "3"]
+    result = CliRunner().invoke(app, [*command, "--trials", "3", "--seed", "5"])
+    assert result.exit_code == 0, result.output
+    assert f"agreement {found.present_value:.4f}" in result.output
+
+
+def test_gain_of_agreements_by_hand():
+    # Five images, so that each is measured with what the four others choose: always the second.
+    agreements = np.array([[0.1, 0.3], [0.2, 0.3], [0.1, 0.0], [0.0, 0.2], [0.1, 0.2]])
+    found = gain_elsewhere(list("abcde"), agreements, seed=0)
+    assert found is not None
+    assert found.mean == pytest.approx(0.5 / 5)
+    assert found.ends is not None
+    assert -0.1 <= found.ends[0] < found.mean < found.ends[1] <= 0.2
+
+
+def test_a_damaged_line_of_the_journal_is_measured_again(run):
+    whole = tune_crf(run, "cam", **SMALL)
+    path = run.journal_file(JOURNAL)
+    lines = path.read_text().splitlines(keepends=True)
+    said = json.loads(lines[0])
+    said["counts"][0][2] += 1
+    path.write_text("".join([json.dumps(said) + "\n", *lines[1:]]))
+    assert tune_crf(run, "cam", **SMALL) == whole
+    assert len(path.read_text().splitlines()) == len(lines) + 1

@@ -1,10 +1,11 @@
-"""The dense CRF's numbers, chosen by the ground truth of training images.
+"""The dense CRF's numbers, chosen on training images: by ground truth, or by segments.
 
-Numbers are drawn at random (`ws3.masks.crf_search`), and each gives masks whose mIoU on a sample of
-the training images is compared with that of the numbers in force. The best of many is better than
-it will be elsewhere, on the very images that chose it. So how much is gained is measured on others:
-the sample is divided into `FOLDS`, and the masks of each fold are those of the numbers that the
-other folds choose.
+Numbers are drawn at random (`ws3.masks.crf_search`), and each gives masks that are compared with
+those of the numbers in force, on a sample of the training images: by their mIoU, or, without ground
+truth, by how much their outlines follow the image's segments (`ws3.masks.regions.agreement`). The
+best of many is better than it will be elsewhere, on the very images that chose it. So how much is
+gained is measured on others: the sample is divided into `FOLDS`, and the masks of each fold are
+those of the numbers that the other folds choose.
 
 What was measured stands in `journal/tune_crf.jsonl`, a line per image and group of trials, with a
 fingerprint of all that it was made from. What is there is not computed again.
@@ -18,15 +19,18 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ws3.config.masks import CrfParameters
+from ws3.config.regions import FelzenszwalbRegions
 from ws3.datasets.index import ImageRow
 from ws3.errors import Ws3Error
 from ws3.files import write_csv
@@ -34,10 +38,11 @@ from ws3.jobs.progress import ProgressReport
 from ws3.masks.crf import parameters
 from ws3.masks.crf_search import Group, chosen, drawn_groups, refined_labels
 from ws3.masks.pseudo import Voters, after_crf, pseudo_mask, scores_before_crf
-from ws3.metrics.bootstrap import resampled
+from ws3.masks.regions import Segments, agreement, image_segments
+from ws3.metrics.bootstrap import RESAMPLES, Interval, interval, resampled
 from ws3.metrics.confusion import Confusion
 from ws3.metrics.image_counts import ImageCounts, figure_of
-from ws3.metrics.paired import Difference, difference
+from ws3.metrics.paired import difference
 from ws3.run import journal
 from ws3.run.fingerprints import fingerprint
 from ws3.run.folder import Run
@@ -53,8 +58,32 @@ VERSION = 1
 """Raised when the same numbers come to give other counts."""
 _NUMBERS = tuple(CrfParameters.model_fields)
 
+SEGMENTS = FelzenszwalbRegions(kind="felzenszwalb", scale=100, sigma=0.8, min_size=50)
+"""The segments that masks are compared with."""
+
+By = Literal["truth", "segments"]
+"""What chooses: mIoU, or the agreement with segments."""
+
 Counts = npt.NDArray[np.int64]
 """Of an image int64 (candidates, 3, classes + 1): true and false positives, false negatives."""
+
+Values = npt.NDArray[Any]
+"""Of an image: its counts; or, by segments, its agreements, float64 (candidates,)."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How far numbers are above those in force, on images that did not choose them.
+
+    Attributes:
+        mean: Difference of the mIoU, or of the mean agreement.
+        ends: Its 95 % interval, by bootstrap over the images; None if it is undefined.
+        p: How often a difference as large comes about by chance; None where that isn't tested.
+    """
+
+    mean: float
+    ends: Interval | None
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,84 +92,95 @@ class TunedCrf:
 
     Attributes:
         recipe: Whose maps.
+        by: What chose.
         images: Ids of the images that chose, in the index's order.
         candidates: How many numbers were tried, those in force not counted.
         present: The numbers in force; None: no CRF.
-        present_miou: mIoU of their masks, in [0, 1].
-        best: The numbers of the highest mIoU; those in force if none is better.
-        best_miou: mIoU of their masks on the images that chose them.
-        gain: How far the masks of numbers that other images chose are above those of the numbers in
-            force; None if it is undefined.
+        present_value: mIoU of their masks in [0, 1], or mean agreement.
+        best: The numbers of the highest value; those in force if none is better.
+        best_value: That value, on the images that chose them.
+        gain: What such a choice gains on other images; None if it is undefined.
         table: Where all candidates stand.
     """
 
     recipe: str
+    by: By
     images: tuple[str, ...]
     candidates: int
     present: CrfParameters | None
-    present_miou: float
+    present_value: float
     best: CrfParameters | None
-    best_miou: float
-    gain: Difference | None
+    best_value: float
+    gain: Gain | None
     table: Path
 
 
 def tune_crf(
-    run: Run, recipe: str, *, images: int = 40, trials: int = 60, seed: int = 0, workers: int = 1
+    run: Run,
+    recipe: str,
+    *,
+    by: By = "truth",
+    images: int = 40,
+    trials: int = 60,
+    seed: int = 0,
+    workers: int = 1,
 ) -> TunedCrf:
     """Choose the CRF's numbers for a recipe's maps.
 
-    The result depends on `images`, `trials` and `seed`, and neither on `workers` nor on how often
-    the search was interrupted. Pixels that `masks.ignore_below` would ignore are counted, as it is
-    no business of the CRF's.
+    The result depends on `by`, `images`, `trials` and `seed`, and neither on `workers` nor on how
+    often the search was interrupted. Pixels that `masks.ignore_below` would ignore are counted, as
+    it is no business of the CRF's.
 
     Args:
         run: The run; its maps and threshold are there.
         recipe: Whose maps.
-        images: At most so many training images with ground truth and labels, evenly spaced.
+        by: What chooses: `truth`, or `segments`, which need no ground truth.
+        images: At most so many training images with labels, evenly spaced; by `truth`, with ground
+            truth too.
         trials: How many numbers are drawn; each is looked at after several numbers of iterations.
         seed: Where the random numbers start.
         workers: How many processes compute.
 
     Raises:
         StaleResultError: If maps or the threshold are missing or made from other inputs.
-        Ws3Error: If the run reports on the training images, has no CRF to tune, or too little
-            ground truth.
+        Ws3Error: If ground truth would choose and the run reports on the training images, there is
+            no CRF to tune, or too little to choose by.
     """
-    _check(run, recipe)
-    rows = _rows(run, recipe, images)
-    work = _Work(run, recipe)
+    _check(run, recipe, by)
+    rows = _rows(run, recipe, by, images)
+    work = _Work(run, recipe, by)
     groups = drawn_groups(trials, seed, work.present or CrfParameters())
     found = _measured(work, rows, groups, workers)
     # Of each image what is in force first, then all candidates in their order.
     names = tuple(row.image for row in rows)
-    counts = np.stack(
+    values = np.stack(
         [np.concatenate([found[name, place] for place in range(-1, len(groups))]) for name in names]
     )
     candidates = [one for group in groups for one in group.candidates]
-    mious = _mious(counts.sum(axis=0))
-    if np.isnan(mious[0]):
+    figures = _figures(values)
+    if np.isnan(figures[0]):
         raise Ws3Error(
             f"{run.folder}: the ground truth of the {len(rows)} training images holds no object to "
             "choose by; check the masks"
         )
-    best = chosen(mious.tolist())
-    table = run.folder / "tuning" / f"crf-{recipe}.csv"
-    _write_table(table, candidates, mious)
+    best = chosen(figures.tolist())
+    table = run.folder / "tuning" / f"crf-{recipe}.{by}.csv"
+    _write_table(table, "miou" if by == "truth" else "agreement", candidates, figures)
     return TunedCrf(
         recipe=recipe,
+        by=by,
         images=names,
         candidates=len(candidates),
         present=work.present,
-        present_miou=float(mious[0]),
+        present_value=float(figures[0]),
         best=work.present if best == 0 else candidates[best - 1],
-        best_miou=float(mious[best]),
-        gain=gain_elsewhere(names, counts, seed),
+        best_value=float(figures[best]),
+        gain=gain_elsewhere(names, values, seed),
         table=table,
     )
 
 
-def _check(run: Run, recipe: str) -> None:
+def _check(run: Run, recipe: str, by: By) -> None:
     imported = run.recipe(recipe).imported
     if imported is not None and imported.as_they_are:
         raise Ws3Error(f"{recipe}: its masks are taken as they are; there is no CRF to tune")
@@ -149,7 +189,7 @@ def _check(run: Run, recipe: str) -> None:
         raise Ws3Error(
             "masks.regions.place: regions stand instead of the CRF, so that there is none to tune"
         )
-    if "train" in run.config.evaluation.splits:
+    if by == "truth" and "train" in run.config.evaluation.splits:
         raise Ws3Error(
             f"{run.folder}: evaluation.splits reports on the train split, and numbers that its "
             "ground truth chose would flatter that report; take train out of evaluation.splits, or "
@@ -157,17 +197,24 @@ def _check(run: Run, recipe: str) -> None:
         )
 
 
-def _rows(run: Run, recipe: str, images: int) -> list[ImageRow]:
+def _rows(run: Run, recipe: str, by: By, images: int) -> list[ImageRow]:
     """Return the images that choose, evenly spaced among all that could."""
     rows = [
         row
         for row in run.mapped_rows(["train"])
-        if row.mask and row.labels and not skip_reason(run, recipe, row, stages_before("masks"))
+        if row.labels
+        and (row.mask or by == "segments")
+        and not skip_reason(run, recipe, row, stages_before("masks"))
     ]
+    if len(rows) < 2 and by == "segments":
+        raise Ws3Error(
+            f"{run.folder}: {len(rows)} training images have labels and maps, and it takes two to "
+            "choose the CRF's numbers"
+        )
     if len(rows) < 2:
         raise Ws3Error(
             f"{run.folder}: {len(rows)} training images have labels, maps and ground truth, and it "
-            "takes two to choose the CRF's numbers; give dataset.masks, or keep a preset"
+            "takes two to choose the CRF's numbers; give dataset.masks, or choose --by segments"
         )
     count = min(images, len(rows))
     return [rows[number * len(rows) // count] for number in range(count)]
@@ -176,8 +223,8 @@ def _rows(run: Run, recipe: str, images: int) -> list[ImageRow]:
 class _Work:
     """What it takes to measure an image."""
 
-    def __init__(self, run: Run, recipe: str) -> None:
-        self.run, self.recipe = run, recipe
+    def __init__(self, run: Run, recipe: str, by: By) -> None:
+        self.run, self.recipe, self.by = run, recipe, by
         self.present = parameters(run.config.masks.crf)
         self._results = RecipeResults(run, recipe)
         self._background = run.threshold(recipe).for_masks
@@ -197,13 +244,14 @@ class _Work:
             background=self._background.model_dump(),
             regions=None if regions is None else [voting, of("regions", row)],
             image=row.sha256,
-            truth=row.mask_sha256,
+            truth=row.mask_sha256 if self.by == "truth" else None,
+            segments=SEGMENTS.segments() if self.by == "segments" else None,
             classes=self.run.class_values(row),
             candidates=None if group is None else [one.model_dump() for one in group.candidates],
         )
 
-    def counts(self, row: ImageRow, group: Group | None) -> Counts:
-        """Return the counts of an image's masks for each candidate of a group."""
+    def values(self, row: ImageRow, group: Group | None) -> Values:
+        """Return what an image's masks are worth, for each candidate of a group."""
         if self._last is None or self._last.row != row:
             self._last = self._load(row)
         read, classes = self._last, len(self.run.index.classes)
@@ -222,14 +270,20 @@ class _Work:
             )
             found = refined_labels(read.image, scores, group, after)
             masks = (of_label[labels] for labels in found)
+        if read.segments is not None:
+            segments = read.segments
+            return np.array([agreement(mask, segments) for mask in masks])
         return np.stack([_pixel_counts(read.truth, mask, classes) for mask in masks])
 
     def _load(self, row: ImageRow) -> _Loaded:
         regions, voters = self._regions, None
         if regions is not None:
             voters = Voters(self._results.segments(row), regions.vote, regions.place)
-        maps, truth = self._results.maps(row), load_truth(self.run, row)
-        return _Loaded(row, load_image(row), truth, maps, voters)
+        image, maps = load_image(row), self._results.maps(row)
+        if self.by == "truth":
+            return _Loaded(row, image, maps, voters, load_truth(self.run, row))
+        nothing = np.zeros(image.shape[:2], np.uint8)
+        return _Loaded(row, image, maps, voters, nothing, image_segments(image, SEGMENTS))
 
 
 @dataclass(frozen=True)
@@ -238,9 +292,10 @@ class _Loaded:
 
     row: ImageRow
     image: npt.NDArray[np.uint8]
-    truth: npt.NDArray[np.uint8]
     maps: npt.NDArray[np.float32]
     voters: Voters | None
+    truth: npt.NDArray[np.uint8]
+    segments: Segments | None = None
 
 
 def _pixel_counts(
@@ -256,12 +311,12 @@ def _pixel_counts(
 
 def _measured(
     work: _Work, rows: Sequence[ImageRow], groups: Sequence[Group], workers: int
-) -> dict[tuple[str, int], Counts]:
+) -> dict[tuple[str, int], Values]:
     """Return the counts of each image and group; group -1 is what is in force."""
     present = None if work.present is None else Group.of(work.present)
     classes = len(work.run.index.classes)
     known = _journalled(work, classes)
-    found: dict[tuple[str, int], Counts] = {}
+    found: dict[tuple[str, int], Values] = {}
     todo: list[_Task] = []
     for row in rows:
         for place, group in [(-1, present), *enumerate(groups)]:
@@ -278,10 +333,9 @@ def _measured(
                 "recipe": work.recipe,
                 "image": task.row.image,
                 "made_from": task.made_from,
-                "counts": _cells(counts),
-                "candidates": len(counts),
+                **_said(counts),
             }
-            journal.append(work.run, JOURNAL, line)
+            journal.append(work.run, JOURNAL, {**line, "digest": fingerprint(**line)})
             found[task.row.image, task.place] = counts
             progress.advance()
     return found
@@ -295,13 +349,13 @@ class _Task:
     made_from: str
 
 
-def _computed(work: _Work, todo: Sequence[_Task], workers: int) -> Iterator[tuple[_Task, Counts]]:
+def _computed(work: _Work, todo: Sequence[_Task], workers: int) -> Iterator[tuple[_Task, Values]]:
     if workers == 1 or len(todo) < 2:
         for task in todo:
-            yield task, work.counts(task.row, task.group)
+            yield task, work.values(task.row, task.group)
         return
     spawned = multiprocessing.get_context("spawn")
-    place = (str(work.run.folder), work.recipe)
+    place = (str(work.run.folder), work.recipe, work.by)
     with ProcessPoolExecutor(workers, spawned, _begin_worker, place) as pool:
         left = iter(todo)
         flying = {
@@ -312,7 +366,14 @@ def _computed(work: _Work, todo: Sequence[_Task], workers: int) -> Iterator[tupl
             while flying:
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
                     task = flying.pop(future)
-                    yield task, future.result()
+                    try:
+                        counts = future.result()
+                    except BrokenProcessPool:
+                        raise Ws3Error(
+                            "a process of tune-crf was killed, for memory perhaps; run the same "
+                            "command with fewer --workers, and it goes on from here"
+                        ) from None
+                    yield task, counts
                     following = next(left, None)
                     if following is not None:
                         next_one = pool.submit(_in_worker, following.row, following.group)
@@ -324,7 +385,7 @@ def _computed(work: _Work, todo: Sequence[_Task], workers: int) -> Iterator[tupl
 _worker: list[_Work] = []
 
 
-def _begin_worker(folder: str, recipe: str) -> None:
+def _begin_worker(folder: str, recipe: str, by: By) -> None:
     """Open the run in a process of its own, which ends when the command that began it is gone."""
     parent = multiprocessing.parent_process()
 
@@ -334,55 +395,66 @@ def _begin_worker(folder: str, recipe: str) -> None:
             os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
-    _worker.append(_Work(Run.open(Path(folder)), recipe))
+    _worker.append(_Work(Run.open(Path(folder)), recipe, by))
 
 
-def _in_worker(row: ImageRow, group: Group | None) -> Counts:
-    return _worker[0].counts(row, group)
+def _in_worker(row: ImageRow, group: Group | None) -> Values:
+    return _worker[0].values(row, group)
 
 
-def _cells(counts: Counts) -> list[list[int]]:
-    """Return the counts that are not 0: candidate, class, and its three counts."""
-    there = np.argwhere(counts.any(axis=1)).tolist()
-    return [[place, value, *counts[place, :, value].tolist()] for place, value in there]
+def _said(values: Values) -> dict[str, Any]:
+    """Return what the journal says of values: of counts, those that are not 0."""
+    if values.ndim == 1:
+        return {"agreements": values.tolist()}
+    there = np.argwhere(values.any(axis=1)).tolist()
+    cells = [[place, value, *values[place, :, value].tolist()] for place, value in there]
+    return {"counts": cells, "candidates": len(values)}
 
 
-def _journalled(work: _Work, classes: int) -> dict[tuple[str, str], Counts]:
-    """Return what the journal says of a recipe's images; lines that were cut off are left out."""
-    found = {}
+def _journalled(work: _Work, classes: int) -> dict[tuple[str, str], Values]:
+    """Return what the journal says of a recipe's images; damaged lines are left out."""
+    found: dict[tuple[str, str], Values] = {}
     for line in journal.lines(work.run, JOURNAL):
         try:
             said = json.loads(line)
-            if said["recipe"] == work.recipe:
-                counts = np.zeros((int(said["candidates"]), 3, classes + 1), np.int64)
-                for place, value, *numbers in said["counts"]:
-                    counts[place, :, value] = numbers
-                found[str(said["image"]), str(said["made_from"])] = counts
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError, MemoryError):
+            if said["recipe"] != work.recipe or said.pop("digest") != fingerprint(**said):
+                continue
+            place = str(said["image"]), str(said["made_from"])
+            if "agreements" in said:
+                found[place] = np.array(said["agreements"], np.float64)
+                continue
+            counts = np.zeros((int(said["candidates"]), 3, classes + 1), np.int64)
+            for candidate, value, *numbers in said["counts"]:
+                counts[candidate, :, value] = numbers
+            found[place] = counts
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             continue
     return found
 
 
-def _mious(sums: Counts) -> npt.NDArray[np.float64]:
-    """Return the mIoU of each candidate's sums, int64 (candidates, 3, classes + 1)."""
-    return np.asarray(figure_of("miou", sums), np.float64)
+def _figures(values: Values) -> npt.NDArray[np.float64]:
+    """Return the figure of each candidate over some images, (images, candidates, ...)."""
+    if values.ndim == 2:
+        return np.asarray(values.mean(axis=0), np.float64)
+    return np.asarray(figure_of("miou", values.sum(axis=0)), np.float64)
 
 
-def gain_elsewhere(names: Sequence[str], counts: Counts, seed: int) -> Difference | None:
+def gain_elsewhere(names: Sequence[str], values: Values, seed: int) -> Gain | None:
     """Return what numbers gain on images that did not choose them.
 
-    The images are divided into `FOLDS` at random; each fold gets the candidate of the highest mIoU
-    on all other folds. The masks of all folds together are compared with those of the numbers in
-    force.
+    The images are divided into `FOLDS` at random; each fold gets the candidate of the highest
+    figure on all other folds. The masks of all folds together are compared with those of the
+    numbers in force.
 
     Args:
         names: The images, at least two.
-        counts: int64 (images, candidates, 3, classes + 1): true and false positives and false
-            negatives; the first candidate is what is in force.
+        values: int64 (images, candidates, 3, classes + 1): true and false positives and false
+            negatives; or agreements, float64 (images, candidates). The first candidate is what is
+            in force.
         seed: Where the random numbers of folds and interval start.
 
     Returns:
-        None if the mIoU is undefined.
+        None if the figure is undefined.
 
     Example:
         >>> counts = np.zeros((2, 2, 3, 2), np.int64)
@@ -391,15 +463,22 @@ def gain_elsewhere(names: Sequence[str], counts: Counts, seed: int) -> Differenc
         0.5
     """
     order = np.random.default_rng([seed, len(names)]).permutation(len(names))
-    folds, chosen_counts = min(FOLDS, len(names)), np.empty_like(counts[:, 0])
+    folds, elsewhere = min(FOLDS, len(names)), np.empty_like(values[:, 0])
     for fold in range(folds):
         own = order[fold::folds]
-        mious = _mious(counts[np.setdiff1d(order, own)].sum(axis=0))
-        best = 0 if np.isnan(mious).all() else chosen(mious.tolist())
-        chosen_counts[own] = counts[own, best]
-    tables = [_image_counts(names, one) for one in (chosen_counts, counts[:, 0])]
-    drawn = (resampled([tables[0]], seed)["miou"], resampled([tables[1]], seed)["miou"])
-    return difference([(tables[0], tables[1])], "miou", drawn, seed)
+        figures = _figures(values[np.setdiff1d(order, own)])
+        best = 0 if np.isnan(figures).all() else chosen(figures.tolist())
+        elsewhere[own] = values[own, best]
+    if values.ndim == 2:
+        apart = elsewhere - values[:, 0]
+        drawn = np.random.default_rng([seed, len(names), 1]).integers(
+            0, len(names), (RESAMPLES, len(names))
+        )
+        return Gain(float(apart.mean()), interval(apart[drawn].mean(axis=1)))
+    tables = [_image_counts(names, one) for one in (elsewhere, values[:, 0])]
+    both = (resampled([tables[0]], seed)["miou"], resampled([tables[1]], seed)["miou"])
+    found = difference([(tables[0], tables[1])], "miou", both, seed)
+    return None if found is None else Gain(found.mean, found.ends, found.p)
 
 
 def _image_counts(names: Sequence[str], counts: Counts) -> ImageCounts:
@@ -410,13 +489,13 @@ def _image_counts(names: Sequence[str], counts: Counts) -> ImageCounts:
 
 
 def _write_table(
-    path: Path, candidates: Sequence[CrfParameters], mious: npt.NDArray[np.float64]
+    path: Path, name: str, candidates: Sequence[CrfParameters], figures: npt.NDArray[np.float64]
 ) -> None:
     """Write all candidates, the best first; the numbers in force have none."""
-    lines = [{"numbers": "in force", "miou": mious[0]}]
+    lines = [{"numbers": "in force", name: figures[0]}]
     lines += [
-        {"numbers": number, "miou": miou, **one.model_dump()}
-        for number, (one, miou) in enumerate(zip(candidates, mious[1:], strict=True))
+        {"numbers": number, name: figure, **one.model_dump()}
+        for number, (one, figure) in enumerate(zip(candidates, figures[1:], strict=True))
     ]
-    lines.sort(key=lambda line: -float(line["miou"]))
-    write_csv(path, ["numbers", "miou", *_NUMBERS], lines)
+    lines.sort(key=lambda line: -float(line[name]))
+    write_csv(path, ["numbers", name, *_NUMBERS], lines)
