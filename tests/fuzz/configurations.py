@@ -42,6 +42,7 @@ BEYOND: tuple[tuple[str, Any], ...] = (
     ("recipes", {**CONFIG["recipes"], "named": {"method": "gradcam", "options": {"layer": "a.b"}}}),
     ("masks", {"background": {"kind": "auto"}, "crf": {"max_pixels": 1000}}),
     ("masks", {**CONFIG["masks"], "regions": {"kind": "slic"}}),
+    ("masks", {**CONFIG["masks"], "confidence": True}),
     ("masks", {**CONFIG["masks"], "regions": {"kind": "files", "folder": "data/masks"}}),
 )
 """Sections of features that the plain configuration doesn't use."""
