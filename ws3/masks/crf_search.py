@@ -72,8 +72,8 @@ def drawn_groups(trials: int, seed: int, present: CrfParameters) -> list[Group]:
         present: The numbers in force; `max_pixels` is taken from them.
 
     Example:
-        >>> [len(group.unaries) for group in drawn_groups(3, 0, CrfParameters())]
-        [2, 1]
+        >>> print(*(len(group.unaries) for group in drawn_groups(3, 0, CrfParameters())))
+        2 1
         >>> one, more = (drawn_groups(number, 0, CrfParameters()) for number in (2, 6))
         >>> one[0] == more[0]
         True
