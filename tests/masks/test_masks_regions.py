@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from ws3.config.dataset import Synthetic
 from ws3.config.regions import FelzenszwalbRegions, SlicRegions
@@ -14,7 +15,7 @@ from ws3.datasets.synthetic.scene import describe
 from ws3.errors import Ws3Error
 from ws3.masks.crf import PRESETS
 from ws3.masks.pseudo import Voters, pseudo_mask
-from ws3.masks.regions import image_segments, numbered, vote
+from ws3.masks.regions import agreement, image_segments, numbered, vote
 from ws3.metrics.boundary import BoundaryIou
 from ws3.pixels import resize
 
@@ -130,3 +131,33 @@ def test_without_scikit_image_a_sentence_says_what_to_do(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "skimage.segmentation", None)
     with pytest.raises(Ws3Error, match=r"pip install 'ws3-seg\[regions\]'"):
         image_segments(np.zeros((4, 4, 3), np.uint8), SlicRegions(kind="slic"))
+
+
+@given(
+    labels=hnp.arrays(np.uint8, (6, 8), elements=st.integers(0, 3)),
+    segments=hnp.arrays(np.uint16, (6, 8), elements=st.integers(1, 5)),
+)
+def test_agreement_equals_its_words_and_names_of_labels_and_segments_do_not_matter(
+    labels, segments
+):
+    def shared(mask):
+        inside = [mask[segments == number] for number in np.unique(segments)]
+        return sum(np.unique(own, return_counts=True)[1].max() for own in inside) / mask.size
+
+    shifted = np.concatenate([labels[3:], labels[:3]])
+    shifted = np.concatenate([shifted[:, 4:], shifted[:, :4]], axis=1)
+    found = agreement(labels, segments)
+    assert found == pytest.approx(shared(labels) - shared(shifted))
+    assert agreement(3 - labels, 6 - segments) == pytest.approx(found)
+    assert agreement(np.full_like(labels, 2), segments) == 0
+
+
+def test_a_mask_that_follows_the_segments_agrees_more_than_one_beside_them():
+    widths = [7, 5, 11, 6, 11]
+    segments = np.repeat(np.arange(1, 6, dtype=np.uint16), widths)[None].repeat(10, axis=0)
+    follows = np.isin(segments, [2, 3]).astype(np.uint8)
+    beside = np.roll(follows, 3, axis=1)
+    of_chance = (np.arange(400).reshape(10, 40) * 7919 % 11 > 6).astype(np.uint8)
+    assert agreement(follows, segments) > 0.1
+    assert agreement(beside, segments) < agreement(follows, segments) - 0.1
+    assert abs(agreement(of_chance, segments)) < 0.05

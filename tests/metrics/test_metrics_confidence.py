@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ws3.metrics import confidence as confidence_module
 from ws3.metrics.confidence import ConfidenceCounts
 from ws3.metrics.confusion import Confusion, Precision
 
@@ -88,6 +89,16 @@ def test_counts_of_images_add_up_whoever_counted_them(some, first):
     for found in (parts, again):
         np.testing.assert_array_equal(found.pixels, together.pixels)
         assert found.objects == together.objects
+
+
+def test_pixels_are_counted_some_rows_at_a_time(monkeypatch):
+    stream = np.random.default_rng(0)
+    truth, mask = stream.integers(0, 4, (2, 7, 5)).astype(np.uint8)
+    sure = stream.integers(0, 256, (7, 5)).astype(np.uint8)
+    whole = counted([(truth, mask, sure)])
+    monkeypatch.setattr(confidence_module, "_AT_ONCE", 11)
+    np.testing.assert_array_equal(counted([(truth, mask, sure)]).pixels, whole.pixels)
+    assert whole.pixels.sum() == 35
 
 
 def test_without_an_object_in_the_ground_truth_there_is_no_mean():

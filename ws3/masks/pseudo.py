@@ -139,7 +139,9 @@ def mask_and_confidence(
         probabilities = after_crf(DenseCrf(image, len(scores), crf).refine(scores), regions)
         labels = probabilities.argmax(axis=0).astype(np.uint8)
     mask = np.array([0, *class_values], np.uint8)[labels]
-    confidence = np.take_along_axis(probabilities, labels[None].astype(np.intp), axis=0)[0]
+    confidence = np.zeros(labels.shape, np.float32)
+    for label, probability in enumerate(probabilities):
+        np.copyto(confidence, probability, where=labels == label)
     if ignore_below > 0:
         mask[confidence < ignore_below] = IGNORED
     return mask, confidence

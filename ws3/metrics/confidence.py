@@ -10,6 +10,8 @@ from ws3.metrics.base import FloatArray
 from ws3.metrics.checks import check_classes, check_masks, check_values
 from ws3.metrics.ratios import mean_defined, ratio
 
+_AT_ONCE = 1 << 20  # pixels
+
 
 class ConfidenceCounts:
     """Pixels by the label that the mask gives them, whether that is right, and their confidence.
@@ -71,6 +73,17 @@ class ConfidenceCounts:
         check_masks(truth=truth, mask=mask, confidence=confidence)
         check_values("truth", truth, self.classes)
         check_values("mask", mask, self.classes)
+        # Some rows at a time, as a whole number per pixel takes eight times the picture's memory.
+        rows = max(1, _AT_ONCE // max(1, truth.shape[1]))
+        for first in range(0, len(truth), rows):
+            self._add(*(part[first : first + rows] for part in (truth, mask, confidence)))
+
+    def _add(
+        self,
+        truth: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.uint8],
+        confidence: npt.NDArray[np.uint8],
+    ) -> None:
         known = (truth != IGNORED) & (mask != IGNORED)
         truth, mask, confidence = truth[known], mask[known], confidence[known]
         cell = (truth == mask).astype(np.int64)
