@@ -14,8 +14,8 @@ from ws3.datasets.synthetic.drawing import draw
 from ws3.datasets.synthetic.scene import describe
 from ws3.errors import Ws3Error
 from ws3.masks.crf import PRESETS
-from ws3.masks.pseudo import Voters, pseudo_mask
-from ws3.masks.regions import agreement, image_segments, numbered, vote
+from ws3.masks.pseudo import Voters, mask_and_confidence, pseudo_mask
+from ws3.masks.regions import agreement, image_segments, merged, numbered, vote
 from ws3.metrics.boundary import BoundaryIou
 from ws3.pixels import resize
 
@@ -84,6 +84,54 @@ def test_pixels_of_a_segment_have_one_label(place):
     )
     whole = all(len(np.unique(mask[segments == one])) == 1 for one in range(1, 13))
     assert whole or place == "before_crf"
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_merge_is_that_of_a_loop_over_labels_and_segments(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 12, 2)
+    labels = rng.integers(0, 4, (height, width)).astype(np.uint8)
+    segments = rng.integers(0, 5, (height, width)).astype(np.uint16)
+    wanted = np.where(segments == 0, labels, 0)
+    taken = set()
+    for label in (1, 2, 3):
+        for segment in (1, 2, 3, 4):
+            inside = segments == segment
+            both = int((inside & (labels == label)).sum())
+            if segment in taken or not both:
+                continue
+            if 2 * both > inside.sum() or both >= 0.85 * (labels == label).sum():
+                wanted[inside] = label
+                taken.add(segment)
+    found = merged(labels, segments)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, wanted)
+
+
+def test_masks_are_merged_after_the_crf_or_without_it():
+    image = np.zeros((1, 6, 3), np.uint8)
+    maps = np.array([[[0.9, 0.9, 0.1, 0.9, 0.1, 0.1]]], np.float32)
+    segments = np.array([[1, 1, 1, 2, 2, 2]], np.uint16)
+    for place, crf in (("instead", PRESETS["irn"]), ("after_crf", None)):
+        regions = Voters(segments, "merge", place)
+        mask, confidence = mask_and_confidence(image, maps, [7], 0.3, crf, regions=regions)
+        assert mask.tolist() == [[7, 7, 7, 0, 0, 0]]
+        # Of what was cut, not of what the segment says.
+        assert confidence[0, :3] == pytest.approx([0.75, 0.75, 0.25])
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (24, 32, 3), np.uint8)
+    maps = rng.random((2, 24, 32), np.float32)
+    cells = np.kron(np.arange(1, 13).reshape(3, 4), np.ones((8, 8), int)).astype(np.uint16)
+    crf = PRESETS["irn"]
+    plain = pseudo_mask(image, maps, [1, 2], 0.5, crf)
+    mask = pseudo_mask(image, maps, [1, 2], 0.5, crf, regions=Voters(cells, "merge", "after_crf"))
+    assert np.array_equal(mask, merged(plain, cells))
+
+
+def test_a_merge_is_never_before_the_crf():
+    assert SlicRegions(kind="slic", vote="merge").place == "after_crf"
+    with pytest.raises(ValueError, match="a merge is of masks, so never before_crf"):
+        SlicRegions(kind="slic", vote="merge", place="before_crf")
 
 
 def test_true_segments_give_true_outlines_to_rough_maps():

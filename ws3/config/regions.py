@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ws3.config.model import Float, Folder, Int, Section
 
@@ -15,16 +15,33 @@ MOST_SEGMENTS = 65_534
 class _Voting(Section):
     """What all kinds of regions have in common."""
 
-    vote: Literal["mean", "share"] = Field(
+    vote: Literal["mean", "share", "merge"] = Field(
         "mean",
         description="A segment's score of a class: the mean of its pixels' scores, or the share of "
-        "its pixels that have the class.",
+        "its pixels that have the class. merge: whole segments take the place of the mask's "
+        "objects (SEPL, arXiv 2305.05803).",
     )
     place: Literal["after_crf", "before_crf", "instead"] = Field(
         "before_crf",
         description="before_crf: the maps are voted on, and the CRF refines the result; after_crf: "
-        "the CRF's probabilities are voted on; instead: the maps are, and there is no CRF.",
+        "the CRF's probabilities are voted on; instead: the maps are, and there is no CRF. A merge "
+        "is of masks, and so never before_crf; its default is after_crf.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _masks_are_merged_after(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("vote") == "merge":
+            return {"place": "after_crf", **data}
+        return data
+
+    @model_validator(mode="after")
+    def _masks_are_not_merged_before(self) -> Self:
+        if self.vote == "merge" and self.place == "before_crf":
+            raise ValueError(
+                "place: a merge is of masks, so never before_crf; choose after_crf or instead"
+            )
+        return self
 
     @property
     def cuts_means(self) -> bool:

@@ -119,7 +119,7 @@ def refined_labels(
     image: npt.NDArray[np.uint8],
     scores: npt.NDArray[np.float32],
     group: Group,
-    after: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = lambda found: found,
+    cut: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.uint8]],
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield an image's labels for each candidate of a group, with one lattice for all of them.
 
@@ -127,7 +127,7 @@ def refined_labels(
         image: uint8 (H, W, 3), RGB.
         scores: float32 (labels, H, W) in [0, 1], the background first.
         group: What is tried.
-        after: What is done with the CRF's probabilities.
+        cut: What makes labels of the CRF's probabilities.
 
     Yields:
         uint8 (H, W), positions in `scores`; in the order of `Group.candidates`.
@@ -135,7 +135,7 @@ def refined_labels(
     crf = DenseCrf(image, len(scores), group.kernels)
     for unary in group.unaries:
         for probabilities in crf.steps(scores, group.iterations, unary):
-            yield after(probabilities).argmax(axis=0).astype(np.uint8)
+            yield cut(probabilities)
 
 
 def chosen(mious: Sequence[float]) -> int:

@@ -13,7 +13,7 @@ from ws3.errors import Ws3Error
 from ws3.labels import IGNORED
 from ws3.masks.background import add_background, hard_labels
 from ws3.masks.crf import DenseCrf, normalise
-from ws3.masks.regions import Segments, vote
+from ws3.masks.regions import Segments, merged, vote
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Voters:
 
     Attributes:
         segments: uint16 (H, W); pixels of segment 0 keep what they have.
-        vote: `mean` or `share`; see `ws3.masks.regions.vote`.
+        vote: `mean` or `share`; see `ws3.masks.regions.vote`. `merge`: the mask is merged with
+            them; see `ws3.masks.regions.merged`.
         place: `after_crf`: on the CRF's probabilities, or on the maps if there is no CRF.
             `before_crf`: on the maps. `instead`: on the maps, and no CRF refines them.
     """
@@ -134,10 +135,10 @@ def mask_and_confidence(
         return np.zeros(image.shape[:2], np.uint8), np.ones(image.shape[:2], np.float32)
     if crf is None or (regions is not None and regions.place == "instead"):
         probabilities = normalise(scores)
-        labels = hard_labels(scores)
+        labels = _with_regions(hard_labels(scores), regions)
     else:
-        probabilities = after_crf(DenseCrf(image, len(scores), crf).refine(scores), regions)
-        labels = probabilities.argmax(axis=0).astype(np.uint8)
+        refined = DenseCrf(image, len(scores), crf).refine(scores)
+        labels, probabilities = cut_refined(refined, regions)
     mask = np.array([0, *class_values], np.uint8)[labels]
     confidence = np.zeros(labels.shape, np.float32)
     for label, probability in enumerate(probabilities):
@@ -177,23 +178,39 @@ def scores_before_crf(
         )
     if np.isnan(maps).any():
         raise Ws3Error("the score maps hold NaN: make the maps of this image again")
-    if len(maps) and regions is not None and (regions.place != "after_crf" or not refined):
+    vote_on_maps = regions is not None and (regions.place != "after_crf" or not refined)
+    if len(maps) and regions is not None and vote_on_maps and regions.vote != "merge":
         return regions.on_maps(maps.astype(np.float32), background)
     return add_background(maps, background)
 
 
-def after_crf(
+def cut_refined(
     probabilities: npt.NDArray[np.float32], regions: Voters | None
-) -> npt.NDArray[np.float32]:
-    """Return a CRF's probabilities, float32 (labels, H, W), with regions having voted on them."""
-    if regions is not None and regions.place == "after_crf":
-        return vote(probabilities, regions.segments, regions.vote)
-    return probabilities
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Return an image's labels after the CRF, with what its regions say, and their probabilities.
+
+    Args:
+        probabilities: Of the CRF, float32 (labels, H, W).
+        regions: As for `pseudo_mask`.
+
+    Returns:
+        Positions in the labels, uint8 (H, W), and the probabilities, those that regions voted on.
+    """
+    if regions is not None and regions.place == "after_crf" and regions.vote != "merge":
+        probabilities = vote(probabilities, regions.segments, regions.vote)
+    return _with_regions(probabilities.argmax(axis=0).astype(np.uint8), regions), probabilities
+
+
+def _with_regions(labels: npt.NDArray[np.uint8], regions: Voters | None) -> npt.NDArray[np.uint8]:
+    """Return labels, uint8 (H, W), merged with regions if these are to be merged."""
+    if regions is not None and regions.vote == "merge":
+        return merged(labels, regions.segments)
+    return labels
 
 
 __all__ = [
     "Voters",
-    "after_crf",
+    "cut_refined",
     "mask_and_confidence",
     "pseudo_mask",
     "scores_before_crf",

@@ -110,6 +110,49 @@ def vote(scores: npt.NDArray[np.float32], segments: Segments, kind: str) -> npt.
     return voted
 
 
+MOST_OF_SEGMENT = 0.5
+MOST_OF_LABEL = 0.85
+
+
+def merged(labels: npt.NDArray[np.uint8], segments: Segments) -> npt.NDArray[np.uint8]:
+    """Let whole segments take the place of a mask's objects.
+
+    The rule is that of SEPL (Chen et al. 2023, arXiv 2305.05803): label by label, the lowest first,
+    a segment that no earlier one has taken becomes the label's if more than half of its pixels are
+    the label's, or if it holds 85 % of all pixels that are. Segments that none takes are
+    background. Pixels of no segment keep what they have.
+
+    Args:
+        labels: uint8 (H, W), 0 background.
+        segments: uint16 (H, W), from `image_segments`.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        ValueError: If the sizes differ.
+
+    Example:
+        >>> segments = np.array([[1, 1, 1, 2, 2, 2, 3, 0]], np.uint16)
+        >>> labels = np.array([[1, 1, 0, 0, 0, 2, 0, 2]], np.uint8)
+        >>> merged(labels, segments)  # 2 of 3 pixels are 1; of those that are 2, it holds half
+        array([[1, 1, 1, 0, 0, 0, 0, 2]], dtype=uint8)
+    """
+    if labels.shape != segments.shape:
+        raise ValueError(f"the mask is {labels.shape} pixels, the segments {segments.shape}")
+    count = int(labels.max(initial=0)) + 1
+    table = _table(labels, segments, count)
+    pixels = table.sum(axis=1)
+    of_segment = np.zeros(len(table), np.uint8)
+    for label in range(1, count):
+        inside = table[:, label]
+        takes = (inside > MOST_OF_SEGMENT * pixels) | (
+            (inside > 0) & (inside >= MOST_OF_LABEL * inside.sum())
+        )
+        of_segment[takes & (of_segment == 0)] = label
+    return np.where(segments == 0, labels, of_segment[segments])
+
+
 def agreement(labels: npt.NDArray[np.uint8], segments: Segments) -> float:
     """Return how much the outlines of a mask follow those of segments, beyond chance.
 
@@ -142,10 +185,15 @@ def agreement(labels: npt.NDArray[np.uint8], segments: Segments) -> float:
 
 def _shared(labels: npt.NDArray[np.uint8], segments: Segments) -> float:
     """Return the share of the pixels whose label is the one that most of their segment has."""
-    count = int(labels.max()) + 1
+    table = _table(labels, segments, int(labels.max()) + 1)
+    return float(table.max(axis=1).sum() / labels.size)
+
+
+def _table(labels: npt.NDArray[np.uint8], segments: Segments, count: int) -> npt.NDArray[np.int64]:
+    """Return how many pixels of each segment have each of `count` labels, (segments + 1, count)."""
     cells = segments.astype(np.int64) * count + labels
-    table = np.bincount(cells.ravel(), minlength=(int(segments.max()) + 1) * count)
-    return float(table.reshape(-1, count).max(axis=1).sum() / labels.size)
+    table = np.bincount(cells.ravel(), minlength=(int(segments.max(initial=0)) + 1) * count)
+    return table.reshape(-1, count)
 
 
-__all__ = ["Segments", "agreement", "image_segments", "numbered", "vote"]
+__all__ = ["Segments", "agreement", "image_segments", "merged", "numbered", "vote"]

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +36,7 @@ from ws3.files import write_csv
 from ws3.jobs.progress import ProgressReport
 from ws3.masks.crf import parameters
 from ws3.masks.crf_search import Group, chosen, drawn_groups, refined_labels
-from ws3.masks.pseudo import Voters, after_crf, pseudo_mask, scores_before_crf
+from ws3.masks.pseudo import Voters, cut_refined, pseudo_mask, scores_before_crf
 from ws3.masks.regions import Segments, agreement, image_segments
 from ws3.metrics.bootstrap import RESAMPLES, Interval, interval, resampled
 from ws3.metrics.confusion import Confusion
@@ -264,11 +263,8 @@ class _Work:
             masks = iter([mask])
         else:
             scores = scores_before_crf(read.image, read.maps, self._background, regions=read.voters)
-            of_label, after = (
-                np.array([0, *values], np.uint8),
-                partial(after_crf, regions=read.voters),
-            )
-            found = refined_labels(read.image, scores, group, after)
+            of_label = np.array([0, *values], np.uint8)
+            found = refined_labels(read.image, scores, group, read.cut)
             masks = (of_label[labels] for labels in found)
         if read.segments is not None:
             segments = read.segments
@@ -296,6 +292,10 @@ class _Loaded:
     voters: Voters | None
     truth: npt.NDArray[np.uint8]
     segments: Segments | None = None
+
+    def cut(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Return the labels of a CRF's probabilities."""
+        return cut_refined(probabilities, self.voters)[0]
 
 
 def _pixel_counts(
