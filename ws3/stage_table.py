@@ -143,17 +143,24 @@ def _maps_settings(config: RunConfig, recipe: str) -> Settings:
         return {"network": _views(config)}
     settings, source = config.recipes[recipe], config.sample_source(recipe)
     stopping = config.recipes[source].stopping
+    # As of imports, not the path of a network's weights: their digest is in `_maps_shared`.
+    path = {"random_walk": {"affinity": {"weights"}}}
+    walk = settings.aggregation.random_walk
+    exclude = path if walk is not None and walk.weights is not None else None
     return {
         "samples_from": source,
         "samples": settings.samples.total,
-        "aggregation": settings.aggregation.model_dump(mode="json"),
+        "aggregation": settings.aggregation.model_dump(mode="json", exclude=exclude),
         **({} if stopping is None else {"stopping": stopping}),
     }
 
 
 def _maps_shared(run: Run, recipe: str) -> Settings:
     network = run.recipe(recipe).network
-    return {} if network is None else {"model": run.segmentation(network).sha256}
+    if network is not None:
+        return {"model": run.segmentation(network).sha256}
+    digests = run.map_digests(recipe)
+    return {"files": digests} if digests else {}
 
 
 def _maps_image(run: Run, recipe: str, row: ImageRow) -> Settings:

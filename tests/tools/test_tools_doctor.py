@@ -237,6 +237,10 @@ def test_weights_that_are_not_there_are_faults(configured, tmp_path, monkeypatch
     own = {"segmentation__architecture": "lraspp_resnet18", "segmentation__weights": "classifier"}
     found = configured(classifier={"architecture": "resnet18"}, **own)
     assert "segmentation.weights" not in found
+    affinity = {"network": "resnet18", "weights": str(tmp_path / "dino.pth")}
+    key = "recipes.cam.aggregation.random_walk.affinity"
+    walk = {"recipes__cam__aggregation": {"random_walk": {"affinity": affinity}}}
+    assert configured(**walk)[f"{key}.weights"].verdict == "fault"
     (tmp_path / "mine.pt").write_bytes(b"weights")
     found = configured(classifier={"checkpoint": str(tmp_path / "mine.pt")})
     assert found["classifier.checkpoint"].verdict == "ok"
@@ -299,6 +303,10 @@ def test_timm_and_its_downloads_are_looked_for(configured, monkeypatch):
     network = {"architecture": "timm:resnet18", "weights": "imagenet"}
     monkeypatch.setattr("ws3.tools.doctor_config.find_spec", lambda name: None)
     found = configured(classifier=network)
+    affinity = {"network": "timm:resnet18", "weights": "dino.pth"}
+    key = "recipes.cam.aggregation.random_walk.affinity"
+    walk = {"recipes__cam__aggregation": {"random_walk": {"affinity": affinity}}}
+    assert "ws3-seg[timm]" in configured(**walk)[f"{key}.network"].advice
     assert found["classifier.architecture"].verdict == "fault"
     assert "ws3-seg[timm]" in found["classifier.architecture"].advice
     assert found["classifier.weights"].verdict == "warning"

@@ -66,6 +66,10 @@ def plan_of(config_of):
             ["saliency crops", "maps crops"],
         ),
         ({"recipes__crops__aggregation": {"random_walk": {}}}, ["maps crops"]),
+        (
+            {"recipes__crops__aggregation": {"random_walk": {"affinity": "attention"}}},
+            ["maps crops"],
+        ),
         ({"recipes__cam__method": "gradcam"}, ["saliency cam"]),
         ({"recipes__new": {"preset": "gradcam"}}, []),
         ({"segmentation__epochs": 3}, ["segmentation", "fully_supervised"]),
@@ -85,6 +89,17 @@ def plan_of(config_of):
 )
 def test_a_setting_changes_exactly_the_jobs_that_depend_on_it(plan_of, changes, expected):
     assert changed(params(plan_of()), params(plan_of(**changes))) == expected
+
+
+def test_other_weights_of_an_affinity_change_the_maps_alone(plan_of, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"1")
+    walk = {"affinity": {"network": "resnet18", "weights": str(weights)}}
+    changes = {"recipes__crops__aggregation": {"random_walk": walk}}
+    before = params(plan_of(**changes))
+    assert changed(before, params(plan_of(**changes))) == []
+    weights.write_bytes(b"22")
+    assert changed(before, params(plan_of(**changes))) == ["maps crops"]
 
 
 def edited(dataset, old, new):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ws3.aggregation.accumulate import Accumulator
 from ws3.aggregation.chunks import RawChunk, SampleChunk
-from ws3.aggregation.random_walk import random_walk
+from ws3.aggregation.random_walk import Seen, random_walk
 from ws3.config.recipes import Aggregation
 from ws3.errors import Ws3Error
 from ws3.sampling.plan import SamplePlan
@@ -22,7 +22,7 @@ def combine(
     aggregation: Aggregation,
     plan: SamplePlan,
     image: NDArray[np.uint8] | None = None,
-    features: NDArray[np.float32] | None = None,
+    seen: Seen | None = None,
 ) -> NDArray[np.float16]:
     """Return the final maps of an image.
 
@@ -35,14 +35,14 @@ def combine(
         aggregation: The recipe's `aggregation` section.
         plan: The samples' geometry, for chunks that hold single samples.
         image: uint8 RGB (H, W, 3); only a random walk needs it.
-        features: float32 (F, h, w) of the image; only a walk that looks at them needs them.
+        seen: What a network sees in the image; only a walk that asks one needs it.
 
     Returns:
         float16 (classes, H, W) in [0, 1].
 
     Raises:
         Ws3Error: If a pixel lies in no sample, or a value is not a finite number.
-        ValueError: If there is no image, or no features, to walk over.
+        ValueError: If there is no image, or nothing seen in it, to walk over.
     """
     maps = _averaged(chunks, aggregation, plan)
     if not np.isfinite(maps).all():
@@ -51,7 +51,7 @@ def combine(
     if aggregation.random_walk is not None:
         if image is None:
             raise ValueError("a random walk needs the image")
-        maps = random_walk(image, maps, aggregation.random_walk, features)
+        maps = random_walk(image, maps, aggregation.random_walk, seen)
     return scale(maps, aggregation.percentile).astype(np.float16)
 
 

@@ -1,9 +1,10 @@
-"""Refinement of score maps by a random walk between pixels that are near and similar."""
+"""Refinement of score maps by a random walk between places that are alike."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,29 @@ _AXES = 16
 """Principal components of an image's features that are kept; each costs time."""
 
 
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a walk over a network's own grid.
+
+    Attributes:
+        matrix: Sparse float32 (h * w, h * w), the probabilities of a step; places are numbered line
+            by line, and each row adds up to one.
+        grid: (h, w).
+    """
+
+    matrix: csr_array
+    grid: tuple[int, int]
+
+
+Seen = NDArray[np.float32] | Steps
+"""What a network sees in an image: its features (F, h, w), or the steps that follow from it."""
+
+
 def random_walk(
     image: NDArray[np.uint8],
     maps: NDArray[np.float32],
     settings: RandomWalk,
-    features: NDArray[np.float32] | None = None,
+    seen: Seen | None = None,
 ) -> NDArray[np.float32]:
     """Let each map's scores walk over the image: T^steps m, T being `transition`'s matrix.
 
@@ -37,35 +56,106 @@ def random_walk(
         image: uint8 (H, W, 3), RGB.
         maps: float32 (classes, H, W).
         settings: The numbers of the walk. It takes place on a grid that is `stride` times coarser,
-            onto which image and maps are averaged; the result is interpolated back.
-        features: float32 (F, h, w) of the whole image, of any resolution; needed exactly if
-            `settings.features` is a number.
+            or on the network's own, onto which image and maps are averaged; the result is
+            interpolated back.
+        seen: What a network sees in the whole image, needed exactly if `settings.asks_a_network`:
+            features (F, h, w) of any resolution if `settings.features` is a number, steps if
+            `settings.affinity` is not `colour`.
 
     Returns:
         float32 (classes, H, W).
 
     Raises:
-        ValueError: If maps and image differ in size, or there are no features to look at.
+        ValueError: If maps and image differ in size, or there are no features, or steps, to look
+            at.
     """
     height, width = image.shape[:2]
     if maps.shape[1:] != (height, width):
         raise ValueError(f"the maps are {maps.shape[1:]} pixels, the image {(height, width)}")
     if not len(maps):
         return maps
-    grid = math.ceil(width / settings.stride), math.ceil(height / settings.stride)
+    if settings.affinity != "colour":
+        if not isinstance(seen, Steps):
+            raise ValueError("a random walk over a network's grid needs its steps")
+        matrix, (rows, columns) = seen.matrix, seen.grid
+    else:
+        columns, rows = math.ceil(width / settings.stride), math.ceil(height / settings.stride)
+        matrix = _by_appearance(image, (columns, rows), settings, seen)
+    coarse = np.stack([_resized(one, (columns, rows), cv2.INTER_AREA) for one in maps])
+    if settings.box is not None:
+        coarse = np.stack([boxed(one, settings.box) for one in coarse])
+    scores = coarse.reshape(len(maps), -1).T
+    for _ in range(settings.steps):
+        scores = matrix @ scores
+    walked = scores.T.reshape(len(maps), rows, columns)
+    return np.stack([_resized(one, (width, height), cv2.INTER_LINEAR) for one in walked])
+
+
+def _by_appearance(
+    image: NDArray[np.uint8], grid: tuple[int, int], settings: RandomWalk, seen: Seen | None
+) -> csr_array:
+    """Return the steps of a walk that looks at colours and, if asked for, features."""
     colours = _resized(image.astype(np.float32) / np.float32(255), grid, cv2.INTER_AREA)
     appearance = [colours / np.float32(settings.colour)]
     if settings.features is not None:
-        if features is None:
+        if seen is None or isinstance(seen, Steps):
             raise ValueError("a random walk that looks at features needs them")
-        channels = [_resized(axis, grid, cv2.INTER_LINEAR) for axis in principal_axes(features)]
+        channels = [_resized(axis, grid, cv2.INTER_LINEAR) for axis in principal_axes(seen)]
         appearance.append(np.stack(channels, axis=2) / np.float32(settings.features))
-    scores = np.stack([_resized(one, grid, cv2.INTER_AREA).ravel() for one in maps], axis=1)
-    matrix = transition(np.concatenate(appearance, axis=2), settings.radius)
-    for _ in range(settings.steps):
-        scores = matrix @ scores
-    walked = scores.T.reshape(len(maps), grid[1], grid[0])
-    return np.stack([_resized(one, (width, height), cv2.INTER_LINEAR) for one in walked])
+    return transition(np.concatenate(appearance, axis=2), settings.radius)
+
+
+def boxed(scores: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """Return scores (h, w) with those set to 0 that lie in no box around a strong region.
+
+    A region is what hangs together, corners included, and has at least `share` of the maximum
+    (CLIP-ES, Lin et al. 2023, arXiv 2212.09506).
+
+    Example:
+        >>> boxed(np.array([[0.9, 0.1, 0.3], [0.2, 1.0, 0.3]], np.float32), 0.5).tolist()
+        [[0.8999999761581421, 0.10000000149011612, 0.0], [0.20000000298023224, 1.0, 0.0]]
+    """
+    strong = scores >= np.float32(share) * scores.max()
+    found = cv2.connectedComponentsWithStats(strong.astype(np.uint8), connectivity=8)[2]
+    kept = np.zeros(scores.shape, np.float32)
+    for left, top, width, height, _ in found[1:]:  # the first is the rest of the picture
+        kept[top : top + height, left : left + width] = 1
+    return scores * kept
+
+
+def attention_transition(attention: NDArray[np.floating[Any]], sinkhorn: int = 0) -> csr_array:
+    """Return the probabilities of a step between patches from what they attend to.
+
+    Without `sinkhorn` each row is divided by its sum (patch affinity of MCTformer, Xu et al. 2022,
+    arXiv 2203.02891). With it, columns and rows are divided by their sums in turn, as often as it
+    says, and the result's mean with its transpose has its rows divided by their sums once more, so
+    that they add up to one (class-aware attention-based affinity of CLIP-ES, Lin et al. 2023, arXiv
+    2212.09506, which leaves out the last division). A patch that attends to none stays.
+
+    Args:
+        attention: (N, N), not negative: row i is what patch i attends to.
+        sinkhorn: Rounds.
+
+    Returns:
+        Sparse float32 (N, N).
+
+    Example:
+        >>> attention_transition(np.array([[0.1, 0.3], [0.0, 0.0]])).toarray().tolist()
+        [[0.25, 0.75], [0.0, 1.0]]
+    """
+    from scipy.sparse import csr_array
+
+    steps = np.array(attention, np.float64)
+    still = np.flatnonzero(steps.sum(axis=1) == 0)
+    steps[still, still] = 1
+    for _ in range(sinkhorn):
+        for axis in (0, 1):
+            sums = steps.sum(axis=axis, keepdims=True)
+            np.divide(steps, sums, out=steps, where=sums > 0)
+    if sinkhorn:
+        steps = (steps + steps.T) / 2
+    steps /= steps.sum(axis=1, keepdims=True)
+    return csr_array(steps.astype(np.float32))
 
 
 def principal_axes(features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,4 +231,12 @@ def _resized(
     return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.float32)
 
 
-__all__ = ["principal_axes", "random_walk", "transition"]
+__all__ = [
+    "Seen",
+    "Steps",
+    "attention_transition",
+    "boxed",
+    "principal_axes",
+    "random_walk",
+    "transition",
+]

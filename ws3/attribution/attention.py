@@ -12,6 +12,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -105,8 +106,48 @@ class _Attention(nn.Module):
 _explicit_copies: WeakKeyDictionary[AttributionNetwork, TokenBackbone] = WeakKeyDictionary()
 
 
-def _explicit(network: AttributionNetwork, method: str) -> TokenBackbone:
-    """Return a copy of a network's backbone that computes its attention step by step.
+def mean_attention(
+    network: AttributionNetwork, inputs: Tensor, blocks: int | None = None
+) -> Tensor:
+    """Return what the patches of an image attend to, averaged over heads and blocks.
+
+    Of each block's attention, that of its heads is averaged at once, and let go of.
+
+    Args:
+        network: The frozen classifier.
+        inputs: Normalised, (1, 3, H, W).
+        blocks: How many, from the last; None: all.
+
+    Returns:
+        (N, N): row i is what patch i attends to; what it attends to the prefix is left out.
+
+    Raises:
+        Ws3Error: If the network is no transformer whose every block sees all patches.
+    """
+    backbone = _explicit(network, "affinity: attention", "affinity: colour, or {network, weights}")
+    prefix, total, looked_at = backbone.prefix, torch.zeros(()), 0
+
+    def add(module: nn.Module, given: object, weights: Tensor) -> None:
+        nonlocal total, looked_at
+        total = total + weights[0, :, prefix:, prefix:].float().mean(dim=0)
+        looked_at += 1
+
+    with torch.no_grad(), ExitStack() as hooks:
+        for module in _probabilities(backbone)[-(blocks or 0) :]:
+            hooks.enter_context(module.register_forward_hook(add))
+        backbone(inputs)
+    return total / looked_at
+
+
+def _explicit(
+    network: AttributionNetwork, method: str, instead: str = "the method gradcam or layercam"
+) -> TokenBackbone:
+    """Return a network's backbone, with the same weights, that computes attention step by step.
+
+    Args:
+        network: The frozen classifier.
+        method: What wants it, for messages.
+        instead: What there is for other networks.
 
     Raises:
         Ws3Error: If it isn't a transformer whose every block sees all patches.
@@ -116,9 +157,10 @@ def _explicit(network: AttributionNetwork, method: str) -> TokenBackbone:
     if not isinstance(network.backbone, TokenBackbone):
         raise Ws3Error(
             f"{method} is for transformers whose every block sees all patches (ViT, DeiT, DINOv2, "
-            f"EVA), and {network.architecture} is none; use the method gradcam or layercam"
+            f"EVA), and {network.architecture} is none; use {instead}"
         )
-    backbone = copy.deepcopy(network.backbone)
+    tensors = chain(network.backbone.parameters(), network.backbone.buffers())
+    backbone = copy.deepcopy(network.backbone, {id(one): one for one in tensors})
     for parent in list(backbone.modules()):
         if hasattr(parent, "fused_attn"):
             vars(parent)["fused_attn"] = False
@@ -127,8 +169,7 @@ def _explicit(network: AttributionNetwork, method: str) -> TokenBackbone:
                 setattr(parent, name, _Attention(child))
     if len(_probabilities(backbone)) != len(backbone.block_names):
         raise Ws3Error(
-            f"{method} doesn't know the attention of {network.architecture}; use the method "
-            "gradcam or layercam"
+            f"{method} doesn't know the attention of {network.architecture}; use {instead}"
         )
     _explicit_copies[network] = backbone
     return backbone

@@ -22,6 +22,7 @@ from torch import Tensor
 from ws3.aggregation.accumulate import non_finite
 from ws3.aggregation.chunks import RawChunk, SampleChunk, chunk_layout
 from ws3.aggregation.combine import combine
+from ws3.aggregation.random_walk import Seen
 from ws3.aggregation.settling import Settling, steps
 from ws3.attribution.device_geometry import (
     DeviceSums,
@@ -191,7 +192,7 @@ class DeviceAttributor:
         image: Pixels,
         plan: SamplePlan,
         classes: Sequence[int],
-        features: NDArray[np.float32] | None = None,
+        seen: Seen | None = None,
     ) -> NDArray[np.float16]:
         """Return one image's final maps; see `ws3.attribution.engine.image_maps`."""
         layout = chunk_layout(plan.total, self.recipe.samples.per_chunk, plan.cover)
@@ -200,7 +201,7 @@ class DeviceAttributor:
         else:
             chunks = self.settle(image, plan, classes, layout).chunks()
         some = (chunks[name] for name in layout if name in chunks)
-        return combine(some, self.recipe.aggregation, plan, image, features)
+        return combine(some, self.recipe.aggregation, plan, image, seen)
 
     def settle(
         self,

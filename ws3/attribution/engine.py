@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from ws3.aggregation.accumulate import AttributedSample, collect_chunk
 from ws3.aggregation.chunks import chunk_layout
 from ws3.aggregation.combine import combine
+from ws3.aggregation.random_walk import Seen
 from ws3.aggregation.settling import Settling, steps
 from ws3.attribution.interface import load_method
 from ws3.attribution.network import AttributionNetwork
 from ws3.attribution.precision import automatic_precision
 from ws3.classifier.model import Classifier
 from ws3.config.recipes import Precision, Recipe
-from ws3.pixels import resize_short_side, to_unit
 from ws3.sampling.plan import SamplePlan
 from ws3.sampling.views import Pixels, render_sample
 from ws3.torch_setup import arithmetic, one_thread
@@ -139,31 +139,12 @@ def network_batches(
         yield size, {place.slot: number for place, number in group}
 
 
-class FeatureReader:
-    """Returns the last spatial features of whole images, for random walks that look at them.
-
-    The network sees an image with the shorter side at the size that the classifier was made for,
-    always on the CPU.
-    """
-
-    def __init__(self, classifier: Classifier) -> None:
-        with one_thread():
-            self._network = AttributionNetwork(classifier)
-
-    def __call__(self, image: Pixels) -> NDArray[np.float32]:
-        """Return float32 (F, h, w) of an image, uint8 RGB (H, W, 3)."""
-        pixels = to_unit(resize_short_side(image, self._network.input_size))
-        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        with one_thread(), torch.inference_mode():
-            return self._network.features(self._network.normalise(batch))[0].numpy()
-
-
 def image_maps(
     attributor: Attributor,
     image: Pixels,
     plan: SamplePlan,
     classes: Sequence[int],
-    features: NDArray[np.float32] | None = None,
+    seen: Seen | None = None,
 ) -> NDArray[np.float16]:
     """Return one image's final maps, from its samples to the scaling.
 
@@ -172,7 +153,7 @@ def image_maps(
         image: uint8 RGB (H, W, 3).
         plan: The image's samples.
         classes: Logit indices, at least one.
-        features: float32 (F, h, w); only a random walk that looks at features needs them.
+        seen: What a network sees in the image; only a random walk that asks one needs it.
 
     Returns:
         float16 (classes, H, W) in [0, 1].
@@ -197,4 +178,4 @@ def image_maps(
             if settling.settled:
                 break
     chunks = (made[name] for name in layout if name in made)
-    return combine(chunks, recipe.aggregation, plan, image, features)
+    return combine(chunks, recipe.aggregation, plan, image, seen)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ws3 import torch_setup
 from ws3.aggregation.accumulate import AttributedSample
 from ws3.attribution.device_engine import DeviceAttributor
-from ws3.attribution.engine import Attributor, FeatureReader, image_maps
+from ws3.attribution.engine import Attributor, image_maps
+from ws3.attribution.seeing import reader
 from ws3.classifier.model import Classifier
 from ws3.config.load import resolve_recipe
 from ws3.config.recipes import Recipe
@@ -64,9 +65,7 @@ class Scorer:
                 f"the recipe takes the samples of {self.recipe.samples_from}, which decides how "
                 "many; read its maps with ws3.open_run, or give samples.count as a number"
             )
-        walk = self.recipe.aggregation.random_walk
-        looks = walk is not None and walk.features is not None
-        self._features = FeatureReader(classifier) if looks else None
+        self._reader = reader(self.recipe.aggregation.random_walk, lambda: classifier)
 
     def maps(
         self,
@@ -95,10 +94,10 @@ class Scorer:
         plan, indices = self._prepared(image, classes, name, windows)
         if not indices:
             return np.zeros((0, *image.shape[:2]), np.float16)
-        features = None if self._features is None else self._features(image)
+        seen = None if self._reader is None else self._reader(image)
         if self._on_device is not None:
-            return self._on_device.maps(image, plan, indices, features)
-        return image_maps(self._attributor, image, plan, indices, features)
+            return self._on_device.maps(image, plan, indices, seen)
+        return image_maps(self._attributor, image, plan, indices, seen)
 
     def samples(
         self,

@@ -50,6 +50,24 @@ PRESETS: Mapping[str, Preset] = {
         "Selvaraju et al. 2017",
         {"method": "gradcam", "samples": {"kind": "full"}},
     ),
+    "attention_walk": Preset(
+        "Grad-CAM whose scores take two steps along the attention of the last eight blocks, made "
+        "symmetric, from within the boxes around what is strong; vision transformers only",
+        "the affinity of CLIP-ES, Lin et al. 2023, arXiv 2212.09506, with an ordinary classifier",
+        {
+            "method": "gradcam",
+            "samples": {"kind": "full"},
+            "aggregation": {
+                "random_walk": {
+                    "affinity": "attention",
+                    "steps": 2,
+                    "blocks": 8,
+                    "sinkhorn": 3,
+                    "box": 0.4,
+                }
+            },
+        },
+    ),
     "gradient": Preset(
         "Input gradient, strongest channel",
         "Simonyan et al. 2013",

@@ -179,10 +179,51 @@ class Samples(GrowingSection):
         return self.total if self.samples_per_chunk == "count" else self.samples_per_chunk
 
 
-class RandomWalk(Section):
-    """A random walk of the scores between pixels that are near and of similar colour."""
+class NetworkAffinity(Section):
+    """How alike two places are to a second network, which stays as it is."""
 
-    steps: Annotated[Int, Field(ge=1, le=10_000)] = Field(64, description="Length of the walk.")
+    network: str = Field(
+        min_length=1,
+        description="The network, as `classifier.architecture` names one, such as "
+        "timm:vit_small_patch14_dinov2.",
+    )
+    weights: str = Field(min_length=1, description="Its state-dict file (torch's or .safetensors).")
+    layer: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="The layer whose output is compared, by its name in the network, as in its "
+        "state dict; null: the last features.",
+    )
+    input_size: Annotated[Int, Field(ge=32, le=4096)] = Field(
+        224, description="Shorter side in pixels at which it sees the image."
+    )
+    neighbours: Annotated[Int, Field(ge=1, le=1024)] = Field(
+        32, description="How many places, the place itself included, one step may reach at most."
+    )
+    least: Annotated[Float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Cosine similarity that a step needs; those of a lower one aren't made."
+    )
+
+
+_WALKS: dict[str, dict[str, Any]] = {
+    "colour": {"steps": 64},
+    "attention": {"steps": 1},
+    "network": {"steps": 2},
+}
+"""Defaults of a random walk by what decides its steps."""
+_OF_COLOURS = ("radius", "stride", "colour", "features")
+_OF_ATTENTION = ("blocks", "sinkhorn")
+
+
+class RandomWalk(GrowingSection):
+    """A random walk of the scores between places that are alike."""
+
+    newer: ClassVar[tuple[str, ...]] = ("affinity", "blocks", "sinkhorn", "box")
+
+    steps: Annotated[Int, Field(ge=1, le=10_000)] = Field(
+        64,
+        description="Length of the walk. Where it is not given: 64; with affinity: attention 1, "
+        "with that of another network 2.",
+    )
     radius: Annotated[Int, Field(ge=1, le=50)] = Field(
         5, description="Pixels of the walk's grid that one step may reach."
     )
@@ -199,6 +240,62 @@ class RandomWalk(Section):
         description="How much the classifier's last features, scaled to length 1, may differ from "
         "step to step: standard deviation; null: they play no part, and no network is run.",
     )
+    affinity: Literal["colour", "attention"] | NetworkAffinity = Field(
+        "colour",
+        description="What makes places alike. colour: nearness and colours, and `features` if "
+        "given; attention: what the classifier's patches attend to, for vision transformers; "
+        "{network, weights}: the features of another network. With the last two the walk's grid "
+        "is the network's, and radius, stride, colour and features have no part.",
+    )
+    blocks: Annotated[Int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="How many of the last blocks' attention is averaged, with affinity: attention; "
+        "null: all.",
+    )
+    sinkhorn: Annotated[Int, Field(ge=0, le=1000)] = Field(
+        0,
+        description="With affinity: attention, make it symmetric: divide by the sums of columns "
+        "and rows, this many times each, and take the mean with its transpose. 0: as it is.",
+    )
+    box: PositiveFraction | None = Field(
+        None,
+        description="Only scores walk that lie in the boxes around the regions where the map has "
+        "at least this share of its maximum; null: all.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _affinities_bring_their_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        affinity = data.get("affinity", "colour")
+        kind = affinity if isinstance(affinity, str) else "network"
+        return {**_WALKS.get(kind, {}), **data}
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_affinity(self) -> RandomWalk:
+        fields = type(self).model_fields
+        for keys, theirs in ((_OF_COLOURS, "colour"), (_OF_ATTENTION, "attention")):
+            for key in keys:
+                if self.affinity != theirs and getattr(self, key) != fields[key].default:
+                    raise ValueError(f"{key} is for affinity: {theirs}; leave it out")
+        return self
+
+    @property
+    def asks_a_network(self) -> bool:
+        """Whether a network must see the image."""
+        return self.affinity != "colour" or self.features is not None
+
+    @property
+    def weights(self) -> str | None:
+        """The file of another network's weights, if it asks one."""
+        return self.affinity.weights if isinstance(self.affinity, NetworkAffinity) else None
+
+    def plain(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return its plain data: keys that have no part in it are left out."""
+        kept = super().plain(data)
+        unused = () if self.affinity == "colour" else _OF_COLOURS
+        return {key: value for key, value in kept.items() if key not in unused}
 
 
 class Aggregation(Section):

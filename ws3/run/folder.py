@@ -15,7 +15,8 @@ from ws3.datasets import dataset_root
 from ws3.datasets.colors import mask_colors
 from ws3.datasets.index import Color, ImageRow, Index, read_index, row_named
 from ws3.errors import StaleResultError, Ws3Error
-from ws3.messages import shortened, shown
+from ws3.files import sha256
+from ws3.messages import reason, shortened, shown
 from ws3.outside import TEXT_BYTES, read_regular
 from ws3.run.batches import mapped_rows
 from ws3.run.records import (
@@ -188,6 +189,28 @@ class Run:
         config = self.config.classifier
         named = [config.checkpoint, None if config.weights == "imagenet" else config.weights]
         return [Path(name) for name in named if name is not None]
+
+    def map_inputs(self, recipe: str) -> list[Path]:
+        """The user's files that a recipe's maps are made from, beside images and imports."""
+        walk = self.recipe(recipe).aggregation.random_walk
+        return [] if walk is None or walk.weights is None else [Path(walk.weights)]
+
+    def map_digests(self, recipe: str) -> list[str]:
+        """Return the SHA-256 of each of `map_inputs`.
+
+        Raises:
+            StaleResultError: If one can't be read.
+        """
+        found = []
+        for path in self.map_inputs(recipe):
+            try:
+                found.append(sha256(path))
+            except OSError as error:
+                raise StaleResultError(
+                    f"recipes.{recipe}.aggregation.random_walk.affinity.weights: {path} can't be "
+                    f"read ({reason(error)}); put it there, or name another file"
+                ) from error
+        return found
 
     @property
     def classifier_file(self) -> Path:

@@ -23,7 +23,7 @@ from ws3.store.maps import MapStore
 from ws3.store.saliency import SaliencyStore
 
 if TYPE_CHECKING:
-    from ws3.attribution.engine import FeatureReader
+    from ws3.attribution.seeing import Reader
     from ws3.stages.whole_maps import WholeMapsStage
 
 
@@ -40,13 +40,16 @@ class MapsStage(StoreStage):
         self._store.create({"kind": "maps", "recipe": recipe})
 
     @cached_property
-    def _reader(self) -> FeatureReader:
-        # torch takes seconds to import, and few recipes look at features.
-        from ws3.attribution.engine import FeatureReader
+    def _reader(self) -> Reader | None:
+        walk = self.settings.aggregation.random_walk
+        if walk is None or not walk.asks_a_network:
+            return None
+        # torch takes seconds to import, and few recipes ask a network.
+        from ws3.attribution.seeing import reader
         from ws3.classifier.checkpoints import load_classifier
 
         named = self.run.config.classifier.architecture
-        return FeatureReader(load_classifier(classifier_file(self.run), named))
+        return reader(walk, lambda: load_classifier(classifier_file(self.run), named))
 
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether intact maps with this fingerprint are committed."""
@@ -84,12 +87,12 @@ class MapsStage(StoreStage):
         with timer.phase("load"):
             walk = self.settings.aggregation.random_walk
             image = None if walk is None else load_image(row)
-            reader = None if walk is None or walk.features is None else self._reader
+            reader = self._reader
         with timer.phase("compute"):
-            features = None if image is None or reader is None else reader(image)
+            seen = None if image is None or reader is None else reader(image)
             chunks = self._chunks(row.image, layout, repair, timer)
             try:
-                maps = combine(chunks, self.settings.aggregation, plan, image, features)
+                maps = combine(chunks, self.settings.aggregation, plan, image, seen)
             except StaleResultError:
                 raise
             except Ws3Error as error:

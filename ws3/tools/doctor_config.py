@@ -11,6 +11,7 @@ from pathlib import Path
 from ws3.config.classifier import TIMM
 from ws3.config.dataset import KINDS
 from ws3.config.load import load
+from ws3.config.recipes import NetworkAffinity
 from ws3.config.run import RunConfig
 from ws3.config.segmentation import OWN_CLASSIFIER
 from ws3.datasets import dataset_root, list_dataset
@@ -116,13 +117,21 @@ def weight_findings(config: RunConfig) -> Iterator[Finding]:
         backbone = segmentation.architecture.partition("_")[2]
         own = segmentation.weights == OWN_CLASSIFIER
         named["segmentation.weights"] = (None if own else segmentation.weights, backbone)
-    if classifier.architecture.startswith(TIMM) and find_spec("timm") is None:
-        yield Finding(
-            "classifier.architecture",
-            "fault",
-            f"{classifier.architecture}, but timm isn't installed",
-            "pip install 'ws3-seg[timm]'",
-        )
+    networks = {"classifier.architecture": classifier.architecture}
+    for name, recipe in config.recipes.items():
+        walk = recipe.aggregation.random_walk
+        if walk is not None and isinstance(walk.affinity, NetworkAffinity):
+            key, asked = f"recipes.{name}.aggregation.random_walk.affinity", walk.affinity
+            networks[f"{key}.network"] = asked.network
+            named[f"{key}.weights"] = (asked.weights, asked.network)
+    for key, network in networks.items():
+        if network.startswith(TIMM) and find_spec("timm") is None:
+            yield Finding(
+                key,
+                "fault",
+                f"{network}, but timm isn't installed",
+                "pip install 'ws3-seg[timm]'",
+            )
     for key, (value, network) in named.items():
         if value == "imagenet":
             yield _imagenet(key, network)

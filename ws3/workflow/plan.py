@@ -101,7 +101,12 @@ class Plan:
     def settings(self, stage: str, recipe: str) -> str:
         """Return what a stage's jobs depend on, beyond their images and the stages before."""
         spec = STAGES[stage]
-        return as_text(**spec.settings(self.config, recipe), **spec.amount(self.config, recipe))
+        files = [stat_key(path) for path in self.run.map_inputs(recipe)] if stage == "maps" else []
+        return as_text(
+            **spec.settings(self.config, recipe),
+            **spec.amount(self.config, recipe),
+            **({"files": files} if files else {}),
+        )
 
     def receipts(self, stage: str, recipe: str, splits: Sequence[str]) -> list[str]:
         """Return the receipts of all batches of a stage and recipe on some splits."""
