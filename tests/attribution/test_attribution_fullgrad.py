@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import ws3
 from ws3.attribution import fullgrad as module
+from ws3.attribution.channels import rescaled
 from ws3.attribution.interface import Options
 from ws3.attribution.network import AttributionNetwork
 from ws3.classifier.build import build_classifier
@@ -121,10 +122,10 @@ def test_by_default_it_scales_as_the_authors_program_does() -> None:
 
 def test_a_constant_contribution_is_no_map() -> None:
     flat = torch.full((1, 2, 3, 3), 4.0)
-    assert not module._rescaled(flat, (1, 2, 3)).any()
+    assert not rescaled(flat, (1, 2, 3)).any()
     ramp = torch.tensor([[[[1.0, 2.0, 3.0]], [[1.0, 1.0, 5.0]]]])
-    assert module._rescaled(ramp, (1, 2, 3)).flatten().tolist() == [0, 0.25, 0.5, 0, 0, 1]
-    assert module._rescaled(ramp, (2, 3)).flatten().tolist() == [0, 0.5, 1, 0, 0, 1]
+    assert rescaled(ramp, (1, 2, 3)).flatten().tolist() == [0, 0.25, 0.5, 0, 0, 1]
+    assert rescaled(ramp, (2, 3)).flatten().tolist() == [0, 0.5, 1, 0, 0, 1]
 
 
 def test_the_preset_scores_an_image_at_a_finer_output_stride_too() -> None:

@@ -27,8 +27,13 @@ def work(run, stage):
 def walking(run, weights):
     """The run with a walk of the crops' maps between places alike to a second network."""
     data = run.config.model_dump(mode="json")
-    affinity = {"network": "resnet18", "weights": str(weights), "layer": "layer1"}
-    affinity |= {"input_size": 64, "neighbours": 4}
+    affinity = {
+        "network": "resnet18",
+        "weights": str(weights),
+        "layer": "layer1",
+        "input_size": 64,
+        "neighbours": 4,
+    }
     data["recipes"][CROPS]["aggregation"]["random_walk"] = {"affinity": affinity}
     changed = Run(run.folder, resolve(data))
     write_config(changed)

@@ -18,11 +18,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from ws3.attribution.channels import of_classes
+from ws3.attribution.channels import of_classes, rescaled
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
-from ws3.classifier.tokens import TokenBackbone
+from ws3.classifier.tokens import TokenBackbone, TokenMap
 from ws3.errors import Ws3Error
 
 
@@ -80,6 +81,129 @@ def attention_relevance(
             scores.append(_of_patches(relevance, backbone, inputs))
     probabilities = of_classes(logits.detach(), classes).float().sigmoid()
     return Attribution(torch.stack(scores), probabilities)
+
+
+def legrad(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """LeGrad: how each block's attention would raise what it says of the class.
+
+    Bousselham et al. 2024, arXiv 2404.03214. A block's logit is what the network's last
+    normalisation and its head make of the tokens behind that block. Its gradient with respect to
+    the block's attention, negative values set to 0, is averaged over heads and over the tokens that
+    attend, and added over the blocks; each sample's map is scaled to [0, 1]. The option `blocks`
+    takes the last ones only.
+
+    Raises:
+        Ws3Error: If the network is no such transformer.
+    """
+    backbone = _explicit(network, "legrad")
+    behind = _Behind(backbone)
+    leaf = inputs.detach().clone().requires_grad_()
+    with _attention(backbone) as attention, _block_outputs(backbone) as outputs:
+        logits = network.logits_from_features(backbone(leaf))
+    total = torch.zeros((len(classes), len(inputs), attention[0].shape[3]), device=inputs.device)
+    last = options.values.get("blocks") or 0
+    for weights, tokens in zip(attention[-last:], outputs[-last:], strict=True):
+        of_block = network.logits_from_features(behind(leaf, tokens))
+        for position, index in enumerate(classes):
+            # Only this block lies between its attention and its logit, so little is computed.
+            (gradient,) = torch.autograd.grad(of_block[:, index].sum(), weights, retain_graph=True)
+            total[position] += gradient.relu().float().mean(dim=(1, 2))
+    patches = total[:, :, backbone.prefix :]
+    scores = rescaled(patches, (2,)).reshape(*patches.shape[:2], *backbone.grid(inputs))
+    return Attribution(scores, of_classes(logits.detach(), classes).float().sigmoid())
+
+
+def ag_cam(
+    network: AttributionNetwork, inputs: Tensor, classes: Sequence[int], options: Options
+) -> Attribution:
+    """Attention-guided CAM (Leem and Seo 2024, arXiv 2402.04563).
+
+    The gradient of the logit with respect to each block's attention, negative values set to 0,
+    times the sigmoid of the products of queries and keys that the attention is made of; added over
+    heads and blocks.
+
+    Raises:
+        Ws3Error: If the network is no such transformer.
+    """
+    backbone = _explicit(network, "ag_cam")
+    leaf = inputs.detach().clone().requires_grad_()
+    with _attention(backbone) as attention, _BeforeSoftmax() as products:
+        logits = network.logits_from_features(backbone(leaf))
+    if [one.shape for one in products.found] != [one.shape for one in attention]:
+        raise Ws3Error(
+            f"ag_cam doesn't find the products of queries and keys of {network.architecture}; use "
+            "the method attention_relevance or legrad"
+        )
+    scores = []
+    for position, index in enumerate(classes):
+        gradients = torch.autograd.grad(
+            logits[:, index].sum(), attention, retain_graph=position + 1 < len(classes)
+        )
+        relevance = torch.zeros_like(gradients[0][:, 0])
+        for product, gradient in zip(products.found, gradients, strict=True):
+            relevance += (gradient.relu() * product.sigmoid()).sum(dim=1)
+        scores.append(_of_patches(relevance, backbone, inputs))
+    probabilities = of_classes(logits.detach(), classes).float().sigmoid()
+    return Attribution(torch.stack(scores), probabilities)
+
+
+class _BeforeSoftmax(TorchFunctionMode):
+    """Collects what attention is the softmax of, (B, heads, N, N), while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (Tensor.softmax, torch.softmax, nn.functional.softmax) and args[0].ndim == 4:
+            self.found.append(args[0].detach())
+        return func(*args, **(kwargs or {}))
+
+
+class _Behind:
+    """What a transformer makes of the tokens behind any of its blocks, as if that were the last."""
+
+    def __init__(self, backbone: TokenBackbone) -> None:
+        tensors = chain(backbone.parameters(), backbone.buffers())
+        self._backbone = copy.deepcopy(backbone, {id(one): one for one in tensors})
+        self._given = _Given()
+        parent, _, _ = backbone.block_names[0].rpartition(".")
+        above, _, name = parent.rpartition(".")
+        kind = type(backbone.get_submodule(parent))
+        blocks = kind([self._given]) if kind is nn.ModuleList else nn.Sequential(self._given)
+        setattr(self._backbone.get_submodule(above), name, blocks)
+
+    def __call__(self, inputs: Tensor, tokens: Tensor) -> TokenMap | Tensor:
+        """Return the last features that tokens (B, N, F) of inputs (B, 3, H, W) lead to."""
+        self._given.tokens = tokens
+        features: TokenMap | Tensor = self._backbone(inputs)
+        return features
+
+
+class _Given(nn.Module):
+    """In the place of all blocks: it returns what it was given before."""
+
+    tokens: Tensor
+
+    def forward(self, *_: Any, **__: Any) -> Tensor:
+        return self.tokens
+
+
+@contextmanager
+def _block_outputs(backbone: TokenBackbone) -> Iterator[list[Tensor]]:
+    """Collect the tokens behind each block (B, N, F) while the backbone runs."""
+    found: list[Tensor] = []
+    with ExitStack() as hooks:
+        for name in backbone.block_names:
+            block = backbone.get_submodule(name)
+            hooks.enter_context(
+                block.register_forward_hook(lambda *passed: found.append(passed[2]))
+            )
+        yield found
 
 
 class _Attention(nn.Module):

@@ -42,3 +42,15 @@ def reduce_channels(
         case "sum":
             result = signed.sum(dim=1)
     return result.float()
+
+
+def rescaled(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Scale values to [0, 1] over some axes; what is the same everywhere becomes 0.
+
+    Example:
+        >>> rescaled(torch.tensor([[1.0, 3.0, 2.0], [4.0, 4.0, 4.0]]), (1,)).tolist()
+        [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
+    """
+    lowest = values.amin(dim=axes, keepdim=True)
+    width = values.amax(dim=axes, keepdim=True) - lowest
+    return torch.where(width > 0, (values - lowest) / width, 0.0)

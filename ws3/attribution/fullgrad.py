@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from ws3.attribution.channels import of_classes
+from ws3.attribution.channels import of_classes, rescaled
 from ws3.attribution.interface import Attribution, Options
 from ws3.attribution.network import AttributionNetwork
 from ws3.errors import Ws3Error
@@ -42,7 +42,7 @@ def fullgrad(
         last = position + 1 == len(classes)
         total = torch.zeros_like(leaf[:, :1])
         for part in full_gradient(logits[:, index], leaf, affine, retain_graph=not last):
-            scaled = _rescaled(part.abs(), axes).sum(dim=1, keepdim=True)
+            scaled = rescaled(part.abs(), axes).sum(dim=1, keepdim=True)
             total += nn.functional.interpolate(
                 scaled, leaf.shape[2:], mode="bilinear", align_corners=False
             )
@@ -109,10 +109,3 @@ def _bias(module: nn.Module) -> Tensor | None:
     factor = factor if module.weight is None else factor * module.weight
     shift = -module.running_mean * factor
     return shift if module.bias is None else shift + module.bias
-
-
-def _rescaled(values: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Scale values (B, F, h, w) to [0, 1]; what is the same everywhere becomes 0."""
-    lowest = values.amin(dim=axes, keepdim=True)
-    width = values.amax(dim=axes, keepdim=True) - lowest
-    return torch.where(width > 0, (values - lowest) / width, 0.0)

@@ -136,6 +136,14 @@ class FullGradOptions(Section):
     )
 
 
+class LegradOptions(Section):
+    """Options of `legrad`."""
+
+    blocks: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = Field(
+        None, description="How many blocks are looked at, from the last; null: all."
+    )
+
+
 class OcclusionOptions(Section):
     """Options of `occlusion`."""
 
@@ -245,6 +253,19 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "attention of all blocks weighted by its positive gradients; transformers only",
         "Chefer et al. 2021, arXiv 2103.15679",
         "ws3.attribution.attention:attention_relevance",
+    ),
+    "legrad": MethodEntry(
+        "positive gradients of what each block says of the class, to its attention; transformers "
+        "only",
+        "Bousselham et al. 2024, arXiv 2404.03214",
+        "ws3.attribution.attention:legrad",
+        options=LegradOptions,
+    ),
+    "ag_cam": MethodEntry(
+        "positive gradients to all blocks' attention, times the sigmoid of what it is made of; "
+        "transformers only",
+        "Leem and Seo 2024, arXiv 2402.04563",
+        "ws3.attribution.attention:ag_cam",
     ),
     "integrated_gradients": MethodEntry(
         "input times its mean gradient on the way from the mean colour",
