@@ -55,9 +55,9 @@ $(TOOLS)/.ready: $(READY) tests/tools.txt
 		--requirement tests/tools.txt
 	touch $@
 
-test-tools: $(TOOLS)/.ready  ## Run the tests of what other tools write and read, with these tools
+test-tools: $(TOOLS)/.ready  ## Run the tests of what other tools write, read and compute, with these tools
 	WS3_TEST_TOOLS=1 PYTHONPATH=$(CURDIR)/$(TOOLS) $(BIN)/pytest tests/datasets/importing/test_import_by_tools.py \
-		tests/exports/test_exports_readers.py
+		tests/exports/test_exports_readers.py tests/attribution/test_attribution_by_tools.py
 
 # Another seed: make torture TORTURE='--count 50 --seed 7'
 TORTURE ?= --count 300

@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_networks import small_network
 
+import ws3
 from ws3.aggregation.random_walk import random_walk
 from ws3.attribution.seeing import SimilarityReader
 from ws3.config.load import resolve
@@ -57,6 +58,17 @@ def test_maps_depend_on_the_weights_and_not_on_where_they_lie(small_run, tmp_pat
     # Both are scaled to a percentile, so up to a factor, and up to what that cut off.
     assert np.corrcoef(found[0].ravel(), expected[0].ravel())[0, 1] > 0.95
     assert not np.allclose(found, plain, atol=0.05)
+
+    given = ws3.score_maps(
+        ws3.load_classifier(run.classifier_file),
+        image,
+        row.labels,
+        walked.recipe(CROPS),
+        name=row.image,
+        recipe_name=CROPS,
+        seed=run.config.seed,
+    )
+    np.testing.assert_array_equal(given, found)
 
     moved = weights.rename(tmp_path / "elsewhere.pth")
     np.testing.assert_array_equal(RecipeResults(walking(run, moved), CROPS).maps(row), found)

@@ -42,7 +42,7 @@ def guided_backprop(
     from captum.attr import GuidedBackprop
 
     attribute = GuidedBackprop(rectified(network, _GuidedCap)).attribute
-    return _by_class(network, inputs, classes, options, lambda x, c: attribute(x, target=c))
+    return by_class(network, inputs, classes, options, lambda x, c: attribute(x, target=c))
 
 
 def deeplift(
@@ -59,7 +59,7 @@ def deeplift(
     from captum.attr import DeepLift
 
     attribute = DeepLift(rectified(network, RescaledCap)).attribute
-    return _by_class(network, inputs, classes, options, lambda x, c: attribute(x, target=c))
+    return by_class(network, inputs, classes, options, lambda x, c: attribute(x, target=c))
 
 
 def integrated_gradients(
@@ -74,7 +74,7 @@ def integrated_gradients(
 
     steps = options.values["steps"]
     attribute = IntegratedGradients(network).attribute
-    return _by_class(
+    return by_class(
         network,
         inputs,
         classes,
@@ -104,7 +104,7 @@ def occlusion(
     ]
     attribute = Occlusion(network).attribute
     with torch.no_grad():
-        return _by_class(
+        return by_class(
             network,
             inputs,
             classes,
@@ -118,13 +118,22 @@ def occlusion(
         )
 
 
-def _by_class(
+def by_class(
     network: AttributionNetwork,
     inputs: Tensor,
     classes: Sequence[int],
     options: Options,
     attribute: Callable[[Tensor, int], Tensor],
 ) -> Attribution:
+    """Return a method's scores, class by class.
+
+    Args:
+        network: The frozen classifier.
+        inputs: Normalised, (B, 3, H, W).
+        classes: Logit indices to explain.
+        options: Say how channels become one number.
+        attribute: From inputs and a logit's index to one value per value of the inputs.
+    """
     leaf = inputs.detach().contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         logits = network(leaf)
@@ -247,7 +256,7 @@ def _rectify(network: AttributionNetwork, relu6: type[nn.Module]) -> nn.Module:
     strange = sorted({type(m).__name__ for m in whole.modules() if isinstance(m, _NO_RULE)})
     if strange:
         raise Ws3Error(
-            "guided_backprop and deeplift are defined for networks of ReLUs, but "
+            "guided_backprop, deeplift and lrp are defined for networks of ReLUs, but "
             f"{network.architecture} has {' and '.join(strange)}; use the method gradient or "
             "integrated_gradients"
         )
@@ -256,7 +265,7 @@ def _rectify(network: AttributionNetwork, relu6: type[nn.Module]) -> nn.Module:
     except Exception as error:
         # Any kind, as the tracer runs the network's own code on stand-ins for tensors.
         raise Ws3Error(
-            f"guided_backprop and deeplift need a network that torch.fx can trace, and "
+            f"guided_backprop, deeplift and lrp need a network that torch.fx can trace, and "
             f"{network.architecture} is none ({error}); use the method gradient or "
             "integrated_gradients"
         ) from error
@@ -267,7 +276,7 @@ def _rectify(network: AttributionNetwork, relu6: type[nn.Module]) -> nn.Module:
     }
     if called & _UNSEEN:
         raise Ws3Error(
-            f"guided_backprop and deeplift see modules only, but {network.architecture} calls "
+            f"guided_backprop, deeplift and lrp see modules only, but {network.architecture} calls "
             f"{' and '.join(sorted(called & _UNSEEN))} as a function; make it a module, or use the "
             "method gradient or integrated_gradients"
         )

@@ -144,6 +144,19 @@ class LegradOptions(Section):
     )
 
 
+class LrpOptions(Section):
+    """Options of `lrp`."""
+
+    rule: Literal["epsilon_plus", "epsilon"] = Field(
+        "epsilon_plus",
+        description="By what relevance is shared out: epsilon, all that an input adds to an "
+        "output; epsilon_plus, in convolutions only what is positive.",
+    )
+    epsilon: Annotated[float, Field(strict=True, gt=0.0, le=100.0)] = Field(
+        1e-6, description="Added to what relevance is divided by, with its sign."
+    )
+
+
 class OcclusionOptions(Section):
     """Options of `occlusion`."""
 
@@ -281,6 +294,14 @@ OWN_METHODS: Mapping[str, MethodEntry] = {
         "ws3.attribution.captum_methods:deeplift",
         reduces=True,
         log_odds=False,
+    ),
+    "lrp": MethodEntry(
+        "the logit handed down layer by layer by what each input adds; ReLU networks only",
+        "Bach et al. 2015, doi 10.1371/journal.pone.0130140",
+        "ws3.attribution.lrp:lrp",
+        reduces=True,
+        log_odds=False,
+        options=LrpOptions,
     ),
     "occlusion": MethodEntry(
         "fall of the logit when a window is painted in the mean colour",

@@ -150,6 +150,17 @@ PRESETS: Mapping[str, Preset] = {
         "Srinivas and Fleuret 2019, arXiv 1905.00780",
         {"method": "fullgrad", "samples": {"kind": "full"}},
     ),
+    "lrp": Preset(
+        "Layer-wise relevance propagation of the image once, epsilon-plus rule",
+        "Bach et al. 2015; Montavon et al. 2017",
+        {
+            "method": "lrp",
+            "samples": {"kind": "full"},
+            "reduce_channels": "net",
+            "sign": "positive",
+            "aggregation": {"percentile": 99.0},
+        },
+    ),
     "sess": Preset(
         "SESS: Grad-CAM of windows that slide over the image at twelve sizes, each scaled to its "
         "maximum and weighted by the class's probability; the maximum over them, smoothed",
