@@ -29,6 +29,19 @@ BEYOND: tuple[tuple[str, Any], ...] = (
         "recipes",
         {**CONFIG["recipes"], "walk": {"samples_from": "cam", "aggregation": {"random_walk": {}}}},
     ),
+    *(
+        (
+            "recipes",
+            {
+                **CONFIG["recipes"],
+                "walk": {"samples_from": "cam", "aggregation": {"random_walk": walk}},
+            },
+        )
+        for walk in (
+            {"affinity": "attention", "blocks": 2, "sinkhorn": 3, "box": 0.4},
+            {"affinity": {"network": "resnet18", "weights": "classifier.pt", "least": 0.1}},
+        )
+    ),
     (
         "recipes",
         {
