@@ -283,7 +283,7 @@ STAGES: Mapping[str, StageSpec] = {
             built_on=("maps", "regions"),
             settings=_masks_settings,
             amount=lambda config, recipe: (
-                {"confidence": True} if config.keeps_confidence(recipe) else {}
+                {"confidence": config.masks.confidence} if config.keeps_confidence(recipe) else {}
             ),
             shared=lambda run, recipe: {"background": run.threshold(recipe).for_masks.model_dump()},
             results="masks/{recipe}",

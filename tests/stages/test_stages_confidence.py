@@ -86,6 +86,28 @@ def test_it_is_the_labels_own_probability_rounded_down(mapped, crf):
         assert (ws3.open_run(run.folder)[RECIPE].confidence(row.image) == found).all()
 
 
+def test_of_maps_it_is_the_share_of_the_scores_that_the_masks_label_has(mapped):
+    run = mapped(masks__confidence=True)
+    work(run, "masks", RECIPE)
+    masks, of_crf = masks_of(run), confidence_of(run)
+    other = with_masks(run, confidence="maps")
+    with pytest.raises(StaleResultError, match="this confidence is missing"):
+        RecipeResults(other, RECIPE).confidence(run.index.rows[0])
+    assert check_run(other, repair=False)[1] != []
+    work(other, "masks", RECIPE)
+    assert masks_of(other) == masks
+    results = RecipeResults(other, RECIPE)
+    for row in run.index.rows:
+        scores, mask = add_background(results.maps(row), 0.5), results.mask(row)
+        values = [0, *run.class_values(row)]
+        own = sum(np.where(mask == v, s, 0) for v, s in zip(values, scores, strict=True))
+        expected = np.minimum(256 * own / scores.sum(axis=0), 255)
+        if row.labels:
+            assert np.abs(results.confidence(row) + 0.5 - expected).max() <= 0.5 + 1e-3
+    assert any(confidence_of(other)[name] != data for name, data in of_crf.items())
+    assert check_run(other, repair=False)[1] == []
+
+
 def test_masks_and_fingerprints_are_those_of_a_run_without_it(mapped):
     plain, keeping = mapped("one"), mapped("two", masks__confidence=True)
     for run in (plain, keeping):

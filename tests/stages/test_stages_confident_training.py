@@ -6,7 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from stage_work import map_at_random, work
+from stage_work import map_at_random, with_masks, work
 
 from ws3.config.load import dump, resolve
 from ws3.errors import Ws3Error
@@ -63,6 +63,9 @@ def test_unless_it_is_asked_for_it_is_not_taken(masked):
     assert cut.least == 77  # 76.8 rounded up
     assert not cut.weighs
     assert segmentation_fingerprint(changed, RECIPE) != plain
+    of_maps = with_masks(changed, confidence="maps")
+    assert segmentation_fingerprint(of_maps, RECIPE) != segmentation_fingerprint(changed, RECIPE)
+    with_masks(changed, confidence=True)
     assert asked(changed, "ground_truth")[0] is None
     weighed, _ = asked(changed, ignore_below=0, pixel_weights="confidence")
     assert (weighed.least, weighed.weighs) == (0, True)

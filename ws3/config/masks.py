@@ -121,8 +121,9 @@ class Masks(GrowingSection):
     regions: Regions | None = Field(
         None, description="Segments of the image whose pixels vote together; null: there are none."
     )
-    confidence: bool = Field(
+    confidence: bool | Literal["maps"] = Field(
         False,
-        description="Store the confidence of each pixel beside its mask, in confidence/<recipe>/ "
-        "(docs/confidence.md).",
+        description="Store the confidence of each pixel beside its mask, in confidence/<recipe>/. "
+        "true: the probability of its label after the CRF; maps: the share of the maps' scores "
+        "that its label has (docs/confidence.md).",
     )

@@ -98,6 +98,7 @@ def mask_and_confidence(
     crf: CrfParameters | None,
     ignore_below: float = 0.0,
     regions: Voters | None = None,
+    of_maps: bool = False,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Return the pseudo-mask of one image, and the confidence of each pixel.
 
@@ -105,6 +106,9 @@ def mask_and_confidence(
     divided by the sum over the labels; with a CRF it is the label of highest probability, and
     that probability. An image without classes is background of confidence 1. Regions vote on the
     maps or on the probabilities, as `Voters` says.
+
+    A CRF's probabilities are nearly all close to 1. With `of_maps` the confidence is the share of
+    the scores that the label has before the CRF, whatever label the CRF chooses.
 
     Args:
         image: As for `pseudo_mask`.
@@ -114,6 +118,8 @@ def mask_and_confidence(
         crf: As for `pseudo_mask`.
         ignore_below: As for `pseudo_mask`.
         regions: As for `pseudo_mask`.
+        of_maps: Whether the confidence that is returned is that of the scores before the CRF;
+            `ignore_below` is of the CRF's all the same.
 
     Returns:
         The mask, uint8 (H, W), and the confidence, float32 (H, W) in [0, 1]; a pixel that is
@@ -140,12 +146,20 @@ def mask_and_confidence(
         refined = DenseCrf(image, len(scores), crf).refine(scores)
         labels, probabilities = cut_refined(refined, regions)
     mask = np.array([0, *class_values], np.uint8)[labels]
-    confidence = np.zeros(labels.shape, np.float32)
-    for label, probability in enumerate(probabilities):
-        np.copyto(confidence, probability, where=labels == label)
+    confidence = _of_labels(probabilities, labels)
     if ignore_below > 0:
         mask[confidence < ignore_below] = IGNORED
-    return mask, confidence
+    return mask, _of_labels(normalise(scores), labels) if of_maps else confidence
+
+
+def _of_labels(
+    shares: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Return of each pixel the share of its own label."""
+    own = np.zeros(labels.shape, np.float32)
+    for label, share in enumerate(shares):
+        np.copyto(own, share, where=labels == label)
+    return own
 
 
 def scores_before_crf(

@@ -104,7 +104,8 @@ class RecipeResults:
                 "masks.confidence: true, and run snakemake again"
             )
         path = self.run.confidence_file(self.recipe, row.image)
-        return self._png_at(path, "masks", row, "confidence")
+        made_from = confidence_fingerprint(self.run, self.fingerprints.of("masks", row))
+        return self._png_at(path, made_from, "masks", row, "confidence")
 
     def prediction(self, row: ImageRow) -> NDArray[np.uint8]:
         """Return the mask that the segmentation network predicts for an image, uint8 (H, W).
@@ -120,18 +121,25 @@ class RecipeResults:
         return f"ws3 {stage} {self.run.folder} --recipe {owner} --image {row.image}"
 
     def _png(self, stage: str, row: ImageRow) -> NDArray[np.uint8]:
-        return self._png_at(self.run.result(stage, self.recipe, row.image), stage, row)
+        path = self.run.result(stage, self.recipe, row.image)
+        return self._png_at(path, self.fingerprints.of(stage, row), stage, row, "mask")
 
     def _png_at(
-        self, path: Path, stage: str, row: ImageRow, what: str = "mask"
+        self, path: Path, made_from: str, stage: str, row: ImageRow, what: str
     ) -> NDArray[np.uint8]:
-        mask = current_mask(path, self.fingerprints.of(stage, row))
+        mask = current_mask(path, made_from)
         if mask is None:
             raise StaleResultError(
                 f"{path}: this {what} is missing, damaged or made from other inputs; make it with: "
                 f"{self.command(stage, row)}"
             )
         return mask
+
+
+def confidence_fingerprint(run: Run, fingerprint: str) -> str:
+    """Return what the confidence of a mask is made from, by the fingerprint of the mask."""
+    kind = run.config.masks.confidence
+    return fingerprint if kind is True else f"{fingerprint}-{kind}"
 
 
 def classifier_file(run: Run) -> Path:

@@ -64,10 +64,14 @@ def training_rows(run: Run, recipe: str) -> list[ImageRow]:
 
 
 def _cut_sources(run: Run, recipe: str) -> dict[str, Any]:
-    """Return the ground truth that chooses a cut of the confidence, as plain data."""
-    if recipe == GROUND_TRUTH or not isinstance(run.config.segmentation.ignore_below, PrecisionCut):
+    """Return what training takes beside masks, as plain data: a confidence, and who cuts it."""
+    settings = run.config.segmentation
+    if recipe == GROUND_TRUTH or not settings.uses_confidence:
         return {}
-    return {"truth": {row.image: row.mask_sha256 for row in training_rows(run, recipe)}}
+    found: dict[str, Any] = {"confidence": run.config.masks.confidence}
+    if not isinstance(settings.ignore_below, PrecisionCut):
+        return found
+    return {**found, "truth": {row.image: row.mask_sha256 for row in training_rows(run, recipe)}}
 
 
 def _mask_sources(run: Run, recipe: str) -> dict[str, Any]:

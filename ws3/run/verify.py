@@ -27,7 +27,7 @@ from ws3.run.records import (
     read_record,
     write_record,
 )
-from ws3.run.results import FINGERPRINT, is_foreign_mask
+from ws3.run.results import FINGERPRINT, confidence_fingerprint, is_foreign_mask
 from ws3.run.samples import expected_chunks, sample_plan
 from ws3.run.status import receipts_of
 from ws3.run.training_inputs import classifier_fingerprint, segmentation_fingerprint
@@ -151,7 +151,8 @@ class _Results:
     def listed(self) -> Mapping[str, str]:
         """Fingerprint of each image's result, by the receipts."""
         receipts = receipts_of(self.run, self.stage, self.recipe)
-        return {image: made for receipt in receipts for image, made in receipt.images.items()}
+        listed = {image: made for receipt in receipts for image, made in receipt.images.items()}
+        return self._of_results(listed)
 
     @cached_property
     def expected(self) -> Mapping[str, str]:
@@ -160,9 +161,15 @@ class _Results:
             return {}
         rows = [self.rows[image] for image in self.listed if image in self.rows]
         try:
-            return Fingerprints(self.run, self.recipe).expected(self.stage, rows)
+            return self._of_results(Fingerprints(self.run, self.recipe).expected(self.stage, rows))
         except Ws3Error:
             return {}
+
+    def _of_results(self, made: dict[str, str]) -> dict[str, str]:
+        """Return the fingerprints that results bear, by those of the stage."""
+        if not self.beside:
+            return made
+        return {image: confidence_fingerprint(self.run, one) for image, one in made.items()}
 
     @property
     def known(self) -> set[str]:

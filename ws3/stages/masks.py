@@ -17,7 +17,12 @@ from ws3.masks.pseudo import Voters, mask_and_confidence
 from ws3.removal import set_aside
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
-from ws3.run.results import FINGERPRINT, current_mask, is_foreign_mask
+from ws3.run.results import (
+    FINGERPRINT,
+    confidence_fingerprint,
+    current_mask,
+    is_foreign_mask,
+)
 from ws3.run.samples import load_image
 from ws3.stages.imported import imported_mask
 from ws3.stages.png_stage import PngStage
@@ -47,9 +52,10 @@ class MasksStage(PngStage):
     def is_done(self, row: ImageRow, fingerprint: str) -> bool:
         """Return whether an intact mask with this fingerprint is committed, and what goes with it.
 
-        The same fingerprint stands for both: what the confidence is made from is the same.
+        Both are made from the same: the fingerprint of the confidence follows from the mask's.
         """
-        beside = (current_mask(path, fingerprint) for path in self.files_beside(row))
+        made_from = confidence_fingerprint(self.run, fingerprint)
+        beside = (current_mask(path, made_from) for path in self.files_beside(row))
         return super().is_done(row, fingerprint) and all(found is not None for found in beside)
 
     def compute(self, row: ImageRow, fingerprint: str, timer: PhaseTimer) -> ImageResult:
@@ -79,10 +85,12 @@ class MasksStage(PngStage):
                 self._crf,
                 self.run.config.masks.ignore_below,
                 voters,
+                of_maps=self.run.config.masks.confidence == "maps",
             )
         with timer.phase("write"):
+            made_from = confidence_fingerprint(self.run, fingerprint)
             beside = sum(
-                self._write_beside(path, in_steps(confidence), fingerprint)
+                self._write_beside(path, in_steps(confidence), made_from)
                 for path in self.files_beside(row)
             )
             # The last: where there is a mask, all is there.

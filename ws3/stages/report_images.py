@@ -132,7 +132,7 @@ def _made_of(run: Run, readers: Mapping[str, RecipeResults], row: ImageRow) -> s
     truth = [row.mask_sha256, str(row.coding)]
     kept = _confident(run)
     if kept:
-        found["confidence"] = ",".join(kept)
+        found["confidence"] = f"{run.config.masks.confidence}: {', '.join(kept)}"
     return fingerprint(
         drawing=DRAWING, truth=truth, reference=config.reference_recipe, image=row.sha256, **found
     )
