@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,11 +72,18 @@ DARK = Theme(
 THEMES = (LIGHT, DARK)
 
 # Recipes differ in shape as well as in colour, for print and for colour-blind readers.
-_DASHES = ("-", "--", "-.", ":")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+DASHES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 _STAGE_LABELS = {"maps": "score maps", "masks": "pseudo-masks", "segmentation": "segmentation"}
 _LONGEST_NAME = 22
+
+_UNDATED: Mapping[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""What matplotlib would note of itself in a file, by its ending."""
 
 
 @contextmanager
@@ -100,6 +108,8 @@ def styled(theme: Theme) -> Iterator[None]:
         "figure.constrained_layout.h_pad": 0.08,
         "legend.frameon": False,
         "svg.fonttype": "none",
+        # TrueType, so that words in a PDF stay words: to search, to copy, to edit.
+        "pdf.fonttype": 42,
         "svg.hashsalt": "ws3",
     }
     with style.context(["default", settings]):
@@ -107,30 +117,45 @@ def styled(theme: Theme) -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
-    """Write a figure as PNG or SVG, by the path's ending, with no date in it.
+    """Write a figure as PNG, SVG or PDF, by the path's ending, with no date in it.
+
+    Words stay text: a PDF has the letters of their fonts in it, an SVG names fonts.
 
     Args:
-        figure: What to write; its background is transparent in SVG and white in PNG.
+        figure: What to write; its background is transparent in SVG and PDF, and white in PNG.
         path: Where to; replaced atomically.
         theme: The theme that the figure was drawn with.
 
     Raises:
         Ws3Error: If the path has another ending.
     """
-    if path.suffix not in (".png", ".svg"):
-        raise Ws3Error(f"{path}: figures are PNG or SVG; choose a name that ends in .png or .svg")
-    vector = path.suffix == ".svg"
-    metadata = {"Date": None} if vector else {"Software": None}
+    undated = _UNDATED.get(path.suffix)
+    if undated is None:
+        raise Ws3Error(
+            f"{path}: figures are PNG, SVG or PDF; choose a name that ends in .png, .svg or .pdf"
+        )
     buffer = io.BytesIO()
-    with styled(theme):
+    with styled(theme), _quiet("fontTools"):
         figure.savefig(
             buffer,
             format=path.suffix[1:],
-            metadata=metadata,
-            transparent=vector,
+            metadata=undated,
+            transparent=path.suffix != ".png",
             dpi=150,
         )
     write_bytes(path, buffer.getvalue())
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library, which tells each step of cutting out letters, from logging it as news."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) -> Figure:
@@ -174,7 +199,7 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
         axes.set_yticks(
             range(len(recipes)),
             [
-                _short(title_of(name)) + ("\n(reference)" if name == reference else "")
+                short(title_of(name)) + ("\n(reference)" if name == reference else "")
                 for name in recipes
             ],
             color=theme.text,
@@ -215,10 +240,10 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
             axes.plot(
                 thresholds,
                 mious,
-                _DASHES[number % len(_DASHES)],
+                DASHES[number % len(DASHES)],
                 color=colour,
                 linewidth=1.9,
-                label=_short(score.recipe),
+                label=short(score.recipe),
             )
             if score.threshold is not None and score.miou is not None:
                 axes.plot(
@@ -259,7 +284,7 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
             }
             look: dict[str, Any] = {
                 "color": colour,
-                "marker": _MARKERS[number % len(_MARKERS)],
+                "marker": MARKERS[number % len(MARKERS)],
                 "markersize": 9,
             }
             maps, masks = points.get("maps"), points.get("masks")
@@ -275,7 +300,7 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
                     arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 6, "shrinkB": 6},
                 )
             if maps or masks:
-                axes.plot([], [], **look, linestyle="none", label=_short(recipe))
+                axes.plot([], [], **look, linestyle="none", label=short(recipe))
         axes.margins(0.12)
         axes.set_xlabel("DR recall: of the object that the reference finds")
         axes.set_ylabel("NDR recall: of the object\nthat the reference misses")
@@ -304,7 +329,7 @@ def samples_histogram(counts: Mapping[str, Sequence[int]], theme: Theme = LIGHT)
                 0.8 * (steps.min() if len(steps) else 1),
                 color=theme.series[number % len(theme.series)],
             )
-            axes.set_title(_short(recipe), loc="left", fontsize=10)
+            axes.set_title(short(recipe), loc="left", fontsize=10)
             axes.set_xlim(left=0)
             axes.yaxis.get_major_locator().set_params(integer=True)
             axes.grid(visible=False, axis="x")
@@ -349,7 +374,7 @@ def distance_chart(
                 markersize=5.5,
                 linewidth=1.9,
                 capsize=2,
-                label=_short(title_of(recipe)),
+                label=short(title_of(recipe)),
             )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
@@ -367,8 +392,8 @@ def series_look(number: int, theme: Theme) -> dict[str, Any]:
     """Return what tells the curve of a recipe from others: colour, dashes and marker."""
     return {
         "color": theme.series[number % len(theme.series)],
-        "linestyle": _DASHES[number % len(_DASHES)],
-        "marker": _MARKERS[number % len(_MARKERS)],
+        "linestyle": DASHES[number % len(_DASHES)],
+        "marker": MARKERS[number % len(_MARKERS)],
     }
 
 
@@ -530,7 +555,8 @@ def image_panel(
     return figure
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Return a name as a legend has room for it."""
     return (
         name
         if len(name) <= _LONGEST_NAME
