@@ -16,12 +16,14 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from ws3.config.run import GROUND_TRUTH
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
-from ws3.report.model import Score, title_of
+from ws3.report.model import Score
 from ws3.report.pictures import PICTURE_SIDE, UInt8, class_hex, fit, heat_overlay, mask_overlay
 from ws3.run.records import EVALUATED_STAGES
 
@@ -34,6 +36,7 @@ class Theme:
 
     Attributes:
         name: Ending of the chart's file name.
+        page: The page itself, around what lies on a colour.
         text: Titles and values.
         muted: Axes and notes.
         grid: Grid lines.
@@ -43,6 +46,7 @@ class Theme:
     """
 
     name: str
+    page: str
     text: str
     muted: str
     grid: str
@@ -53,6 +57,7 @@ class Theme:
 
 LIGHT = Theme(
     name="light",
+    page="#ffffff",
     text="#1b1f27",
     muted="#586173",
     grid="#dfe3ea",
@@ -62,6 +67,7 @@ LIGHT = Theme(
 )
 DARK = Theme(
     name="dark",
+    page="#191e27",
     text="#e8ebf1",
     muted="#a3adbd",
     grid="#323a48",
@@ -187,7 +193,8 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
             )
             ends = score.intervals.get("miou", (score.miou, score.miou))
             if ends[0] < ends[1]:
-                axes.plot(ends, (y, y), color=theme.text, linewidth=1.1)
+                halo = withStroke(linewidth=2.8, foreground=theme.page)
+                axes.plot(ends, (y, y), color=theme.text, linewidth=1.1, path_effects=[halo])
             axes.annotate(
                 f"{100 * score.miou:.1f}",
                 (max(score.miou, ends[1]), y),
@@ -198,10 +205,7 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
             )
         axes.set_yticks(
             range(len(recipes)),
-            [
-                short(title_of(name)) + ("\n(reference)" if name == reference else "")
-                for name in recipes
-            ],
+            [label_of(name) + ("\n(reference)" if name == reference else "") for name in recipes],
             color=theme.text,
         )
         axes.set_ylim(len(recipes) - 0.45, -0.55)
@@ -259,7 +263,7 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_label_text("background threshold")
         axes.yaxis.set_label_text("mIoU")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         figure.legend(loc="outside upper left", ncols=3)
     return figure
 
@@ -374,7 +378,7 @@ def distance_chart(
                 markersize=5.5,
                 linewidth=1.9,
                 capsize=2,
-                label=short(title_of(recipe)),
+                label=label_of(recipe),
             )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
@@ -553,6 +557,11 @@ def image_panel(
             handlelength=1.0,
         )
     return figure
+
+
+def label_of(recipe: str) -> str:
+    """Return what to call a recipe, or the network that learned from ground truth, in a chart."""
+    return "fully supervised" if recipe == GROUND_TRUTH else short(recipe)
 
 
 def short(name: str) -> str:

@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from ws3.config.run import GROUND_TRUTH
-from ws3.report.figures import LIGHT, Theme, short, styled
+from ws3.report.figures import LIGHT, Theme, label_of, styled
 from ws3.run.graph import SHARED, JobGraph, Node
 
 _MOST_LANES = 8
@@ -42,11 +41,10 @@ def graph_drawing(graph: JobGraph, theme: Theme = LIGHT) -> Figure:
         axes.set_ylim(len(layout.rows) - 0.5, -1.0)
         for lane, recipe in enumerate(lanes):
             note = "\n(reference)" if recipe == graph.reference else ""
-            name = "fully supervised" if recipe == GROUND_TRUTH else short(recipe)
             axes.text(
                 lane + 0.5,
                 -0.58,
-                f"{name}{note}",
+                f"{label_of(recipe)}{note}",
                 ha="center",
                 va="center",
                 weight="bold",

@@ -44,7 +44,9 @@ def ends_of(ends: tuple[float, float] | None, digits: str) -> str:
     return "" if ends is None else " [{}]".format(", ".join(f"${100 * e:{digits}}$" for e in ends))
 
 
-def tabular(heads: Sequence[str], table: Sequence[Sequence[str]], words: int = 1) -> Iterator[str]:
+def tabular(
+    heads: Sequence[str], table: Sequence[Sequence[str]], words: int = 1, title: str = ""
+) -> Iterator[str]:
     """Yield the lines of a `tabular`.
 
     Args:
@@ -52,9 +54,13 @@ def tabular(heads: Sequence[str], table: Sequence[Sequence[str]], words: int = 1
         table: Cells, row by row; everything in them is LaTeX already.
         words: How many of the first columns hold words, which are set left; the others are set
             right.
+        title: Stands above the heads, if there is one; LaTeX already.
     """
     yield f"\\begin{{tabular}}{{{'l' * words}{'r' * (len(heads) - words)}}}"
     yield "\\toprule"
+    if title:
+        yield f"\\multicolumn{{{len(heads)}}}{{l}}{{\\emph{{{title}}}}} \\\\"
+        yield "\\midrule"
     yield _line(heads)
     yield "\\midrule"
     for cells in table:

@@ -30,12 +30,14 @@ class Grid:
         heads: Of the columns, in LaTeX.
         rows: Cells, in LaTeX.
         words: How many of the first columns hold words.
+        notes: What a reader of the file should know, line by line.
     """
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: int = 1
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ class Table:
         r"""Return the table as LaTeX, to be read with `\input` inside a `table`."""
         lines = [f"% {self.about}", r"% Needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."]
         for grid in self.grids:
-            title = " ".join(grid.title.split())
-            lines += ["", f"% {title}", *tabular(grid.heads, grid.rows, grid.words)]
+            lines += ["" if grid is self.grids[0] else "\n\\medskip\n"]
+            lines += tabular(grid.heads, grid.rows, grid.words, escaped(grid.title))
+            lines += [f"% {' '.join(note.split())}" for note in grid.notes]
         return "\n".join([*lines, ""])
 
 
@@ -141,19 +144,20 @@ def _figures(
     for (split, stage), here in _groups(scores).items():
         shown = [m for m in metrics if any(score.figures.get(m.name) is not None for score in here)]
         top = best(scores, split, stage)
-        heads = ["recipe", *(_head(metric) for metric in shown), "threshold", r"ignored, \%"]
+        heads = ["recipe", *(_head(metric) for metric in shown)]
+        heads += ["threshold", r"ignored, \%"] * (name == "scores")
         lines = [
             [
                 escaped(score.title),
                 *(_figure(score, m, bold=score is top and m.name == "miou") for m in shown),
-                _NONE if score.threshold is None else score.threshold_text,
-                _percent(score.ignored_share, 2),
+                *([_threshold(score), _percent(score.ignored_share, 2)] * (name == "scores")),
             ]
             for score in here
         ]
-        how = dict.fromkeys(f"{score.title}: {score.provenance}" for score in here)
-        title = f"{report.stage_titles[stage]}, {split}. Thresholds, {'; '.join(how)}."
-        grids.append(Grid(title, heads, lines))
+        notes = [
+            f"{score.title}: threshold {score.threshold_text}, {score.provenance}" for score in here
+        ]
+        grids.append(Grid(f"{report.stage_titles[stage]}, {split}", heads, lines, notes=notes))
     about = "Means over the classes, shares in percent; in brackets 95 % intervals (bootstrap)."
     return Table(name, about, columns, rows if metrics else [], grids)
 
@@ -396,6 +400,10 @@ def _groups(scores: Iterable[Score]) -> Mapping[tuple[str, EvaluatedStage], list
     for score in scores:
         found.setdefault((score.split, score.stage), []).append(score)
     return found
+
+
+def _threshold(score: Score) -> str:
+    return _NONE if score.threshold is None else score.threshold_text
 
 
 def _head(metric: Metric[Any]) -> str:
