@@ -76,7 +76,7 @@ def write_report(folder: Path, report: Report) -> Path:
         for theme in THEMES:
             save(chart.draw(theme), folder / "figures" / f"{chart.name}.{theme.name}.svg", theme)
     page = (
-        _environment()
+        environment()
         .get_template("index.html.j2")
         .render(
             report=report,
@@ -121,7 +121,7 @@ def papers(report: Report) -> dict[str, str]:
 def _images_page(report: Report) -> str:
     """Return the page of all images; its data are scripts beside it."""
     return (
-        _environment()
+        environment()
         .get_template("images.html.j2")
         .render(report=report, region_colours=REGION_COLOURS, heat=_heat_gradient())
     )
@@ -174,8 +174,9 @@ def _highlights(report: Report, scores: Sequence[Score]) -> list[dict[str, Any]]
     return found
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return what renders the templates: everything that is put into them is escaped."""
+    made = Environment(
         loader=PackageLoader("ws3.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -183,7 +184,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
+    made.filters.update(
         cell=_cell,
         figure=_figure,
         percent=_percent,
@@ -194,8 +195,8 @@ def _environment() -> Environment:
         area=area,
         ends=_ends,
     )
-    environment.globals.update(class_hex=class_hex, dash=DASH)
-    return environment
+    made.globals.update(class_hex=class_hex, dash=DASH)
+    return made
 
 
 def _figure(value: float | None, metric: Metric[Any]) -> str:
