@@ -18,7 +18,7 @@ import ws3
 from ws3.config.run import RunConfig
 from ws3.errors import StaleResultError
 from ws3.files import file_sha256
-from ws3.run.batches import stage_splits
+from ws3.run.batches import stage_batches, stage_splits
 from ws3.run.fingerprints import fingerprint
 from ws3.run.folder import Run
 from ws3.run.status import receipts_of
@@ -159,15 +159,24 @@ def _stages(run: Run) -> Iterable[Made]:
                         *("train_segmentation", name, 1, network.images, None),
                         *(network.fingerprint, network.sha256),
                     )
+        splits = stage_splits(config, stage)
+        batches = set(stage_batches(config, run.index, stage).names(splits))
+        known = {row.image for row in run.mapped_rows(splits)}
         for recipe in spec.recipes(config):
-            receipts = receipts_of(run, stage, recipe)
-            images = {image: of for one in receipts for image, of in one.images.items()}
-            splits = stage_splits(config, stage)
-            known = {row.image for row in run.mapped_rows(splits)}
-            images = {image: of for image, of in images.items() if image in known}
+            # Receipts of batches of another size may be left of before; the present ones win.
+            receipts = sorted(
+                receipts_of(run, stage, recipe), key=lambda receipt: receipt.batch in batches
+            )
+            images = {
+                image: of
+                for receipt in receipts
+                for image, of in receipt.images.items()
+                if image in known
+            }
             if images:
                 yield Made(
-                    *(stage, recipe, len(receipts), len(images), spec.version),
+                    *(stage, recipe, sum(one.batch in batches for one in receipts)),
+                    *(len(images), spec.version),
                     fingerprint(images=images),
                     hosts=tuple(sorted({one.host for one in receipts if one.host})),
                 )
