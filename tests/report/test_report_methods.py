@@ -133,6 +133,18 @@ def test_how_masks_are_cut_is_said(change: dict[str, Any], said: str) -> None:
     assert said in text_of({**CONFIG, "masks": change})
 
 
+def test_a_second_round_and_a_network_of_another_library_are_said() -> None:
+    recipes = {**CONFIG["recipes"], "second": {"network": "crops"}}
+    segmentation = {"recipes": ["crops"], "architecture": "smp:Unet:resnet34"}
+    config = {**CONFIG, "recipes": recipes, "segmentation": segmentation}
+    text = text_of(config)
+    assert "second: what the segmentation network that the masks of crops trained makes" in text
+    assert re.search(
+        r"Unet of segmentation_models_pytorch \[\d+\] with the encoder ResNet-34", text
+    )
+    assert "segmentation-models-pytorch" in programs_of(resolve(config))
+
+
 def test_without_ground_truth_nothing_is_said_to_have_used_it() -> None:
     masks = {"background": {"kind": "auto"}}
     assert "only image-level labels were used." in text_of({**CONFIG, "masks": masks})

@@ -66,33 +66,48 @@ class _Layout:
         recipes: Of the lanes, from the left.
         lanes: How many there are, at least one.
         side: 1 if there is a lane for what lies beside the recipes', else 0.
-        rows: The rules, from the top.
+        rows: (round, rule) from the top. The maps of a second round are made by the network of
+            the first, and so its rows stand below.
     """
 
     def __init__(self, graph: JobGraph) -> None:
         self._graph, self._reduced = graph, graph.reduced()
-        drawn = {recipe for rule, recipe in graph.nodes if rule == "saliency"}
-        fed = {recipe for rule, recipe in graph.nodes if rule == "maps"}
+        self._sources = {
+            recipe: one
+            for one, (rule, recipe) in graph.edges
+            if rule == "maps" and recipe not in SHARED
+        }
         # Those without samples stand last: the classifier is not above them.
         self.recipes = sorted(
             graph.recipes,
-            key=lambda name: (name not in fed, bool(drawn) and name not in self._sampled(name)),
+            key=lambda name: (name not in self._sources, name not in self._sampled(name)),
         )
         self.lanes = max(1, len(self.recipes))
-        self.rows = list(dict.fromkeys(rule for rule, _ in graph.nodes if rule != "regions"))
+        order = {rule: place for place, (rule, _) in enumerate(graph.nodes)}
+        rules = {(self._round(node), node[0]) for node in graph.nodes if node[0] != "regions"}
+        self.rows = sorted(rules, key=lambda row: (row[0], order[row[1]]))
         self.side = int(any(rule == "regions" for rule, _ in graph.nodes))
 
     def _sampled(self, recipe: str) -> tuple[str, ...]:
         """Return the recipe itself if its maps are made from samples."""
-        sources = {one[0] for one, other in self._graph.edges if other == ("maps", recipe)}
-        return (recipe,) if "saliency" in sources else ()
+        source = self._sources.get(recipe)
+        return (recipe,) if source is not None and source[0] == "saliency" else ()
+
+    def _round(self, node: Node) -> int:
+        """Return how many networks made maps on the way to a node; the last jobs follow all."""
+        rule, recipe = node
+        if rule in ("evaluate", "summary", "report"):
+            return len(self._graph.nodes)
+        source = self._sources.get(recipe)
+        if source is None or source[0] != "train_segmentation":
+            return 0
+        return 1 + self._round(source)
 
     def row(self, node: Node) -> float:
         """Return the row of a node; what lies beside the lanes is above what reads it."""
         if node[0] != "regions":
-            return self.rows.index(node[0])
-        readers = [self.rows.index(other[0]) for one, other in self._graph.edges if one == node]
-        return min(readers) - 1
+            return self.rows.index((self._round(node), node[0]))
+        return min(self.row(other) for one, other in self._graph.edges if one == node) - 1
 
     def span(self, node: Node) -> tuple[float, float]:
         """Return the left and the right end of a node's box."""
@@ -166,18 +181,26 @@ def _arrow(axes: Axes, layout: _Layout, one: Node, other: Node, theme: Theme) ->
         middle = (low + high) / 2
         _end(axes, middle, down, layout.row(other), theme.muted)
         return
-    start, end = sum(first) / 2, sum(second) / 2
+    to_right = first[1] <= second[0]
     # Beside the arrow of the lane itself.
-    beside = 0.22 if start > end else -0.22
+    end = sum(second) / 2 + (-0.22 if to_right else 0.22)
     gap = layout.row(other) - 0.5
+    if layout.row(other) - layout.row(one) > 1:
+        # Between the lanes, so as to pass what stands below.
+        side, outside = (first[1], 0.06) if to_right else (first[0], -0.06)
+        way = [side, side + outside, side + outside, end]
+        heights = [layout.row(one), layout.row(one), gap, gap]
+    else:
+        start = sum(first) / 2 + (0.22 if to_right else -0.22)
+        way, heights = [start, start, end], [down, gap, gap]
     axes.plot(
-        [start - beside, start - beside, end + beside],
-        [down, gap, gap],
+        way,
+        heights,
         color=theme.muted,
         linewidth=1.0,
         zorder=2,
     )
-    _end(axes, end + beside, gap, layout.row(other), theme.muted)
+    _end(axes, end, gap, layout.row(other), theme.muted)
 
 
 def _reference(axes: Axes, layout: _Layout, theme: Theme) -> None:

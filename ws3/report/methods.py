@@ -18,7 +18,7 @@ from ws3.config.methods import OWN_METHODS
 from ws3.config.recipes import Aggregation, Recipe, Samples
 from ws3.config.regions import FelzenszwalbRegions, SlicRegions
 from ws3.config.run import GROUND_TRUTH, RunConfig
-from ws3.config.segmentation import Segmentation
+from ws3.config.segmentation import SMP, Segmentation, smp_parts
 from ws3.masks.crf import PRESETS as CRF_PRESETS
 from ws3.metrics.bootstrap import RESAMPLES
 from ws3.report.latex import escaped
@@ -380,12 +380,19 @@ def _recipes(config: RunConfig) -> Iterator[str]:
             kind = "masks" if recipe.imported.maps is None else "score maps"
             yield f"{name}: {kind} of another program, which were imported."
             continue
+        if recipe.network is not None:
+            yield (
+                f"{name}: what the segmentation network that the masks of {recipe.network} trained "
+                "makes of an image, the probability of each of its labels divided by the sum of "
+                "theirs and the background's."
+            )
+            continue
         yield f"{name}: {_method(recipe)}, {_samples(config, name, recipe)}{_aggregated(recipe)}."
 
 
 def _is_like_the_paper(config: RunConfig) -> bool:
     """Whether saliency maps are compared with CAMs, or averaged over random crops."""
-    recipes = [recipe for recipe in config.recipes.values() if recipe.imported is None]
+    recipes = [recipe for recipe in config.recipes.values() if recipe.has_samples]
     methods = {recipe.method for recipe in recipes}
     crops = any(recipe.samples.kind == "crops" for recipe in recipes)
     return crops or {"cam", "gradient"} <= methods
@@ -640,7 +647,13 @@ def _segmentation(config: RunConfig, facts: MethodFacts) -> Iterator[str]:
     settings: Segmentation = config.segmentation
     head, _, backbone = settings.architecture.partition("_")
     network = _said(settings.architecture)
-    if head in _HEADS:
+    if settings.architecture.startswith(SMP):
+        title, encoder = smp_parts(settings.architecture)
+        network = (
+            f"{title} of segmentation_models_pytorch{_cite('iakubovskii2019smp')} with the encoder "
+            f"{network_title(encoder)}"
+        )
+    elif head in _HEADS:
         title, key = _HEADS[head]
         network = f"{title}{_cite(key)} with a backbone of {network_title(backbone)}"
     start = (
@@ -722,6 +735,7 @@ _PROGRAMS: Mapping[str, tuple[str, str]] = {
     "torchvision": ("torchvision", ""),
     "lightning": ("Lightning", ""),
     "timm": ("timm", "wightman2019timm"),
+    "segmentation-models-pytorch": ("segmentation_models_pytorch", "iakubovskii2019smp"),
     "captum": ("Captum", "kokhlikyan2020captum"),
     "grad-cam": ("pytorch-grad-cam", "gildenblat2021gradcam"),
     "pydensecrf2": ("pydensecrf2", ""),
@@ -735,7 +749,7 @@ _PROGRAMS: Mapping[str, tuple[str, str]] = {
 
 def programs_of(config: RunConfig) -> list[str]:
     """Return the packages that compute what a run has, by their names on the package index."""
-    methods = {recipe.method for recipe in config.recipes.values() if recipe.imported is None}
+    methods = {recipe.method for recipe in config.recipes.values() if recipe.has_samples}
     captum = {"guided_backprop", "integrated_gradients", "deeplift", "occlusion"}
     crfs = [config.masks.crf]
     if config.segmentation_names:
@@ -743,6 +757,8 @@ def programs_of(config: RunConfig) -> list[str]:
     regions = config.masks.regions
     used = {
         "timm": config.classifier.architecture.startswith(TIMM) and config.needs_classifier,
+        "segmentation-models-pytorch": bool(config.segmentation_names)
+        and config.segmentation.architecture.startswith(SMP),
         "captum": any(name in captum or name.startswith("captum:") for name in methods),
         "grad-cam": any(name.startswith("grad_cam:") for name in methods),
         "pydensecrf2": any(crf != "none" for crf in crfs),

@@ -224,6 +224,8 @@ def _about(recipe: Recipe) -> str:
     entry = OWN_METHODS.get(recipe.method)
     if recipe.imported is not None:
         return "of another program, imported"
+    if recipe.network is not None:
+        return f"by the segmentation network that the masks of {recipe.network} trained"
     return recipe.method if entry is None else f"{entry.summary} ({entry.source})"
 
 

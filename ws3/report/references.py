@@ -648,6 +648,13 @@ REFERENCES = _table(
         url="https://github.com/huggingface/pytorch-image-models",
     ),
     Reference(
+        "iakubovskii2019smp",
+        ("Pavel Iakubovskii",),
+        "Segmentation Models Pytorch",
+        2019,
+        url="https://github.com/qubvel/segmentation_models.pytorch",
+    ),
+    Reference(
         "gildenblat2021gradcam",
         ("Jacob Gildenblat", OTHERS),
         "PyTorch library for CAM methods",

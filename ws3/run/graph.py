@@ -54,11 +54,15 @@ class JobGraph:
         return frozenset((one[0], other[0]) for one, other in self.edges)
 
     def by_rule(self) -> JobGraph:
-        """Return the graph with one node per rule."""
+        """Return the graph with one node per rule.
+
+        The maps of a second round are made by a network: what leads back for them is left out.
+        """
         nodes: dict[Node, int] = {}
         for (rule, _), jobs in self.nodes.items():
             nodes[rule, ""] = nodes.get((rule, ""), 0) + jobs
-        edges = frozenset(((one, ""), (other, "")) for one, other in self.rules)
+        back = ("train_segmentation", "maps")
+        edges = frozenset(((one, ""), (other, "")) for one, other in self.rules - {back})
         return JobGraph(nodes, edges, self.reference)
 
     def reduced(self) -> Edges:
@@ -113,8 +117,10 @@ def _edges(config: RunConfig) -> Iterator[tuple[Node, Node]]:
             elif stage == "predictions":
                 yield ("train_segmentation", recipe), node
             else:
+                network = config.recipes[recipe].network
+                other = index if network is None else ("train_segmentation", network)
                 sources = list(_sources(config, stage, recipe))
-                yield from ((source, node) for source in sources or [index])
+                yield from ((source, node) for source in sources or [other])
     for recipe in config.recipes:
         node = ("threshold", recipe)
         yield index, node

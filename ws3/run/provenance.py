@@ -136,9 +136,9 @@ def provenance(run: Run, programs: Iterable[str]) -> Provenance:
 
 def precisions(run: Run) -> dict[str, str]:
     """Return the arithmetic of each recipe's samples, where it is decided."""
-    found = {}
+    found: dict[str, str] = {}
     for name, recipe in run.config.recipes.items():
-        if recipe.imported is None:
+        if recipe.has_samples:
             with suppress(StaleResultError):
                 found[name] = run.precision(name)
     return found

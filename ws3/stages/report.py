@@ -70,8 +70,10 @@ def facts(run: Run) -> Report:
             thresholds=thresholds_of(run),
             networks={name: run.segmentation(name) for name in config.segmentation_names},
             precisions=origin.precisions,
-            versions=origin.versions
-            | {name: " and ".join(noted) for name, noted in origin.computed_with.items()},
+            versions={
+                **origin.versions,
+                **{name: " and ".join(noted) for name, noted in origin.computed_with.items()},
+            },
             commit=origin.commit,
             has_intervals=any(score.intervals for score in scores_of(evaluations)),
             checked_images=0 if sanity is None else len(sanity.images),

@@ -46,7 +46,7 @@ def check_recipes(run: Run, images: int = 4) -> SanityFacts:
     """Check each recipe of a run, and write what is found, tables and a chart into `sanity/`.
 
     These are `check.json`, which the report reads, `randomisation.csv`, `curves.csv`,
-    `summary.csv` and `chart.svg`. Recipes of imported maps are left out.
+    `summary.csv` and `chart.svg`. Recipes without samples are left out.
 
     Args:
         run: A run with a classifier.
@@ -63,7 +63,7 @@ def check_recipes(run: Run, images: int = 4) -> SanityFacts:
     rows = [row for row in run.mapped_rows(["val", "train"]) if row.labels][:images]
     if not rows:
         raise Ws3Error(f"{run.folder}: no image shows a class; there is nothing to check")
-    recipes = [name for name, recipe in run.config.recipes.items() if recipe.imported is None]
+    recipes = [name for name, recipe in run.config.recipes.items() if recipe.has_samples]
     ids = tuple(row.image for row in rows)
     pictures = [decode_rgb(read_bytes(row.path), row.path, row.coding) for row in rows]
     shuffled = [_shuffled(classifier, depth, run.config.seed) for depth in _DEPTHS]
