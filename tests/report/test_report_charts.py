@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from made_records import provenance_facts
 from matplotlib.figure import Figure
@@ -110,15 +111,15 @@ def test_writing_a_pdf_says_nothing(tmp_path, caplog: pytest.LogCaptureFixture) 
 
 def lines(figure: Figure, place: int) -> dict[str, list[float]]:
     axes = figure.axes[place]
-    return {str(line.get_label()): list(map(float, line.get_ydata())) for line in axes.lines}
+    return {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
 
 
 def test_the_checks_are_drawn_as_they_are() -> None:
     figure = sanity_chart(FACTS.recipes, FACTS.depths, LIGHT)
     assert lines(figure, 2) == {"cam": [0.1, 0.8, 0.9], "(random order)": [0.1, 0.5, 0.9]}
     likeness = figure.axes[0].lines[0]
-    assert list(likeness.get_xdata()) == [0.0, 0.5, 1.0]
-    assert list(likeness.get_ydata())[::2] == [0.9, 0.1]
+    assert np.asarray(likeness.get_xdata()).tolist() == [0.0, 0.5, 1.0]
+    assert np.asarray(likeness.get_ydata()).tolist()[::2] == [0.9, 0.1]
     assert len(figure.axes) == 3
 
 

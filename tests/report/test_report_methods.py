@@ -89,7 +89,7 @@ def test_the_numbers_of_the_configuration_stand_in_the_text() -> None:
         "0.5, 1, 1.5 and 2 times the network's input and their mirror images",
         "37 random square crops of each image, their side 31 % to 87 % of its short side",
         "the 99th percentile of each map to 1",
-        "on 99 train images with ground truth: 0.274 for cam",
+        "on 99 training images with ground truth: 0.274 for cam",
         "for 13 epochs in batches of 6",
         "a learning rate of 0.007",
         "353 \N{MULTIPLICATION SIGN} 353 pixels",

@@ -131,7 +131,7 @@ def test_a_reduced_graph_leads_wherever_the_whole_one_does_and_no_edge_can_go(gr
 def test_the_picture_has_a_box_for_each_job_and_none_lies_on_another(tmp_path) -> None:
     graph = graph_of(FULL, tmp_path)
     axes = graph_drawing(graph, DARK).axes[0]
-    boxes = [patch.get_bbox() for patch in axes.patches]
+    boxes = [patch.get_path().get_extents() for patch in axes.patches]
     assert len(boxes) == len(graph.nodes)
     for place, one in enumerate(boxes):
         for other in boxes[place + 1 :]:

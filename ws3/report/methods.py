@@ -483,7 +483,7 @@ def _samples(config: RunConfig, name: str, recipe: Recipe) -> str:
     mirrored = " and their mirror images" if samples.flip else ""
     if samples.kind == "full":
         both = " and its mirror image" if samples.flip else ""
-        words = f"{aggregated} the image{both}" if both else "of the image once"
+        words = f"{aggregated} the image{both}" if both else "taken of the image once"
     elif samples.kind == "scales":
         times = "time" if samples.scales == (1.0,) else "times"
         words = f"{aggregated} the image at {scales} {times} the network's input{mirrored}"
@@ -577,7 +577,7 @@ def _masks(config: RunConfig, facts: MethodFacts) -> Iterator[str]:
             of = f"{next(iter(counts)):,} " if len(counts) == 1 else ""
             yield (
                 "The threshold of each recipe is the one of the highest mIoU of the score maps on "
-                f"{of}{background.split} images with ground truth{given}."
+                f"{of}{_SPLITS[background.split]} images with ground truth{given}."
             )
         elif isinstance(background, AutoBackground):
             yield (
