@@ -133,7 +133,8 @@ def test_provenance_is_told_and_names_in_it_are_words(make_report, tmp_path) -> 
         stages=(Made("maps", hostile, 3, 72, 1, "f" * 32, hosts=(hostile, "b")),),
         config={hostile: hostile},
     )
-    page = write_report(tmp_path, make_report(tmp_path, provenance=origin, gallery=())).read_text()
+    report = make_report(tmp_path, provenance=origin, evaluations=[], gallery=())
+    page = write_report(tmp_path, report).read_text()
     found = Page(page)
     assert page.count("<script>") == 1  # the page's own
     assert ["maps", hostile, "3", "72", "1", "f" * 16, f"{hostile}, b"] in found.rows

@@ -133,6 +133,56 @@ def test_how_masks_are_cut_is_said(change: dict[str, Any], said: str) -> None:
     assert said in text_of({**CONFIG, "masks": change})
 
 
+def test_each_method_can_be_told_with_the_options_that_it_has() -> None:
+    options: dict[str, dict[str, Any]] = {
+        "layercam": {"stride": [4, 16], "fusion": "product"},
+        "gradient": {"layer": "layer3"},
+        "integrated_gradients": {"steps": 17},
+        "occlusion": {"window": 0.25, "stride": 0.125},
+    }
+    said = {
+        "layercam": "at the last layers of strides 4 and 16, multiplied",
+        "gradient": "of the class's logit at the layer layer3",
+        "integrated_gradients": "in 17 steps from the mean colour",
+        "occlusion": "a window of 25 % of the input's side, in steps of 12.5 %",
+    }
+    for method in OWN_METHODS:
+        recipe = {"method": method, "options": options.get(method, {})}
+        text = text_of({**CONFIG, "recipes": {"cam": recipe}, "segmentation": {}})
+        assert said.get(method, "") in text
+        assert "of stride" not in text or method == "layercam"
+        assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (
+            {"kind": "noise", "count": 9, "noise": 0.2},
+            "9 noisy copies of each image, with Gaussian",
+        ),
+        (
+            {"kind": "masking", "count": 9},
+            "squares of 12.5 % of the input's side are hidden with a",
+        ),
+        (
+            {"kind": "sliding", "scales": [1, 2]},
+            "windows that slide over the image at 1 and 2 times",
+        ),
+        ({"kind": "full", "flip": True}, "averaged over the image and its mirror image"),
+        ({"kind": "full"}, "taken of the image once"),
+        (
+            {"kind": "crops", "count": {"max": 40, "tolerance": 0.1}, "whole_image": [0.7, 1]},
+            "at most 40 (as many as bring the expected relative error of the mean below 0.1)",
+        ),
+    ],
+)
+def test_each_kind_of_samples_can_be_told(samples: dict[str, Any], said: str) -> None:
+    recipe = {"method": "gradient", "samples": samples}
+    config = {**CONFIG, "recipes": {"cam": recipe}, "segmentation": {}}
+    assert said in text_of(config)
+
+
 def test_a_second_round_and_a_network_of_another_library_are_said() -> None:
     recipes = {**CONFIG["recipes"], "second": {"network": "crops"}}
     segmentation = {"recipes": ["crops"], "architecture": "smp:Unet:resnet34"}
@@ -259,7 +309,8 @@ def test_only_libraries_that_took_part_are_named() -> None:
 
 def test_the_page_has_the_text_with_links_and_its_files(make_report, tmp_path) -> None:
     methods = describe(resolve(CONFIG), facts(classes=("<i>cat", "dog")))
-    page = write_report(tmp_path, make_report(tmp_path, methods=methods)).read_text()
+    report = make_report(tmp_path, methods=methods, evaluations=[], gallery=())
+    page = write_report(tmp_path, report).read_text()
     assert "&lt;i&gt;cat" in page
     assert '<a href="#ref-1">1</a>' in page
     assert 'id="ref-1"' in page

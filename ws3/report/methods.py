@@ -14,7 +14,7 @@ from ws3.config.masks import (
     PowerBackground,
     TunedBackground,
 )
-from ws3.config.methods import OWN_METHODS
+from ws3.config.methods import OWN_METHODS, LayerOptions, LayersOptions
 from ws3.config.recipes import Aggregation, Recipe, Samples
 from ws3.config.regions import FelzenszwalbRegions, SlicRegions
 from ws3.config.run import GROUND_TRUTH, RunConfig
@@ -420,7 +420,8 @@ def _method(recipe: Recipe) -> str:
         words += f" of the class's {target}"
     if recipe.target == "log_odds":
         words += " (its logit less the log-sum-exp of the other classes')"
-    words += _layers(options)
+    if entry is not None and entry.options in (LayerOptions, LayersOptions):
+        words += _layers(options)
     if recipe.method == "integrated_gradients":
         words += f" in {options.get('steps', 32)} steps from the mean colour"
     if recipe.method == "occlusion":

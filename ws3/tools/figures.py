@@ -18,8 +18,8 @@ from ws3.stages.report import facts
 def write_figures(run: Run, folder: Path) -> list[Path]:
     """Write everything of a run's report that a paper takes, and return the files.
 
-    Nothing in the run's folder changes, and only what is written down there is needed: neither
-    images nor stores. The same run gives the same bytes on the same machine.
+    Nothing in the run's folder changes, and no image, map or mask is read. The same run gives the
+    same bytes on the same machine.
 
     Args:
         run: A run whose recipes are all evaluated.
