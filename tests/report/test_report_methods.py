@@ -127,6 +127,7 @@ def test_the_numbers_of_the_crf_are_those_of_its_preset() -> None:
         ({"background": {"kind": "auto", "object_share": 0.3}}, "mark 30 % of the training"),
         ({"ignore_below": 0.7}, "confidence below 0.7 were ignored"),
         ({"regions": {"kind": "slic", "number": 250}}, "about 250 superpixels (SLIC"),
+        ({"regions": {"kind": "slic", "vote": "merge"}}, "by the rule of SEPL ["),
     ],
 )
 def test_how_masks_are_cut_is_said(change: dict[str, Any], said: str) -> None:
@@ -193,6 +194,20 @@ def test_a_second_round_and_a_network_of_another_library_are_said() -> None:
         r"Unet of segmentation_models_pytorch \[\d+\] with the encoder ResNet-34", text
     )
     assert "segmentation-models-pytorch" in programs_of(resolve(config))
+
+
+def test_what_confidence_did_in_the_training_is_said() -> None:
+    segmentation = {"recipes": ["crops"], "ignore_below": {"precision": 0.95}}
+    config = {
+        **CONFIG,
+        "masks": {"confidence": True},
+        "segmentation": {**segmentation, "pixel_weights": "confidence"},
+    }
+    cut = segmentation_facts(images=10500, ignore_below=0.625)
+    text = text_of(config, networks={"crops": cut})
+    assert "below a cut (0.625), where 95 % of the pixels kept are right on training" in text
+    assert "Each pixel counted in the loss as much as it was confident." in text
+    assert "except by the cut of the masks' confidence" in text
 
 
 def test_without_ground_truth_nothing_is_said_to_have_used_it() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from matplotlib.figure import Figure
-
+from ws3.report.confidence import confidence_charts
 from ws3.report.drawings import distance_drawing
 from ws3.report.figures import (
-    Theme,
+    Chart,
     distance_chart,
     miou_chart,
     recall_chart,
@@ -26,19 +25,6 @@ from ws3.report.sanity import sanity_chart
 from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """One chart.
-
-    Attributes:
-        name: Of its file, without ending.
-        draw: Draws it in the colours of a theme.
-    """
-
-    name: str
-    draw: Callable[[Theme], Figure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +94,8 @@ def all_charts(report: Report, by_split: Sequence[SplitCharts]) -> list[Chart]:
     if any(found.distances for found in by_split):
         charts.append(Chart("distance", distance_drawing))
     charts += [chart for found in by_split for chart in found]
+    for of_split in confidence_charts(report.evaluations):
+        charts += of_split.charts
     if report.sample_counts:
         charts.append(Chart("samples", partial(samples_histogram, report.sample_counts)))
     if report.sanity is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +77,23 @@ DARK = Theme(
 )
 THEMES = (LIGHT, DARK)
 
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        name: Of its file, without ending.
+        draw: Draws it in the colours of a theme.
+    """
+
+    name: str
+    draw: Callable[[Theme], Figure]
+
+
 # Recipes differ in shape as well as in colour, for print and for colour-blind readers.
-DASHES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 _STAGE_LABELS = {"maps": "score maps", "masks": "pseudo-masks", "segmentation": "segmentation"}
 _LONGEST_NAME = 22
@@ -244,7 +258,7 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
             axes.plot(
                 thresholds,
                 mious,
-                DASHES[number % len(DASHES)],
+                _DASHES[number % len(_DASHES)],
                 color=colour,
                 linewidth=1.9,
                 label=short(score.recipe),
@@ -288,7 +302,7 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
             }
             look: dict[str, Any] = {
                 "color": colour,
-                "marker": MARKERS[number % len(MARKERS)],
+                "marker": _MARKERS[number % len(_MARKERS)],
                 "markersize": 9,
             }
             maps, masks = points.get("maps"), points.get("masks")
@@ -396,8 +410,8 @@ def series_look(number: int, theme: Theme) -> dict[str, Any]:
     """Return what tells the curve of a recipe from others: colour, dashes and marker."""
     return {
         "color": theme.series[number % len(theme.series)],
-        "linestyle": DASHES[number % len(_DASHES)],
-        "marker": MARKERS[number % len(_MARKERS)],
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "marker": _MARKERS[number % len(_MARKERS)],
     }
 
 

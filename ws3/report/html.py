@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from ws3.files import json_bytes, write_bytes
 from ws3.metrics.base import Metric
 from ws3.report.charts import all_charts, charts_by_split
-from ws3.report.confidence import draw_confidence
+from ws3.report.confidence import confidence_charts
 from ws3.report.confusions import Confusions, confusions, together
 from ws3.report.figures import THEMES, save
 from ws3.report.image_pictures import REGION_COLOURS
@@ -90,7 +90,7 @@ def write_report(folder: Path, report: Report) -> Path:
             fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
             charts=charts,
-            by_confidence=draw_confidence(folder / "figures", report.evaluations),
+            by_confidence=confidence_charts(report.evaluations),
             together=together(report.evaluations),
             config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
             total_seconds=sum(timing.seconds for timing in report.timings),

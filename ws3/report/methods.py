@@ -18,7 +18,7 @@ from ws3.config.methods import OWN_METHODS, LayerOptions, LayersOptions
 from ws3.config.recipes import Aggregation, Recipe, Samples
 from ws3.config.regions import FelzenszwalbRegions, SlicRegions
 from ws3.config.run import GROUND_TRUTH, RunConfig
-from ws3.config.segmentation import SMP, Segmentation, smp_parts
+from ws3.config.segmentation import SMP, PrecisionCut, Segmentation, smp_parts
 from ws3.masks.crf import PRESETS as CRF_PRESETS
 from ws3.metrics.bootstrap import RESAMPLES
 from ws3.report.latex import escaped
@@ -247,6 +247,8 @@ def _data(config: RunConfig, facts: MethodFacts) -> Iterator[str]:
         uses.append(
             f"the background threshold, which was tuned on masks of the {background.split} split"
         )
+    if isinstance(config.segmentation.ignore_below, PrecisionCut):
+        uses.append("the cut of the masks' confidence, which training images with masks chose")
     if config.segmentation.fully_supervised:
         uses.append("the fully supervised network, which is given as an upper bound")
     but = f", except by {', and by '.join(uses)}" if uses else ""
@@ -597,16 +599,22 @@ def _masks(config: RunConfig, facts: MethodFacts) -> Iterator[str]:
             kind += _cite("felzenszwalb2004graph")
         else:
             kind = "segments of another program"
-        vote = "mean score" if regions.vote == "mean" else "share of pixels"
+        vote = {"mean": "mean score", "share": "share of pixels"}.get(regions.vote, "")
         place = {
             "before_crf": ", before the CRF",
             "after_crf": ", after the CRF",
             "instead": "",
         }[regions.place]
-        yield (
-            f"Each image was divided into {kind}, whose pixels together take the class of the "
-            f"highest {vote}{place}."
-        )
+        if vote:
+            yield (
+                f"Each image was divided into {kind}, whose pixels together take the class of the "
+                f"highest {vote}{place}."
+            )
+        else:
+            yield (
+                f"Each image was divided into {kind}, and whole segments took the place of the "
+                f"mask's objects by the rule of SEPL{_cite('chen2023sepl')}{place}."
+            )
     crf = config.masks.crf
     has_crf = crf != "none" and not (regions is not None and regions.place == "instead")
     if has_crf:
@@ -689,6 +697,20 @@ def _segmentation(config: RunConfig, facts: MethodFacts) -> Iterator[str]:
         f"scaled by {low:g} to {high:g}, mirrored at random, and changed in brightness, contrast "
         "and saturation by up to 20 %."
     )
+    cuts = {made.ignore_below for made in facts.networks.values()} - {None}
+    if settings.uses_confidence and learned:
+        if settings.ignore_below != 0:
+            how = ""
+            if isinstance(settings.ignore_below, PrecisionCut):
+                share = _share(settings.ignore_below.precision)
+                how = f", where {share} of the pixels kept are right on training images"
+            at = f" ({_listed(sorted(f'{cut:.3g}' for cut in cuts))})" if cuts else ""
+            yield (
+                "Pixels of the masks whose confidence lies below a cut"
+                f"{at}{how} were ignored in its training."
+            )
+        if settings.pixel_weights != "none":
+            yield "Each pixel counted in the loss as much as it was confident."
     if settings.ema is not None:
         yield (
             f"The network is the moving average of its weights, with a decay of {settings.ema:g}"

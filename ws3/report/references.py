@@ -340,6 +340,14 @@ REFERENCES = _table(
         arxiv="1210.5644",
     ),
     Reference(
+        "chen2023sepl",
+        ("Tianle Chen", "Zheda Mai", "Ruiwen Li", "Wei-lun Chao"),
+        "Segment Anything Model (SAM) Enhanced Pseudo Labels for Weakly Supervised Semantic "
+        "Segmentation",
+        2023,
+        arxiv="2305.05803",
+    ),
+    Reference(
         "achanta2012slic",
         (
             "Radhakrishna Achanta",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ws3.report.figures import DASHES, LIGHT, MARKERS, Theme, short, styled
+from ws3.report.figures import LIGHT, Theme, series_look, short, styled
 from ws3.run.records import CheckedRecipe
 
 
@@ -37,13 +36,7 @@ def sanity_chart(
         figure = Figure(figsize=(9.2, 3.7), layout="constrained")
         likeness, deletion, insertion = figure.subplots(1, 3)
         for number, checked in enumerate(found):
-            look: dict[str, Any] = {
-                "color": theme.series[number % len(theme.series)],
-                "linestyle": DASHES[number % len(DASHES)],
-                "marker": MARKERS[number % len(MARKERS)],
-                "markersize": 5,
-                "linewidth": 1.7,
-            }
+            look = {**series_look(number, theme), "markersize": 5, "linewidth": 1.7}
             if checked.likeness:
                 values = [np.nan if value is None else value for value in checked.likeness]
                 likeness.plot(depths, values, **look)

@@ -11,6 +11,7 @@ from typing import Any
 from ws3.metrics.base import Metric
 from ws3.metrics.pairs import shares_of_truth
 from ws3.metrics.registry import all_metrics
+from ws3.report.confidence import confidence_charts
 from ws3.report.confusions import confusions, together
 from ws3.report.latex import ends_of, escaped, tabular
 from ws3.report.model import Report, Score, best
@@ -101,6 +102,7 @@ def all_tables(report: Report, scores: Sequence[Score]) -> list[Table]:
         _figures(report, scores, "regions", metrics["regions"]),
         _sweep(scores),
         _distances(scores),
+        _confidence(report),
         _classes(report, scores),
         _confusions(report, scores),
         _together(report),
@@ -181,6 +183,22 @@ def _distances(scores: Sequence[Score]) -> Table:
     columns = ("split", "stage", "recipe", "way_from_peak_to", "found")
     about = "Share of the objects' pixels found, by tenths of the way from the reference's peak."
     return Table("distances", about, columns, rows)
+
+
+def _confidence(report: Report) -> Table:
+    rows, grids = [], []
+    columns = ("confidence_from", "mean_coverage", "mean_precision", "coverage", "precision")
+    heads = [
+        *("confidence from", r"coverage, \%", r"precision, \%"),
+        *(r"coverage, all pixels, \%", r"precision, all pixels, \%"),
+    ]
+    for found in confidence_charts(report.evaluations):
+        for recipe, cuts in found.tables.items():
+            rows += [(found.split, recipe, *cut) for cut in cuts]
+            lines = [[f"{cut[0] or 0:.2f}", *map(_percent, cut[1:])] for cut in cuts]
+            grids.append(Grid(f"{recipe}, {found.split}", heads, lines, words=0))
+    about = "What cuts of the masks' confidence keep and is right; the first two are label means."
+    return Table("confidence", about, ("split", "recipe", *columns), rows, grids)
 
 
 def _classes(report: Report, scores: Sequence[Score]) -> Table:
