@@ -145,6 +145,7 @@ def test_each_method_can_be_told_with_the_options_that_it_has() -> None:
         "layercam": "at the last layers of strides 4 and 16, multiplied",
         "gradient": "of the class's logit at the layer layer3",
         "integrated_gradients": "in 17 steps from the mean colour",
+        "lrp": "layer-wise relevance propagation [",
         "occlusion": "a window of 25 % of the input's side, in steps of 12.5 %",
     }
     for method in OWN_METHODS:
@@ -194,6 +195,26 @@ def test_a_second_round_and_a_network_of_another_library_are_said() -> None:
         r"Unet of segmentation_models_pytorch \[\d+\] with the encoder ResNet-34", text
     )
     assert "segmentation-models-pytorch" in programs_of(resolve(config))
+
+
+def test_how_scores_walk_is_said() -> None:
+    walks: list[tuple[dict[str, Any], str]] = [
+        ({}, "a random walk of 64 steps between pixels of like colour within 5 cells of 4"),
+        ({"features": 0.5}, "of like colour and features"),
+        (
+            {"affinity": "attention", "blocks": 8, "box": 0.4},
+            "of 1 step along the attention of the last 8 blocks [",
+        ),
+        (
+            {"affinity": {"network": "resnet50", "weights": "w.pth"}},
+            "of 2 steps between places of like features of ResNet-50",
+        ),
+    ]
+    for walk, said in walks:
+        recipe = {"method": "gradcam", "aggregation": {"random_walk": walk}}
+        text = text_of({**CONFIG, "recipes": {"cam": recipe}, "segmentation": {}})
+        assert said in text
+        assert ("40 % of the maximum" in text) == ("box" in walk)
 
 
 def test_what_confidence_did_in_the_training_is_said() -> None:

@@ -15,7 +15,7 @@ from ws3.config.masks import (
     TunedBackground,
 )
 from ws3.config.methods import OWN_METHODS, LayerOptions, LayersOptions
-from ws3.config.recipes import Aggregation, Recipe, Samples
+from ws3.config.recipes import Aggregation, RandomWalk, Recipe, Samples
 from ws3.config.regions import FelzenszwalbRegions, SlicRegions
 from ws3.config.run import GROUND_TRUTH, RunConfig
 from ws3.config.segmentation import SMP, PrecisionCut, Segmentation, smp_parts
@@ -364,6 +364,9 @@ _METHODS: Mapping[str, str] = {
     "guided_backprop": "guided backpropagation",
     "attention_rollout": "attention rollout",
     "attention_relevance": "attention weighted by its gradients",
+    "legrad": "LeGrad",
+    "ag_cam": "Attention-Guided CAM",
+    "lrp": "layer-wise relevance propagation",
     "integrated_gradients": "integrated gradients",
     "deeplift": "DeepLIFT with the rescale rule",
     "occlusion": "occlusion",
@@ -408,7 +411,7 @@ def _method(recipe: Recipe) -> str:
         words = f"{_said(of_library)} of Captum{_cite('kokhlikyan2020captum')}"
     elif recipe.method in OWN_METHODS:
         source = reference_of(OWN_METHODS[recipe.method].source)
-        words = f"{_METHODS[recipe.method]}{_cite(source)}"
+        words = f"{_METHODS.get(recipe.method, recipe.method)}{_cite(source)}"
     else:
         words = f"the method {_said(recipe.method)}"
     entry = OWN_METHODS.get(recipe.method)
@@ -426,6 +429,8 @@ def _method(recipe: Recipe) -> str:
         words += _layers(options)
     if recipe.method == "integrated_gradients":
         words += f" in {options.get('steps', 32)} steps from the mean colour"
+    if recipe.method == "lrp":
+        words += f" by the rule {_said(options.get('rule', 'epsilon_plus'))}"
     if recipe.method == "occlusion":
         window, step = options.get("window", 0.125), options.get("stride", 0.0625)
         words += f" with a window of {_share(window)} of the input's side, in steps of "
@@ -546,15 +551,31 @@ def _aggregated(recipe: Recipe) -> str:
         )
     walk = settings.random_walk
     if walk is not None:
-        alike = "colour" if walk.features is None else "colour and features"
-        words.append(
-            f"refined by a random walk of {walk.steps} steps between pixels of like {alike} "
-            f"within {walk.radius} cells of {walk.stride} {_TIMES} {walk.stride} pixels, in the "
-            f"manner of affinity networks{_cite('ahn2018psa', 'ahn2019irn')}"
-        )
+        words.append(_walk(walk))
     peak = "maximum" if settings.percentile == 100 else f"{settings.percentile:g}th percentile"
     words.append(f"negative scores set to 0, and the {peak} of each map to 1")
     return "".join(f", {part}" for part in words)
+
+
+def _walk(walk: RandomWalk) -> str:
+    """Return how scores walk."""
+    steps = f"refined by a random walk of {_count(walk.steps, 'step')}"
+    if walk.affinity == "attention":
+        blocks = "all blocks" if walk.blocks is None else f"the last {walk.blocks} blocks"
+        balanced = ", made symmetric," if walk.sinkhorn else ""
+        words = f"{steps} along the attention of {blocks}{balanced}{_cite('lin2023clipes')}"
+    elif walk.affinity == "colour":
+        alike = "colour" if walk.features is None else "colour and features"
+        words = (
+            f"{steps} between pixels of like {alike} within {walk.radius} cells of {walk.stride} "
+            f"{_TIMES} {walk.stride} pixels, in the manner of affinity "
+            f"networks{_cite('ahn2018psa', 'ahn2019irn')}"
+        )
+    else:
+        words = f"{steps} between places of like features of {network_title(walk.affinity.network)}"
+    if walk.box is not None:
+        words += f" from within the boxes around what reaches {_share(walk.box)} of the maximum"
+    return words
 
 
 def _masks(config: RunConfig, facts: MethodFacts) -> Iterator[str]:
@@ -773,7 +794,7 @@ _PROGRAMS: Mapping[str, tuple[str, str]] = {
 def programs_of(config: RunConfig) -> list[str]:
     """Return the packages that compute what a run has, by their names on the package index."""
     methods = {recipe.method for recipe in config.recipes.values() if recipe.has_samples}
-    captum = {"guided_backprop", "integrated_gradients", "deeplift", "occlusion"}
+    captum = {"guided_backprop", "integrated_gradients", "deeplift", "lrp", "occlusion"}
     crfs = [config.masks.crf]
     if config.segmentation_names:
         crfs.append(config.segmentation.crf)

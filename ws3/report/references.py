@@ -259,6 +259,42 @@ REFERENCES = _table(
         arxiv="2103.15679",
     ),
     Reference(
+        "bousselham2024legrad",
+        ("Walid Bousselham", "Angie Boggust", OTHERS),
+        "LeGrad: An Explainability Method for Vision Transformers via Feature Formation "
+        "Sensitivity",
+        2024,
+        arxiv="2404.03214",
+    ),
+    Reference(
+        "leem2024agcam",
+        ("Saebom Leem", "Hyunseok Seo"),
+        "Attention Guided CAM: Visual Explanations of Vision Transformer Guided by Self-Attention",
+        2024,
+        "AAAI",
+        arxiv="2402.04563",
+    ),
+    Reference(
+        "bach2015lrp",
+        ("Sebastian Bach", "Alexander Binder", OTHERS),
+        "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance "
+        "Propagation",
+        2015,
+        "PLoS ONE",
+        journal=True,
+        volume="10",
+        doi="10.1371/journal.pone.0130140",
+    ),
+    Reference(
+        "lin2023clipes",
+        ("Yuqi Lin", "Minghao Chen", OTHERS),
+        "CLIP is Also an Efficient Segmenter: A Text-Driven Approach for Weakly Supervised "
+        "Semantic Segmentation",
+        2023,
+        "CVPR",
+        arxiv="2212.09506",
+    ),
+    Reference(
         "sundararajan2017axiomatic",
         ("Mukund Sundararajan", "Ankur Taly", "Qiqi Yan"),
         "Axiomatic Attribution for Deep Networks",
