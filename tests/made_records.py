@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ws3.run.provenance import Provenance
 from ws3.run.records import (
     ClassFigures,
     ClassifierFacts,
@@ -41,6 +42,29 @@ def segmentation_facts(sha256: str = "m0", **changes: Any) -> SegmentationFacts:
         "epochs": (),
     }
     return SegmentationFacts(**{**facts, **changes})
+
+
+def provenance_facts(**changes: Any) -> Provenance:
+    """Return where the results of a run without stages come from."""
+    facts: dict[str, Any] = {
+        "run": "made",
+        "ws3": "0.2.0",
+        "commit": "",
+        "format": 2,
+        "seed": 0,
+        "device": "cpu",
+        "precisions": {},
+        "threads": 1,
+        "host": "here",
+        "system": "Linux",
+        "python": "3.11",
+        "versions": {},
+        "computed_with": {},
+        "index": "",
+        "stages": (),
+        "config": {},
+    }
+    return Provenance(**{**facts, **changes})
 
 
 def constant_threshold(recipe: str, score: float = 0.3) -> Threshold:

@@ -46,7 +46,9 @@ def test_a_receipt_says_what_was_made_from_what(bare_run):
     assert (first["stage"], first["recipe"]) == ("saliency", "crops")
     assert (first["computed"], first["reused"], first["skipped"]) == (2, 0, {})
     assert (first["samples"], first["bytes"]) == (6, 20)
-    assert first["versions"].keys() == {"ws3", "zarr", "numpy"}
+    assert first["versions"].keys() == {
+        *("ws3", "python", "zarr", "numpy", "torch", "torchvision", "pydensecrf2")
+    }
     assert list(run.folder.glob("receipts/saliency/crops/*.lease")) == []
 
 

@@ -9,8 +9,10 @@ import pytest
 from made_records import evaluation_of
 
 from ws3.metrics.confidence import ConfidenceCounts
-from ws3.report.confidence import MOST_PANELS, draw_confidence, label_chart, mean_chart
+from ws3.report.confidence import MOST_PANELS, confidence_charts, label_chart, mean_chart
+from ws3.report.figures import THEMES, save
 from ws3.report.html import write_report
+from ws3.report.tables import all_tables
 from ws3.run.records import ConfidencePixels
 
 
@@ -48,6 +50,14 @@ def test_curves_go_through_the_counts():
     panels = label_chart(known, {0: "background", 2: "heron"}).axes
     assert [axes.get_title(loc="left") for axes in panels[:2]] == ["background", "heron"]
     np.testing.assert_array_equal(lines_of(panels[1])[1][:, 1], known["other"].class_precision()[2])
+
+
+def draw_confidence(folder, evaluations):
+    found = confidence_charts(evaluations)
+    for chart in (chart for of_split in found for chart in of_split.charts):
+        for theme in THEMES:
+            save(chart.draw(theme), folder / f"{chart.name}.{theme.name}.svg", theme)
+    return found
 
 
 def test_labels_with_most_pixels_have_a_panel(tmp_path):
@@ -88,4 +98,9 @@ def test_the_page_shows_the_charts_where_there_is_a_confidence(tmp_path, make_re
     page = write_report(tmp_path / "plain", replace(report, evaluations=known)).read_text()
     assert 'href="#confidence"' in page
     assert "figures/confidence-0.light.svg" in page
+    tables = all_tables(replace(report, evaluations=known), ())
+    (table,) = [table for table in tables if table.name == "confidence"]
+    assert len(table.rows) == 7 * len(known)
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert len(table.grids) == len(known)
     assert (tmp_path / "plain/figures/confidence-0-labels.dark.svg").is_file()

@@ -137,7 +137,7 @@ def test_the_page_has_a_chart_of_distances_for_each_stage_that_measured_them(mak
     drawn = {path.name for path in (tmp_path / "figures").glob("distance*.svg")}
     assert drawn == {
         f"{name}.{theme}.svg"
-        for name in ("distance", "distance-0-maps", "distance-0-masks")
+        for name in ("distance", "distance-val-maps", "distance-val-masks")
         for theme in ("light", "dark")
     }
     assert all(f"figures/{name}" in text for name in drawn)

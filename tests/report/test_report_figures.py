@@ -118,7 +118,7 @@ def test_many_recipes_are_told_apart_by_shape_as_well_as_colour():
 
 @pytest.mark.parametrize("name", ["picture.jpg", "picture"])
 def test_other_formats_are_refused(tmp_path, name):
-    with pytest.raises(Ws3Error, match=r"ends in \.png or \.svg"):
+    with pytest.raises(Ws3Error, match=r"ends in \.png, \.svg or \.pdf"):
         save(region_drawing(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

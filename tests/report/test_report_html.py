@@ -248,7 +248,7 @@ def test_two_splits_have_charts_of_their_own(make_report, tmp_path, make_evaluat
     both = make_evaluation("cam", 0.4)
     both["splits"]["train"] = {"maps": make_metrics(0.5, "maps")}
     page = page_of(tmp_path, make_report(tmp_path, evaluations=[both]))
-    assert {"figures/miou-0.light.svg", "figures/miou-1.light.svg"} <= set(page.links)
+    assert {"figures/miou-val.light.svg", "figures/miou-train.light.svg"} <= set(page.links)
     biased = " ".join(" ".join(page.words).split())
     assert "threshold 0.27 tuned on train, reported on train" in biased
 

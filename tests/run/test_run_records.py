@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.run.records import (
+    CheckedRecipe,
     ClassFigures,
     ClassifierFacts,
     ClassifierMetrics,
@@ -20,6 +21,7 @@ from ws3.run.records import (
     IndexFacts,
     PrecisionFacts,
     Receipt,
+    SanityFacts,
     SegmentationEpoch,
     SegmentationFacts,
     StageFigures,
@@ -58,6 +60,19 @@ RECORDS = {
         bytes=4096,
         seconds={"load": 0.25, "compute": 1.5},
         versions={"ws3": "0.1.0"},
+    ),
+    "sanity": SanityFacts(
+        images=("a",),
+        depths=(0.0, 1.0),
+        recipes=(
+            CheckedRecipe(
+                recipe="cam",
+                fingerprint="f3",
+                likeness=(0.5, None),
+                deletion=(1.0, 0.25),
+                insertion=(0.25, 1.0),
+            ),
+        ),
     ),
     "failure": Failure(reason="\N{LATIN SMALL LETTER A WITH DIAERESIS}.jpg is no image"),
     "threshold": Threshold(

@@ -15,14 +15,9 @@ from typer.testing import CliRunner
 import ws3
 from ws3.attribution.scorer import Scorer
 from ws3.cli.app import app
-from ws3.tools.sanity import (
-    RANDOM,
-    _likeness,
-    _shuffled,
-    area,
-    deletion_and_insertion,
-    rank_correlation,
-)
+from ws3.report.sanity import area
+from ws3.run.sanity import RANDOM_ORDER
+from ws3.tools.sanity import _likeness, _shuffled, deletion_and_insertion, rank_correlation
 
 
 def red_mean() -> ws3.Classifier:
@@ -127,9 +122,12 @@ def test_the_command_writes_tables_and_a_chart(small_run) -> None:
         return {path.name: path.read_bytes() for path in (run.folder / "sanity").iterdir()}
 
     files = checked()
-    assert set(files) == {"randomisation.csv", "curves.csv", "summary.csv", "chart.svg"}
+    assert set(files) == {
+        "check.json",
+        *("randomisation.csv", "curves.csv", "summary.csv", "chart.svg"),
+    }
     rows = list(csv.DictReader(files["summary.csv"].decode().splitlines()))
-    assert [row["recipe"] for row in rows] == [*run.config.recipes, RANDOM]
+    assert [row["recipe"] for row in rows] == [*run.config.recipes, RANDOM_ORDER]
     assert all(0 < float(row["deletion_area"]) < 1 for row in rows)
     depths = list(csv.DictReader(files["randomisation.csv"].decode().splitlines()))
     assert len(depths) == 5 * len(run.config.recipes)

@@ -33,7 +33,7 @@ PANEL = "Looking at things, handing them on"
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, show, compare, verify, recipes, demo_data, coco_masks):
+    for command in (status, show, compare, figures, verify, recipes, demo_data, coco_masks):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -133,7 +133,7 @@ def show(
     run: OpenRun,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image's id, or its name.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="PNG or SVG; default: <IMAGE>.png.")
+        Path | None, typer.Option("--output", "-o", help="PNG, SVG or PDF; default: <IMAGE>.png.")
     ] = None,
 ) -> None:
     """Draw one image through all recipes: its maps, its masks, the ground truth."""
@@ -166,6 +166,23 @@ def compare(
     from ws3.tools.compare import compare_runs
 
     for path in compare_runs(runs, output, against):
+        say(path)
+
+
+def figures(
+    run: OpenRun,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder for them, outside the run's.")
+    ] = Path("figures"),
+) -> None:
+    """Write what a paper takes of a run: charts as SVG and PDF, tables as CSV and LaTeX, methods.
+
+    Beside them lie a text that says what the run did, with references, and where its results come
+    from. Nothing in the run's folder changes.
+    """
+    from ws3.tools.figures import write_figures
+
+    for path in write_figures(run, to):
         say(path)
 
 
@@ -232,17 +249,20 @@ def recipes(
 
 
 def _check_recipes(folder: Path, images: int) -> None:
+    from ws3.report.sanity import area
     from ws3.run.folder import Run
-    from ws3.tools.sanity import area, check_recipes
+    from ws3.tools.sanity import check_recipes
 
     run = Run.open(folder)
     table = Table("recipe", "likeness when all is shuffled", "deletion (less)", "insertion (more)")
-    for name, checked in check_recipes(run, run.folder / "sanity", images).items():
+    for checked in check_recipes(run, images).recipes:
         likeness = checked.likeness[-1] if checked.likeness else None
         areas = (f"{area(curve):.3f}" for curve in (checked.deletion, checked.insertion))
-        table.add_row(name, "" if likeness is None else f"{likeness:.2f}", *areas)
+        table.add_row(checked.recipe, "" if likeness is None else f"{likeness:.2f}", *areas)
     Console().print(table)
-    say(run.folder / "sanity" / "chart.svg")
+    say(run.sanity_file.parent / "chart.svg")
+    if run.report_file.exists():
+        say(f"to have this in the report: ws3 report {run.folder}", err=True)
 
 
 def demo_data(

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from ws3.config.imports import IMPORTED, Import
 from ws3.config.model import Float, GrowingSection, Int, Range, Section
+from ws3.registry import load_object
 from ws3.stage_table import SUMMED
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -410,6 +411,10 @@ class Recipe(GrowingSection):
                 "combine_samples: max give a number"
             )
         return self
+
+    def _repr_html_(self) -> str:
+        # Jupyter's; the report stands far above this floor.
+        return str(load_object("ws3.report.notebook:recipe_html")(self))
 
     def plain(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return its plain data: without samples it has no settings of them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import platform
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +32,8 @@ from ws3.run.skips import skip_reason
 from ws3.stage_table import STAGES, stages_before
 
 _log = logging.getLogger(__name__)
+
+_PROGRAMS = ("numpy", "pydensecrf2", "torch", "torchvision", "zarr")
 
 
 class TerminatedError(Exception):
@@ -267,8 +271,13 @@ def _receipt(work: ImageStage, batch: Batch, summary: BatchSummary, timer: Phase
         samples=sum(made.samples for made in summary.computed),
         bytes=sum(made.bytes for made in summary.computed),
         seconds={phase: round(spent, 3) for phase, spent in timer.seconds.items()},
-        versions={"ws3": __version__, "zarr": version("zarr"), "numpy": version("numpy")},
+        versions={
+            "ws3": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PROGRAMS},
+        },
         empty=tuple(summary.empty),
+        host=socket.gethostname(),
     )
 
 

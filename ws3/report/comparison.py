@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ws3.metrics.bootstrap import Interval
 from ws3.metrics.image_counts import POOLED_FIGURES
 from ws3.metrics.registry import METRICS, all_metrics
 from ws3.report.figures import LIGHT, Theme, distance_chart, styled
+from ws3.report.latex import ends_of, escaped, tabular
 from ws3.report.model import Score
 from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 
@@ -251,12 +251,12 @@ def as_latex(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> str:
             cells = [_latex_cell(row, "miou") for row in of_recipe]
             if ranked:
                 cells.append(_latex_cell(found.get((recipe, "maps")), "pxap"))
-            table.append([_plain(recipe), str(runs), *cells])
-        lines += ["", f"% Split: {split}", *_tabular(heads, table)]
+            table.append([escaped(recipe), str(runs), *cells])
+        lines += ["", f"% Split: {split}", *tabular(heads, table)]
         differences = [
             [
-                *(_plain(c.recipe), _plain(c.against), _STAGE_TITLES[c.stage]),
-                f"${100 * c.mean:+.1f}$" + _latex_ends(c.ends, "+.1f"),
+                *(escaped(c.recipe), escaped(c.against), _STAGE_TITLES[c.stage]),
+                f"${100 * c.mean:+.1f}$" + ends_of(c.ends, "+.1f"),
                 *(f"{c.p:.4f}", f"{c.p_holm:.4f}"),
             ]
             for c in contrasts
@@ -264,19 +264,8 @@ def as_latex(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> str:
         ]
         if differences:
             heads = ["recipe", "against", "stage", "difference of mIoU", "$p$", "$p$ (Holm)"]
-            lines += ["", *_tabular(heads, differences)]
+            lines += ["", *tabular(heads, differences)]
     return "\n".join([*lines, ""])
-
-
-def _tabular(heads: Sequence[str], table: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}"
-    yield "\\toprule"
-    yield f"{' & '.join(heads)} \\\\"
-    yield "\\midrule"
-    for cells in table:
-        yield f"{' & '.join(cells)} \\\\"
-    yield "\\bottomrule"
-    yield "\\end{tabular}"
 
 
 def _latex_cell(row: Row | None, name: str) -> str:
@@ -284,22 +273,7 @@ def _latex_cell(row: Row | None, name: str) -> str:
     if row is None or spread is None:
         return "--"
     deviation = "" if spread.deviation is None else f" $\\pm$ {100 * spread.deviation:.1f}"
-    return f"{100 * spread.mean:.1f}{deviation}{_latex_ends(row.intervals.get(name), '.1f')}"
-
-
-def _latex_ends(ends: Interval | None, digits: str) -> str:
-    # In math mode a minus is one, and not a hyphen.
-    return "" if ends is None else " [{}]".format(", ".join(f"${100 * e:{digits}}$" for e in ends))
-
-
-def _plain(text: str) -> str:
-    r"""Return a text as LaTeX shows it letter by letter.
-
-    Example:
-        >>> print(_plain("crops_20"))
-        crops\_20
-    """
-    return re.sub(r"([#$%&_{}])", r"\\\1", text)
+    return f"{100 * spread.mean:.1f}{deviation}{ends_of(row.intervals.get(name), '.1f')}"
 
 
 def _miou_table(rows: Sequence[Row]) -> Iterator[str]:

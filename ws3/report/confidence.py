@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ws3.messages import shortened
 from ws3.metrics.confidence import ConfidenceCounts
-from ws3.report.figures import LIGHT, THEMES, Theme, save, series_look, styled
+from ws3.report.figures import LIGHT, Chart, Theme, series_look, styled
 from ws3.run.confidence import confidence_counts
 from ws3.run.records import Evaluation
 
@@ -36,6 +36,7 @@ class ConfidenceCharts:
         split: The split.
         mean: File name, without theme and ending, of the chart of all labels together.
         labels: File name of the chart with a panel for each label.
+        charts: Both.
         left_out: Labels that have no panel, as there are too many.
         tables: By recipe, the rows of a table: cut, mean coverage and mean precision, and those of
             all pixels together; None is undefined.
@@ -44,18 +45,18 @@ class ConfidenceCharts:
     split: str
     mean: str
     labels: str
+    charts: tuple[Chart, Chart]
     left_out: int
     tables: Mapping[str, tuple[tuple[float | None, ...], ...]]
 
 
-def draw_confidence(folder: Path, evaluations: Sequence[Evaluation]) -> list[ConfidenceCharts]:
-    """Draw the charts of all splits whose masks have a confidence.
+def confidence_charts(evaluations: Sequence[Evaluation]) -> list[ConfidenceCharts]:
+    """Return the charts of all splits whose masks have a confidence.
 
     Args:
-        folder: Where the charts go.
         evaluations: One per recipe.
     """
-    drawn = []
+    found = []
     splits = dict.fromkeys(split for evaluation in evaluations for split in evaluation.splits)
     for number, split in enumerate(splits):
         known = {
@@ -67,21 +68,20 @@ def draw_confidence(folder: Path, evaluations: Sequence[Evaluation]) -> list[Con
         if not known:
             continue
         names = ("background", *evaluations[0].classes)
-        panels = _panels(list(known.values()))
-        charts = ConfidenceCharts(
-            split=split,
-            mean=f"confidence-{number}",
-            labels=f"confidence-{number}-labels",
-            left_out=len(names) - len(panels),
-            tables={recipe: _table(counts) for recipe, counts in known.items()},
+        panels = {value: names[value] for value in _panels(list(known.values()))}
+        mean = Chart(f"confidence-{number}", partial(mean_chart, known))
+        labels = Chart(f"confidence-{number}-labels", partial(label_chart, known, panels))
+        found.append(
+            ConfidenceCharts(
+                split=split,
+                mean=mean.name,
+                labels=labels.name,
+                charts=(mean, labels),
+                left_out=len(names) - len(panels),
+                tables={recipe: _table(counts) for recipe, counts in known.items()},
+            )
         )
-        for theme in THEMES:
-            ending = f"{theme.name}.svg"
-            save(mean_chart(known, theme), folder / f"{charts.mean}.{ending}", theme)
-            of_labels = label_chart(known, {value: names[value] for value in panels}, theme)
-            save(of_labels, folder / f"{charts.labels}.{ending}", theme)
-        drawn.append(charts)
-    return drawn
+    return found
 
 
 def mean_chart(known: Mapping[str, ConfidenceCounts], theme: Theme = LIGHT) -> Figure:
@@ -173,4 +173,4 @@ def _table(counts: ConfidenceCounts) -> tuple[tuple[float | None, ...], ...]:
     )
 
 
-__all__ = ["MOST_PANELS", "ConfidenceCharts", "draw_confidence", "label_chart", "mean_chart"]
+__all__ = ["MOST_PANELS", "ConfidenceCharts", "confidence_charts", "label_chart", "mean_chart"]

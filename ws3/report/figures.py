@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from ws3.config.run import GROUND_TRUTH
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
-from ws3.report.model import Score, title_of
+from ws3.report.model import Score
 from ws3.report.pictures import PICTURE_SIDE, UInt8, class_hex, fit, heat_overlay, mask_overlay
 from ws3.run.records import EVALUATED_STAGES
 
@@ -33,6 +36,7 @@ class Theme:
 
     Attributes:
         name: Ending of the chart's file name.
+        page: The page itself, around what lies on a colour.
         text: Titles and values.
         muted: Axes and notes.
         grid: Grid lines.
@@ -42,6 +46,7 @@ class Theme:
     """
 
     name: str
+    page: str
     text: str
     muted: str
     grid: str
@@ -52,6 +57,7 @@ class Theme:
 
 LIGHT = Theme(
     name="light",
+    page="#ffffff",
     text="#1b1f27",
     muted="#586173",
     grid="#dfe3ea",
@@ -61,6 +67,7 @@ LIGHT = Theme(
 )
 DARK = Theme(
     name="dark",
+    page="#191e27",
     text="#e8ebf1",
     muted="#a3adbd",
     grid="#323a48",
@@ -70,12 +77,33 @@ DARK = Theme(
 )
 THEMES = (LIGHT, DARK)
 
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        name: Of its file, without ending.
+        draw: Draws it in the colours of a theme.
+    """
+
+    name: str
+    draw: Callable[[Theme], Figure]
+
+
 # Recipes differ in shape as well as in colour, for print and for colour-blind readers.
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 _STAGE_LABELS = {"maps": "score maps", "masks": "pseudo-masks", "segmentation": "segmentation"}
 _LONGEST_NAME = 22
+
+_UNDATED: Mapping[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""What matplotlib would note of itself in a file, by its ending."""
 
 
 @contextmanager
@@ -100,6 +128,8 @@ def styled(theme: Theme) -> Iterator[None]:
         "figure.constrained_layout.h_pad": 0.08,
         "legend.frameon": False,
         "svg.fonttype": "none",
+        # TrueType, so that words in a PDF stay words: to search, to copy, to edit.
+        "pdf.fonttype": 42,
         "svg.hashsalt": "ws3",
     }
     with style.context(["default", settings]):
@@ -107,30 +137,45 @@ def styled(theme: Theme) -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
-    """Write a figure as PNG or SVG, by the path's ending, with no date in it.
+    """Write a figure as PNG, SVG or PDF, by the path's ending, with no date in it.
+
+    Words stay text: a PDF has the letters of their fonts in it, an SVG names fonts.
 
     Args:
-        figure: What to write; its background is transparent in SVG and white in PNG.
+        figure: What to write; its background is transparent in SVG and PDF, and white in PNG.
         path: Where to; replaced atomically.
         theme: The theme that the figure was drawn with.
 
     Raises:
         Ws3Error: If the path has another ending.
     """
-    if path.suffix not in (".png", ".svg"):
-        raise Ws3Error(f"{path}: figures are PNG or SVG; choose a name that ends in .png or .svg")
-    vector = path.suffix == ".svg"
-    metadata = {"Date": None} if vector else {"Software": None}
+    undated = _UNDATED.get(path.suffix)
+    if undated is None:
+        raise Ws3Error(
+            f"{path}: figures are PNG, SVG or PDF; choose a name that ends in .png, .svg or .pdf"
+        )
     buffer = io.BytesIO()
-    with styled(theme):
+    with styled(theme), _quiet("fontTools"):
         figure.savefig(
             buffer,
             format=path.suffix[1:],
-            metadata=metadata,
-            transparent=vector,
+            metadata=undated,
+            transparent=path.suffix != ".png",
             dpi=150,
         )
     write_bytes(path, buffer.getvalue())
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library, which tells each step of cutting out letters, from logging it as news."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) -> Figure:
@@ -162,7 +207,8 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
             )
             ends = score.intervals.get("miou", (score.miou, score.miou))
             if ends[0] < ends[1]:
-                axes.plot(ends, (y, y), color=theme.text, linewidth=1.1)
+                halo = withStroke(linewidth=2.8, foreground=theme.page)
+                axes.plot(ends, (y, y), color=theme.text, linewidth=1.1, path_effects=[halo])
             axes.annotate(
                 f"{100 * score.miou:.1f}",
                 (max(score.miou, ends[1]), y),
@@ -173,10 +219,7 @@ def miou_chart(scores: Sequence[Score], reference: str, theme: Theme = LIGHT) ->
             )
         axes.set_yticks(
             range(len(recipes)),
-            [
-                _short(title_of(name)) + ("\n(reference)" if name == reference else "")
-                for name in recipes
-            ],
+            [label_of(name) + ("\n(reference)" if name == reference else "") for name in recipes],
             color=theme.text,
         )
         axes.set_ylim(len(recipes) - 0.45, -0.55)
@@ -218,7 +261,7 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
                 _DASHES[number % len(_DASHES)],
                 color=colour,
                 linewidth=1.9,
-                label=_short(score.recipe),
+                label=short(score.recipe),
             )
             if score.threshold is not None and score.miou is not None:
                 axes.plot(
@@ -234,7 +277,7 @@ def sweep_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_label_text("background threshold")
         axes.yaxis.set_label_text("mIoU")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         figure.legend(loc="outside upper left", ncols=3)
     return figure
 
@@ -275,7 +318,7 @@ def recall_chart(scores: Sequence[Score], theme: Theme = LIGHT) -> Figure:
                     arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 6, "shrinkB": 6},
                 )
             if maps or masks:
-                axes.plot([], [], **look, linestyle="none", label=_short(recipe))
+                axes.plot([], [], **look, linestyle="none", label=short(recipe))
         axes.margins(0.12)
         axes.set_xlabel("DR recall: of the object that the reference finds")
         axes.set_ylabel("NDR recall: of the object\nthat the reference misses")
@@ -304,7 +347,7 @@ def samples_histogram(counts: Mapping[str, Sequence[int]], theme: Theme = LIGHT)
                 0.8 * (steps.min() if len(steps) else 1),
                 color=theme.series[number % len(theme.series)],
             )
-            axes.set_title(_short(recipe), loc="left", fontsize=10)
+            axes.set_title(short(recipe), loc="left", fontsize=10)
             axes.set_xlim(left=0)
             axes.yaxis.get_major_locator().set_params(integer=True)
             axes.grid(visible=False, axis="x")
@@ -349,7 +392,7 @@ def distance_chart(
                 markersize=5.5,
                 linewidth=1.9,
                 capsize=2,
-                label=_short(title_of(recipe)),
+                label=label_of(recipe),
             )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
@@ -530,7 +573,13 @@ def image_panel(
     return figure
 
 
-def _short(name: str) -> str:
+def label_of(recipe: str) -> str:
+    """Return what to call a recipe, or the network that learned from ground truth, in a chart."""
+    return "fully supervised" if recipe == GROUND_TRUTH else short(recipe)
+
+
+def short(name: str) -> str:
+    """Return a name as a legend has room for it."""
     return (
         name
         if len(name) <= _LONGEST_NAME

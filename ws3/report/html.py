@@ -14,26 +14,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from ws3.files import write_bytes
+from ws3.files import json_bytes, write_bytes
 from ws3.metrics.base import Metric
-from ws3.metrics.registry import all_metrics
-from ws3.report.confidence import draw_confidence
+from ws3.report.charts import all_charts, charts_by_split
+from ws3.report.confidence import confidence_charts
 from ws3.report.confusions import Confusions, confusions, together
-from ws3.report.drawings import distance_drawing
-from ws3.report.figures import (
-    THEMES,
-    distance_chart,
-    miou_chart,
-    recall_chart,
-    recalls,
-    region_drawing,
-    samples_histogram,
-    save,
-    sweep_chart,
-)
+from ws3.report.figures import THEMES, save
 from ws3.report.image_pictures import REGION_COLOURS
 from ws3.report.model import DASH, Report, Score, best, scores_of
 from ws3.report.pictures import class_hex
+from ws3.report.sanity import area
+from ws3.report.tables import measured_metrics
 from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 
 IMAGES_PAGE = "images.html"
@@ -57,22 +48,12 @@ class _Group:
         return tuple(dict.fromkeys(name for score in self.scores for name in score.per_class))
 
 
-@dataclass(frozen=True, slots=True)
-class _Charts:
-    """File names, without theme and ending, of the charts of one split."""
-
-    split: str
-    miou: str
-    sweep: str | None
-    recall: str | None
-    distances: dict[EvaluatedStage, str]
-
-
 def write_report(folder: Path, report: Report) -> Path:
     """Write `index.html` and the charts that it shows.
 
-    The page names no date and no host, so the same report gives the same bytes. It loads nothing
-    from outside its folder.
+    The page names no date, so the same report gives the same bytes. It loads nothing from outside
+    its folder. Beside it lie `methods.txt`, `methods.tex`, `methods.bib` and `provenance.json`, if
+    the report has these.
 
     Args:
         folder: Where to; created if need be. The gallery's pictures are already there.
@@ -89,9 +70,13 @@ def write_report(folder: Path, report: Report) -> Path:
             if not (folder / picture).is_file():
                 raise ValueError(f"gallery picture {picture} of {entry.image!r} is not in {folder}")
     scores = scores_of(report.evaluations)
-    charts = _draw(folder / "figures", report, scores)
+    charts = charts_by_split(report, scores)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for chart in all_charts(report, charts):
+        for theme in THEMES:
+            save(chart.draw(theme), folder / "figures" / f"{chart.name}.{theme.name}.svg", theme)
     page = (
-        _environment()
+        environment()
         .get_template("index.html.j2")
         .render(
             report=report,
@@ -99,13 +84,13 @@ def write_report(folder: Path, report: Report) -> Path:
             highlights=_highlights(report, scores),
             biased=[score for score in scores if score.chosen_on_reported_split],
             undefined_splits=list(dict.fromkeys(s.split for s in scores if s.miou is None)),
-            metrics=_columns(scores),
+            metrics=measured_metrics(scores),
             has_oracle=any(score.oracle for score in scores),
             has_intervals=any(score.intervals for score in scores),
             fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
             tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
             charts=charts,
-            by_confidence=draw_confidence(folder / "figures", report.evaluations),
+            by_confidence=confidence_charts(report.evaluations),
             together=together(report.evaluations),
             config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
             total_seconds=sum(timing.seconds for timing in report.timings),
@@ -114,15 +99,29 @@ def write_report(folder: Path, report: Report) -> Path:
     )
     if report.images:
         write_bytes(folder / IMAGES_PAGE, _images_page(report).encode())
+    for name, text in papers(report).items():
+        write_bytes(folder / name, text.encode())
     path = folder / "index.html"
     write_bytes(path, page.encode())
     return path
 
 
+def papers(report: Report) -> dict[str, str]:
+    """Return what lies beside the page as files of text, by name."""
+    files = {}
+    if report.methods is not None:
+        files["methods.txt"] = report.methods.plain()
+        files["methods.tex"] = report.methods.latex()
+        files["methods.bib"] = report.methods.bibtex()
+    if report.provenance is not None:
+        files["provenance.json"] = json_bytes(report.provenance.as_plain()).decode()
+    return files
+
+
 def _images_page(report: Report) -> str:
     """Return the page of all images; its data are scripts beside it."""
     return (
-        _environment()
+        environment()
         .get_template("images.html.j2")
         .render(report=report, region_colours=REGION_COLOURS, heat=_heat_gradient())
     )
@@ -132,57 +131,6 @@ def _heat_gradient() -> str:
     """Return the colours of the maps from 0 to 1, for CSS."""
     colours = colormaps["inferno"](np.linspace(0, 1, 9))
     return ", ".join(to_hex(colour) for colour in colours)
-
-
-def _draw(folder: Path, report: Report, scores: Sequence[Score]) -> list[_Charts]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for theme in THEMES if report.sample_counts else ():
-        histogram = samples_histogram(report.sample_counts, theme)
-        save(histogram, folder / f"samples.{theme.name}.svg", theme)
-    drawn = []
-    for number, split in enumerate(dict.fromkeys(score.split for score in scores)):
-        here = [score for score in scores if score.split == split]
-        maps = [score for score in here if score.stage == "maps"]
-        # The number, as a split's name need not be fit for a file.
-        charts = _Charts(
-            split=split,
-            miou=f"miou-{number}",
-            sweep=f"sweep-{number}" if any(score.sweep for score in maps) else None,
-            recall=f"recall-{number}" if any(recalls(score) for score in here) else None,
-            distances={
-                stage: f"distance-{number}-{stage}"
-                for stage in EVALUATED_STAGES
-                if any(score.stage == stage and score.distances for score in here)
-            },
-        )
-        for theme in THEMES:
-            ending = f"{theme.name}.svg"
-            bars = miou_chart(here, report.reference, theme)
-            save(bars, folder / f"{charts.miou}.{ending}", theme)
-            if charts.sweep:
-                save(sweep_chart(maps, theme), folder / f"{charts.sweep}.{ending}", theme)
-            if charts.recall:
-                save(recall_chart(here, theme), folder / f"{charts.recall}.{ending}", theme)
-            for stage, name in charts.distances.items():
-                known = {s.recipe: s.distances for s in here if s.stage == stage}
-                found = {r: d.found if (d := known.get(r)) else () for r in report.recipes}
-                save(distance_chart(found, theme), folder / f"{name}.{ending}", theme)
-        drawn.append(charts)
-    for theme in THEMES:
-        save(region_drawing(theme), folder / f"regions.{theme.name}.svg", theme)
-        if any(charts.distances for charts in drawn):
-            save(distance_drawing(theme), folder / f"distance.{theme.name}.svg", theme)
-    return drawn
-
-
-def _columns(scores: Sequence[Score]) -> dict[str, list[Metric[Any]]]:
-    """Return the metrics that any score has, by the table that shows them."""
-    measured = {name for score in scores for name in score.figures}
-    tables: dict[str, list[Metric[Any]]] = {"scores": [], "regions": []}
-    for metric in all_metrics():
-        if metric.name in measured:
-            tables[metric.table].append(metric)
-    return tables
 
 
 def _groups(report: Report, scores: Sequence[Score]) -> list[_Group]:
@@ -226,8 +174,9 @@ def _highlights(report: Report, scores: Sequence[Score]) -> list[dict[str, Any]]
     return found
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return what renders the templates: everything that is put into them is escaped."""
+    made = Environment(
         loader=PackageLoader("ws3.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -235,7 +184,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
+    made.filters.update(
         cell=_cell,
         figure=_figure,
         percent=_percent,
@@ -243,10 +192,11 @@ def _environment() -> Environment:
         duration=_duration,
         size=_size,
         rate=_rate,
+        area=area,
         ends=_ends,
     )
-    environment.globals.update(class_hex=class_hex, dash=DASH)
-    return environment
+    made.globals.update(class_hex=class_hex, dash=DASH)
+    return made
 
 
 def _figure(value: float | None, metric: Metric[Any]) -> str:

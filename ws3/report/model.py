@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ws3.config.run import GROUND_TRUTH
+from ws3.report.methods import Methods
+from ws3.run.graph import JobGraph
+from ws3.run.provenance import Provenance
 from ws3.run.records import (
     EVALUATED_STAGES,
     ClassFigures,
@@ -16,6 +19,7 @@ from ws3.run.records import (
     Evaluation,
     Matrix,
     Oracle,
+    SanityFacts,
     StageFigures,
 )
 
@@ -236,6 +240,10 @@ class Report:
             and how many images with labels have one; recipes without any are left out.
         sample_counts: By recipe with an adaptive count, how many samples each image took.
         images: How many images the page of all images shows; 0 if there is none.
+        sanity: What the checks of the recipes found; None if nobody made them.
+        methods: What the run did, in the words of a paper.
+        provenance: Where the results come from.
+        graph: The jobs of the run.
 
     Raises:
         ValueError: If two evaluations are of the same recipe.
@@ -252,6 +260,10 @@ class Report:
     empty_masks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     sample_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     images: int = 0
+    sanity: SanityFacts | None = None
+    methods: Methods | None = None
+    provenance: Provenance | None = None
+    graph: JobGraph | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.recipes)) != len(self.recipes):

@@ -308,6 +308,11 @@ class Run:
         return self.folder / "evaluation" / "summary.csv"
 
     @property
+    def sanity_file(self) -> Path:
+        """What the checks of the recipes found; there only if somebody made them."""
+        return self.folder / "sanity" / "check.json"
+
+    @property
     def report_file(self) -> Path:
         """The report's page."""
         return self.folder / "report" / "index.html"

@@ -16,9 +16,10 @@ from ws3.config.recipes import Recipe
 from ws3.datasets.index import ImageRow, row_named
 from ws3.errors import StaleResultError, Ws3Error
 from ws3.messages import shown
+from ws3.registry import load_object
 from ws3.run.folder import Run
 from ws3.run.results import RecipeResults
-from ws3.run.samples import load_image, sample_counts
+from ws3.run.samples import load_image, load_truth, sample_counts
 from ws3.store.saliency import SaliencyStore
 
 
@@ -41,6 +42,24 @@ class RunReader:
 
     def __repr__(self) -> str:
         return f"ws3.open_run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        return str(load_object("ws3.report.notebook:run_html")(self))
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._run.config.run
+
+    @property
+    def recipes_and_networks(self) -> tuple[str, ...]:
+        """Names of the recipes, and `ground_truth` if a network learned from it."""
+        return self._run.config.evaluated
+
+    @property
+    def reported_splits(self) -> tuple[str, ...]:
+        """The splits that figures are of."""
+        return self._run.config.evaluation.splits
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -80,6 +99,21 @@ class RunReader:
             Ws3Error: If there is none, it can't be read, or it changed after it was indexed.
         """
         return load_image(self._row(image))
+
+    def split(self, image: str) -> str:
+        """Return the split that an image belongs to, such as "val"."""
+        return self._row(image).split
+
+    def show(self, image: str) -> ImageReader:
+        """Return one image, by its id or name, with all that the recipes made of it.
+
+        As the last line of a notebook's cell it shows itself: photograph, ground truth, maps and
+        masks.
+
+        Raises:
+            Ws3Error: If there is none.
+        """
+        return ImageReader(self, self._row(image))
 
     def labels(self, image: str) -> tuple[str, ...]:
         """Return the names of the classes that an image holds; its maps are in this order."""
@@ -141,9 +175,15 @@ class RecipeReader:
     """
 
     def __init__(self, run: RunReader, name: str) -> None:
-        self.name = name
+        self.name, self.run = name, run
         self._reader, self._run = run, run._run
         self._results = RecipeResults(self._run, name)
+
+    def __repr__(self) -> str:
+        return f"{self.run!r}[{self.name!r}]"
+
+    def _repr_html_(self) -> str:
+        return str(load_object("ws3.report.notebook:recipe_reader_html")(self))
 
     @property
     def recipe(self) -> Recipe:
@@ -220,6 +260,79 @@ class RecipeReader:
             for name in names
             if name == COVER_CHUNK or int(name) * per_chunk < used
         ]
+
+
+class ImageReader:
+    """One image of a run, and what the recipes made of it; Jupyter shows it.
+
+    Args:
+        run: The run.
+        row: The image's row of the index.
+    """
+
+    def __init__(self, run: RunReader, row: ImageRow) -> None:
+        self.run, self._row = run, row
+
+    def __repr__(self) -> str:
+        return f"{self.run!r}.show({self.image!r})"
+
+    def _repr_html_(self) -> str:
+        return str(load_object("ws3.report.notebook:image_html")(self))
+
+    @property
+    def image(self) -> str:
+        """The image's id."""
+        return self._row.image
+
+    @property
+    def name(self) -> str:
+        """Its name in the dataset."""
+        return self._row.name
+
+    @property
+    def split(self) -> str:
+        """The split that it belongs to."""
+        return self._row.split
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes that it holds; its maps are in this order."""
+        return tuple(self._row.labels)
+
+    @property
+    def class_values(self) -> list[int]:
+        """Mask values of these classes."""
+        return self.run.class_values(self.image)
+
+    @property
+    def photo(self) -> NDArray[np.uint8]:
+        """The photograph, uint8 RGB (H, W, 3).
+
+        Raises:
+            Ws3Error: If it can't be read, or changed after it was indexed.
+        """
+        return load_image(self._row)
+
+    @property
+    def truth(self) -> NDArray[np.uint8] | None:
+        """The ground truth, uint8 (H, W): 0 background, 255 ignored; None if there is none.
+
+        Raises:
+            Ws3Error: If it can't be read, or changed after it was indexed.
+        """
+        return load_truth(self.run._run, self._row) if self._row.mask else None
+
+    def maps(self, recipe: str) -> NDArray[np.float32]:
+        """Return a recipe's final maps; see `RecipeReader.maps`."""
+        return self.run[recipe].maps(self.image)
+
+    def mask(self, recipe: str) -> NDArray[np.uint8]:
+        """Return a recipe's pseudo-mask; see `RecipeReader.mask`."""
+        return self.run[recipe].mask(self.image)
+
+    def prediction(self, recipe: str) -> NDArray[np.uint8]:
+        """Return the mask of a recipe's segmentation network; see `RecipeReader.prediction`."""
+        return self.run[recipe].prediction(self.image)
 
 
 def _value(text: str | None) -> str | float | None:

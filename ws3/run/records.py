@@ -169,6 +169,7 @@ class Receipt(Record):
         versions: Versions of the programs that took part.
         empty: Images with labels whose result shows none of their classes, such as a pseudo-mask
             that is all background.
+        host: Name of the machine that the job ran on; "" of an older ws3's.
     """
 
     stage: str
@@ -183,6 +184,7 @@ class Receipt(Record):
     seconds: dict[Phase, float]
     versions: dict[str, str]
     empty: tuple[str, ...] = ()
+    host: str = ""
 
 
 class Failure(Record):
@@ -412,6 +414,49 @@ class Evaluation(Record):
     image_counts: str = ""
 
 
+class CheckedRecipe(Section):
+    """What the checks of one recipe found; see `ws3.tools.sanity`.
+
+    Attributes:
+        recipe: Its name; `(random order)` has the curves of pixels in random order.
+        fingerprint: Of all that it was computed from.
+        likeness: Rank correlation of the maps with those of shuffled weights, by the depth of the
+            shuffling, the mean over images and classes; None where no map has two values. Empty
+            of the random order.
+        deletion: Probability of the class after each tenth of the pixels is deleted, from none on.
+        insertion: The same where they are inserted.
+    """
+
+    recipe: str
+    fingerprint: str
+    likeness: tuple[Share, ...]
+    deletion: Annotated[tuple[float, ...], Field(min_length=2)]
+    insertion: Annotated[tuple[float, ...], Field(min_length=2)]
+
+
+class SanityFacts(Record):
+    """What `ws3 recipes --check` found.
+
+    Attributes:
+        images: The images that were looked at, by their ids.
+        depths: Shares of the layers below the last that were shuffled with it.
+        recipes: The recipes, in the order of the configuration.
+    """
+
+    images: tuple[str, ...]
+    depths: tuple[float, ...]
+    recipes: tuple[CheckedRecipe, ...]
+
+    @model_validator(mode="after")
+    def _curves_are_whole(self) -> Self:
+        for found in self.recipes:
+            if len(found.likeness) not in (0, len(self.depths)):
+                raise ValueError(f"recipes.{found.recipe} must have a likeness for each depth")
+            if len(found.deletion) != len(found.insertion):
+                raise ValueError(f"recipes.{found.recipe} must have curves of one length")
+        return self
+
+
 RECORDS: Mapping[str, type[Record]] = {
     "index.json": IndexFacts,
     "imports/*.json": ImportFacts,
@@ -424,6 +469,7 @@ RECORDS: Mapping[str, type[Record]] = {
     "thresholds/*.json": Threshold,
     "segmentation/*/model.json": SegmentationFacts,
     "evaluation/*.json": Evaluation,
+    "sanity/check.json": SanityFacts,
 }
 """What a file in a run's folder holds, by its place; `*` stands for a name."""
 

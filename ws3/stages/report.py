@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ws3 import __version__
 from ws3.datasets.index import ImageRow
 from ws3.report.gallery import write_gallery_entry
 from ws3.report.html import write_report
-from ws3.report.model import DatasetFacts, GalleryEntry, Report, SkippedImage, Timing
+from ws3.report.methods import MethodFacts, describe, programs_of
+from ws3.report.model import (
+    DatasetFacts,
+    GalleryEntry,
+    Report,
+    SkippedImage,
+    Timing,
+    scores_of,
+)
 from ws3.run.folder import Run
+from ws3.run.graph import job_graph
+from ws3.run.provenance import provenance
 from ws3.run.records import Evaluation, IndexFacts, read_record
 from ws3.run.results import RecipeResults
 from ws3.run.samples import load_image, load_truth, sample_counts
+from ws3.run.sanity import checked_recipes
 from ws3.run.skips import skip_reason
-from ws3.run.status import folder_bytes, receipts_of, seconds_of
+from ws3.run.status import folder_bytes, receipts_of, seconds_of, thresholds_of
 from ws3.stage_table import STAGES
 from ws3.stages.evaluate import EVALUATED_FROM
 from ws3.stages.report_images import write_images
 
 _GALLERY = 8
-_PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
 
 
 def report(run: Run) -> Path:
@@ -35,23 +44,55 @@ def report(run: Run) -> Path:
     """
     folder = run.report_file.parent
     folder.mkdir(parents=True, exist_ok=True)
-    return write_report(
-        folder,
-        Report(
-            run=run.config.run,
-            config=run.config.model_dump(mode="json"),
-            evaluations=[
-                read_record(run.evaluation_file(name), Evaluation) for name in run.config.evaluated
-            ],
-            dataset=_dataset(run),
-            classifier=run.classifier if run.config.needs_classifier else None,
-            gallery=tuple(_gallery(run)),
-            timings=tuple(_timings(run)),
-            empty_masks=_empty_masks(run),
-            sample_counts=_sample_counts(run),
-            images=write_images(run),
-            versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
+    whole = replace(facts(run), gallery=tuple(_gallery(run)), images=write_images(run))
+    return write_report(folder, whole)
+
+
+def facts(run: Run) -> Report:
+    """Return what the report of a run shows, without pictures; nothing is written.
+
+    Raises:
+        StaleResultError: If a recipe is not evaluated yet.
+        Ws3Error: If a file of the run is damaged.
+    """
+    config, dataset = run.config, _dataset(run)
+    evaluations = [read_record(run.evaluation_file(name), Evaluation) for name in config.evaluated]
+    classifier = run.classifier if config.needs_classifier else None
+    sanity, origin = checked_recipes(run), provenance(run, programs_of(config))
+    methods = describe(
+        config,
+        MethodFacts(
+            classes=dataset.classes,
+            images=dataset.images,
+            mapped=sum(not row.problem for row in run.mapped_rows(["train"])),
+            skipped=dataset.skipped_images,
+            classifier=classifier,
+            thresholds=thresholds_of(run),
+            networks={name: run.segmentation(name) for name in config.segmentation_names},
+            precisions=origin.precisions,
+            versions={
+                **origin.versions,
+                **{name: " and ".join(noted) for name, noted in origin.computed_with.items()},
+            },
+            commit=origin.commit,
+            has_intervals=any(score.intervals for score in scores_of(evaluations)),
+            checked_images=0 if sanity is None else len(sanity.images),
         ),
+    )
+    return Report(
+        run=config.run,
+        config=config.model_dump(mode="json"),
+        evaluations=evaluations,
+        dataset=dataset,
+        classifier=classifier,
+        timings=tuple(_timings(run)),
+        empty_masks=_empty_masks(run),
+        sample_counts=_sample_counts(run),
+        versions=origin.versions,
+        sanity=sanity,
+        methods=methods,
+        provenance=origin,
+        graph=job_graph(run),
     )
 
 

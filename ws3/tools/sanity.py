@@ -10,14 +10,12 @@ falls, or rises, the faster the better the map has found what it hangs on.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import nn
@@ -31,11 +29,11 @@ from ws3.errors import Ws3Error
 from ws3.files import write_csv
 from ws3.jobs.progress import ProgressReport
 from ws3.pixels import channels_first, normalise, resize, resize_short_side, to_unit
-from ws3.report.figures import LIGHT, Theme, save, styled
+from ws3.report.figures import save
+from ws3.report.sanity import area, sanity_chart
 from ws3.run.folder import Run
-
-RANDOM = "(random order)"
-"""The name under which pixels in random order are listed, for comparison."""
+from ws3.run.records import CheckedRecipe, SanityFacts, write_record
+from ws3.run.sanity import RANDOM_ORDER, check_fingerprint
 
 _DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the layers below the last, that are shuffled with it
 _STEPS = 10  # of the pixels, deleted or inserted at once
@@ -44,32 +42,18 @@ _NEUTRAL = 0  # the mean colour, normalised
 Map = NDArray[np.floating[Any]]
 
 
-@dataclass
-class Checked:
-    """What the checks of one recipe found.
+def check_recipes(run: Run, images: int = 4) -> SanityFacts:
+    """Check each recipe of a run, and write what is found, tables and a chart into `sanity/`.
 
-    Attributes:
-        likeness: Rank correlation of the maps with those of shuffled weights, for each of
-            `_DEPTHS`, the mean over images and classes; None where no map has two values.
-        deletion: Probability of the class after each tenth of the pixels is deleted, from none on.
-        insertion: The same where they are inserted.
-    """
-
-    likeness: list[float | None] = field(default_factory=list)
-    deletion: list[float] = field(default_factory=list)
-    insertion: list[float] = field(default_factory=list)
-
-
-def check_recipes(run: Run, folder: Path, images: int = 4) -> dict[str, Checked]:
-    """Check each recipe of a run, and write tables and a chart.
+    These are `check.json`, which the report reads, `randomisation.csv`, `curves.csv`,
+    `summary.csv` and `chart.svg`. Recipes without samples are left out.
 
     Args:
         run: A run with a classifier.
-        folder: Gets `randomisation.csv`, `curves.csv`, `summary.csv` and `chart.svg`.
         images: How many images, the first with a class of the first split that has any.
 
     Returns:
-        By recipe; `RANDOM` has the curves of pixels in random order.
+        The same; the last recipe, `RANDOM_ORDER`, has the curves of pixels in random order.
 
     Raises:
         Ws3Error: If the classifier or an image can't be read, no image has a class, or a recipe
@@ -79,11 +63,12 @@ def check_recipes(run: Run, folder: Path, images: int = 4) -> dict[str, Checked]
     rows = [row for row in run.mapped_rows(["val", "train"]) if row.labels][:images]
     if not rows:
         raise Ws3Error(f"{run.folder}: no image shows a class; there is nothing to check")
-    recipes = run.config.recipes
+    recipes = [name for name, recipe in run.config.recipes.items() if recipe.has_samples]
+    ids = tuple(row.image for row in rows)
     pictures = [decode_rgb(read_bytes(row.path), row.path, row.coding) for row in rows]
     shuffled = [_shuffled(classifier, depth, run.config.seed) for depth in _DEPTHS]
     generator = np.random.default_rng(run.config.seed)
-    found: dict[str, Checked] = {}
+    found = []
     orders = [
         [generator.random(one.shape[:2]) for _ in row.labels]
         for row, one in zip(rows, pictures, strict=True)
@@ -106,14 +91,33 @@ def check_recipes(run: Run, folder: Path, images: int = 4) -> dict[str, Checked]
                 ]
 
             own = maps(classifier)
-            checked = Checked([_likeness(own, maps(other)) for other in shuffled])
-            _curves(checked, classifier, rows, pictures, own)
-            found[name] = checked
+            deletion, insertion = _curves(classifier, rows, pictures, own)
+            found.append(
+                CheckedRecipe(
+                    recipe=name,
+                    fingerprint=check_fingerprint(run, name, ids),
+                    likeness=tuple(_likeness(own, maps(other)) for other in shuffled),
+                    deletion=deletion,
+                    insertion=insertion,
+                )
+            )
             progress.reach(number + 1, len(recipes))
-    found[RANDOM] = Checked()
-    _curves(found[RANDOM], classifier, rows, pictures, [np.stack(one) for one in orders])
-    _write(folder, found)
-    return found
+    random = [np.stack(one) for one in orders]
+    deletion, insertion = _curves(classifier, rows, pictures, random)
+    made_from = check_fingerprint(run, RANDOM_ORDER, ids)
+    found.append(
+        CheckedRecipe(
+            recipe=RANDOM_ORDER,
+            fingerprint=made_from,
+            likeness=(),
+            deletion=deletion,
+            insertion=insertion,
+        )
+    )
+    facts = SanityFacts(images=ids, depths=_DEPTHS, recipes=tuple(found))
+    _write(run.sanity_file.parent, facts)
+    write_record(run.sanity_file, facts)
+    return facts
 
 
 def _shuffled(classifier: Classifier, depth: float, seed: int) -> Classifier:
@@ -166,20 +170,19 @@ def rank_correlation(first: Map, second: Map) -> float:
 
 
 def _curves(
-    checked: Checked,
     classifier: Classifier,
     rows: Sequence[ImageRow],
     pictures: Sequence[NDArray[np.uint8]],
     maps: Sequence[Map],
-) -> None:
-    deletions, insertions = [], []
-    for row, picture, of_classes in zip(rows, pictures, maps, strict=True):
-        for index, scores in zip(classifier.indices(row.labels), of_classes, strict=True):
-            deletion, insertion = deletion_and_insertion(classifier, picture, scores, index)
-            deletions.append(deletion)
-            insertions.append(insertion)
-    checked.deletion = np.mean(deletions, axis=0).tolist()
-    checked.insertion = np.mean(insertions, axis=0).tolist()
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the curves of deletion and insertion, their means over images and classes."""
+    curves = [
+        deletion_and_insertion(classifier, picture, scores, index)
+        for row, picture, of_classes in zip(rows, pictures, maps, strict=True)
+        for index, scores in zip(classifier.indices(row.labels), of_classes, strict=True)
+    ]
+    deletion, insertion = np.mean(curves, axis=0).tolist()
+    return tuple(deletion), tuple(insertion)
 
 
 @torch.no_grad()
@@ -217,22 +220,27 @@ def deletion_and_insertion(
     return deletion, insertion
 
 
-def _write(folder: Path, found: Mapping[str, Checked]) -> None:
+def _write(folder: Path, facts: SanityFacts) -> None:
     write_csv(
         folder / "randomisation.csv",
         ["recipe", "layers_shuffled", "rank_correlation"],
         [
-            {"recipe": name, "layers_shuffled": depth, "rank_correlation": value}
-            for name, checked in found.items()
-            for depth, value in zip(_DEPTHS, checked.likeness, strict=False)
+            {"recipe": checked.recipe, "layers_shuffled": depth, "rank_correlation": value}
+            for checked in facts.recipes
+            for depth, value in zip(facts.depths, checked.likeness, strict=False)
         ],
     )
     write_csv(
         folder / "curves.csv",
         ["recipe", "pixels", "deletion", "insertion"],
         [
-            {"recipe": name, "pixels": step / _STEPS, "deletion": gone, "insertion": there}
-            for name, checked in found.items()
+            {
+                "recipe": checked.recipe,
+                "pixels": step / _STEPS,
+                "deletion": gone,
+                "insertion": there,
+            }
+            for checked in facts.recipes
             for step, (gone, there) in enumerate(
                 zip(checked.deletion, checked.insertion, strict=True)
             )
@@ -243,50 +251,12 @@ def _write(folder: Path, found: Mapping[str, Checked]) -> None:
         ["recipe", "likeness_all_shuffled", "deletion_area", "insertion_area"],
         [
             {
-                "recipe": name,
+                "recipe": checked.recipe,
                 "likeness_all_shuffled": checked.likeness[-1] if checked.likeness else None,
                 "deletion_area": area(checked.deletion),
                 "insertion_area": area(checked.insertion),
             }
-            for name, checked in found.items()
+            for checked in facts.recipes
         ],
     )
-    save(sanity_chart(found), folder / "chart.svg")
-
-
-def area(curve: Sequence[float]) -> float:
-    """Return the area under a curve over the share of pixels, from 0 to 1.
-
-    Example:
-        >>> area([1.0, 0.5, 0.0])
-        0.5
-    """
-    return float(np.trapezoid(curve, dx=1 / (len(curve) - 1)))
-
-
-def sanity_chart(found: Mapping[str, Checked], theme: Theme = LIGHT) -> Figure:
-    """Draw likeness, deletion and insertion, a line per recipe."""
-    with styled(theme):
-        figure = Figure(figsize=(9.2, 3.4), layout="constrained")
-        likeness, deletion, insertion = figure.subplots(1, 3)
-        for number, (name, checked) in enumerate(found.items()):
-            dashed = name == RANDOM
-            look: dict[str, Any] = {
-                "color": theme.muted if dashed else theme.series[number % len(theme.series)],
-                "linestyle": "--" if dashed else "-",
-            }
-            shares = np.linspace(0, 1, len(checked.deletion))
-            if checked.likeness:
-                values = [np.nan if value is None else value for value in checked.likeness]
-                likeness.plot(_DEPTHS, values, marker="o", **look)
-            deletion.plot(shares, checked.deletion, **look)
-            insertion.plot(shares, checked.insertion, label=name, **look)
-        likeness.set_ylim(-0.55, 1.05)
-        likeness.set_ylabel("rank correlation with the map")
-        likeness.set_xlabel("layers shuffled below the last")
-        for axes, what in ((deletion, "deleted"), (insertion, "inserted")):
-            axes.set_ylim(0, 1)
-            axes.set_xlabel(f"share of the pixels {what}")
-            axes.set_ylabel("probability of the class")
-        figure.legend(loc="outside upper left", ncols=4)
-    return figure
+    save(sanity_chart(facts.recipes, facts.depths), folder / "chart.svg")
