@@ -7,6 +7,11 @@ from snakemake.utils import min_version
 
 min_version("9.13")
 
+
+# The first page of `snakemake --report`.
+report: "workflow/report/workflow.rst"
+
+
 # A configuration of one's own replaces the demo's: merged, the two would contradict each other.
 if "dataset" not in config:
 

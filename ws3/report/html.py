@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Sequence
+import mimetypes
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 IMAGES_PAGE = "images.html"
 """The page of all images, beside `index.html`."""
 
+SINGLE_PAGE = "report.html"
+"""`index.html` with its pictures in it, beside it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -69,10 +74,11 @@ class _Charts:
 
 
 def write_report(folder: Path, report: Report) -> Path:
-    """Write `index.html` and the charts that it shows.
+    """Write `index.html` and the charts that it shows, and `report.html`, the same in one file.
 
-    The page names no date and no host, so the same report gives the same bytes. It loads nothing
-    from outside its folder.
+    The pages name no date and no host, so the same report gives the same bytes. They load nothing
+    from outside their folder, and `report.html` nothing from outside itself: it can be mailed, and
+    goes into `snakemake --report`. The page of all images isn't in it.
 
     Args:
         folder: Where to; created if need be. The gallery's pictures are already there.
@@ -90,33 +96,37 @@ def write_report(folder: Path, report: Report) -> Path:
                 raise ValueError(f"gallery picture {picture} of {entry.image!r} is not in {folder}")
     scores = scores_of(report.evaluations)
     charts = _draw(folder / "figures", report, scores)
-    page = (
-        _environment()
-        .get_template("index.html.j2")
-        .render(
-            report=report,
-            groups=_groups(report, scores),
-            highlights=_highlights(report, scores),
-            biased=[score for score in scores if score.chosen_on_reported_split],
-            undefined_splits=list(dict.fromkeys(s.split for s in scores if s.miou is None)),
-            metrics=_columns(scores),
-            has_oracle=any(score.oracle for score in scores),
-            has_intervals=any(score.intervals for score in scores),
-            fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
-            tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
-            charts=charts,
-            by_confidence=draw_confidence(folder / "figures", report.evaluations),
-            together=together(report.evaluations),
-            config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
-            total_seconds=sum(timing.seconds for timing in report.timings),
-            total_size=sum(timing.size for timing in report.timings),
-        )
-    )
+    shown = {
+        "report": report,
+        "groups": _groups(report, scores),
+        "highlights": _highlights(report, scores),
+        "biased": [score for score in scores if score.chosen_on_reported_split],
+        "undefined_splits": list(dict.fromkeys(s.split for s in scores if s.miou is None)),
+        "metrics": _columns(scores),
+        "has_oracle": any(score.oracle for score in scores),
+        "has_intervals": any(score.intervals for score in scores),
+        "fully_supervised": next((s.title for s in scores if s.is_fully_supervised), None),
+        "tuned_splits": sorted({s.threshold_split for s in scores if s.threshold_split}),
+        "charts": charts,
+        "by_confidence": draw_confidence(folder / "figures", report.evaluations),
+        "together": together(report.evaluations),
+        "config_text": yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
+        "total_seconds": sum(timing.seconds for timing in report.timings),
+        "total_size": sum(timing.size for timing in report.timings),
+    }
     if report.images:
         write_bytes(folder / IMAGES_PAGE, _images_page(report).encode())
+    single = _environment(lambda name: _as_data(folder / name)).get_template("index.html.j2")
+    write_bytes(folder / SINGLE_PAGE, single.render(shown).encode())
     path = folder / "index.html"
-    write_bytes(path, page.encode())
+    write_bytes(path, _environment().get_template("index.html.j2").render(shown).encode())
     return path
+
+
+def _as_data(picture: Path) -> str:
+    """Return a picture as an address that holds it."""
+    kind, _ = mimetypes.guess_type(picture.name)
+    return f"data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def _images_page(report: Report) -> str:
@@ -226,7 +236,12 @@ def _highlights(report: Report, scores: Sequence[Score]) -> list[dict[str, Any]]
     return found
 
 
-def _environment() -> Environment:
+def _environment(embedded: Callable[[str], str] | None = None) -> Environment:
+    """Return what the pages are rendered with.
+
+    Args:
+        embedded: What gives a picture's address by its name, for a page that stands alone.
+    """
     environment = Environment(
         loader=PackageLoader("ws3.report"),
         autoescape=True,
@@ -246,6 +261,7 @@ def _environment() -> Environment:
         ends=_ends,
     )
     environment.globals.update(class_hex=class_hex, dash=DASH)
+    environment.globals.update(picture=embedded or str, stands_alone=embedded is not None)
     return environment
 
 

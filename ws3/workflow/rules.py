@@ -21,6 +21,16 @@ from ws3.workflow.plan import Plan
 COMPARISON_TABLES = ("comparison.csv", "comparison.md", "comparison.tex", "differences.csv")
 """Files of a comparison that there are in any case; charts come with them."""
 
+CHARTS = {
+    "miou": "mIoU of each recipe",
+    "sweep": "mIoU over all thresholds",
+    "recall": "recall of DR and NDR",
+    "distance": "share found, by distance from the peak",
+    "regions": "drawing: the four regions",
+    "samples": "samples taken",
+}
+"""What the report's charts are, by the first word of their files' names."""
+
 
 @contextmanager
 def _told_in_a_sentence() -> Iterator[None]:
@@ -128,6 +138,24 @@ class Rules:
         """What all runs are to end with, and their comparison."""
         compared = [] if self.seeds_folder is None else self.comparison
         return [*compared, *(file for plan in self.plans.values() for file in plan.targets())]
+
+    def labels(self, **labels: str) -> dict[str, str]:
+        """What tells a run's file from others in `snakemake --report`: the run, and more."""
+        return {"run": self.config.run if self.seeds_folder is None else "{run}", **labels}
+
+    @property
+    def chart_labels(self) -> Callable[..., dict[str, str]]:
+        """What tells a chart in `snakemake --report`, by its file's name: `distance-0-maps`."""
+        splits = self.config.evaluation.splits
+
+        def labels(wildcards: Any) -> dict[str, str]:
+            kind, *rest = wildcards.chart.split("-")
+            title = CHARTS.get(kind, kind) if rest or kind != "distance" else "drawing: ten bands"
+            return self.labels(
+                chart=title, split=splits[int(rest[0])] if rest else "", stage="".join(rest[1:])
+            )
+
+        return labels
 
     @property
     def comparison(self) -> list[str]:
