@@ -102,10 +102,12 @@ def reported(archive: Path) -> dict[str, Reported]:
     """Return the files of a report that Snakemake wrote as a zip, by their paths in the run."""
     with zipfile.ZipFile(archive) as file:
         name = f"{archive.stem}/report.html"
-        lines = file.read(name).decode().splitlines()
+        text = file.read(name).decode()
         results, categories = (
-            json.loads(next(line for line in lines if line.startswith(start))[len(start) - 1 :])
-            for start in ("var results = {", "var categories = {")
+            json.JSONDecoder().raw_decode(
+                text, text.index(f"var {what} = {{") + len(f"var {what} = ")
+            )[0]
+            for what in ("results", "categories")
         )
         shown_in = {
             path: category

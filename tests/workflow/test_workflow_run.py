@@ -155,7 +155,10 @@ def test_snakemakes_own_report_holds_the_scores_the_charts_and_the_page(
     }
     miou = shown[f"{folder}/report/figures/miou-0.light.svg"]
     assert miou.labels == {
-        "run": "tiny", "chart": "mIoU of each recipe", "split": "val", "stage": ""
+        "run": "tiny",
+        "chart": "mIoU of each recipe",
+        "split": "val",
+        "stage": "",
     }
     assert "mIoU of each recipe before the CRF" in miou.caption
     segmentation = shown[f"{folder}/report/figures/distance-0-segmentation.light.svg"]

@@ -286,7 +286,7 @@ def test_seeds_are_planned_killed_resumed_and_compared(tmp_path):
     runs = {path: entry.labels["run"] for path, entry in shown.items() if "run" in entry.labels}
     assert {path: path.split("/")[1] for path in runs} == runs
     assert sum(entry.category == "Scores" for entry in shown.values()) == 2
-    assert {path for path in shown.keys() - runs} == {
+    assert set(shown) - set(runs) == {
         f"results/tiny_seeds/{name}" for name in ("comparison.csv", "recalls.svg")
     }
 

@@ -116,6 +116,27 @@ class Rules:
                     refresh(plan.run, plan.listing, known)
             self._tell(self._images_of_jobs)
 
+    def refresh_index_of_module(self) -> None:
+        """Where the rules are a module's, have the index refreshed as `onstart` would.
+
+        Snakemake (9.27) keeps a module's `onstart` for the main Snakefile to call, and
+        one that `snakedeploy` wrote doesn't. Here both happen, whichever comes first.
+        """
+        workflow = self._workflow
+        if workflow.modifier.is_main_snakefile():
+            return
+        register = workflow.onstart
+
+        def with_refresh(other: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            def at_start(log: Any) -> None:
+                self.refresh_index()
+                other(log)
+
+            return at_start
+
+        workflow._onstart = with_refresh(workflow._onstart)
+        workflow.onstart = lambda other: register(with_refresh(other))
+
     def _tell(self, images: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
         """Tell `snakemake --logger ws3`, if it is in use, what Snakemake's log doesn't say."""
         manager = getattr(self._workflow, "logger_manager", None)
