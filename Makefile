@@ -57,7 +57,8 @@ $(TOOLS)/.ready: $(READY) tests/tools.txt
 
 test-tools: $(TOOLS)/.ready  ## Run the tests of what other tools write, read and compute, with these tools
 	WS3_TEST_TOOLS=1 PYTHONPATH=$(CURDIR)/$(TOOLS) $(BIN)/pytest tests/datasets/importing/test_import_by_tools.py \
-		tests/exports/test_exports_readers.py tests/attribution/test_attribution_by_tools.py
+		tests/exports/test_exports_readers.py tests/attribution/test_attribution_by_tools.py \
+		tests/store/test_store_readers.py tests/tools/test_tools_crate.py
 
 # Another seed: make torture TORTURE='--count 50 --seed 7'
 TORTURE ?= --count 300

@@ -24,7 +24,7 @@ from ws3.stages.evaluate import EVALUATED_FROM
 from ws3.stages.report_images import write_images
 
 _GALLERY = 8
-_PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
+PROGRAMS = ("torch", "torchvision", "zarr", "numpy", "pydensecrf2", "captum", "lightning")
 
 
 def report(run: Run) -> Path:
@@ -50,7 +50,7 @@ def report(run: Run) -> Path:
             empty_masks=_empty_masks(run),
             sample_counts=_sample_counts(run),
             images=write_images(run),
-            versions={"ws3": __version__, **{name: version(name) for name in _PROGRAMS}},
+            versions={"ws3": __version__, **{name: version(name) for name in PROGRAMS}},
         ),
     )
 
