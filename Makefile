@@ -77,7 +77,7 @@ lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow rules
 	$(BIN)/snakemake --lint
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tests/doc_words.py
@@ -93,7 +93,7 @@ docs: $(READY)  ## Build the documentation site into site/, strictly and offline
 format: $(READY)  ## Format all code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
+	$(BIN)/snakefmt Snakefile workflow rules
 
 schema: $(READY)  ## Write the files that follow from the code: schema, configuration page, drawings
 	$(BIN)/python -m ws3.config.schema > config/schema.yaml

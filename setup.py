@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent
 SHIPPED = (
     "Snakefile",
     "workflow/Snakefile",
+    "workflow/*.smk",
     "workflow/report/*.rst",
     "rules/*.smk",
     "config/*.yaml",
