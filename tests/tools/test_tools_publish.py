@@ -6,6 +6,7 @@ import shutil
 import sys
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -52,8 +53,8 @@ def test_all_is_copied_once_and_can_be_read_there(finished_run, url):
         f"0 files copied (0.0 MB), {len(files)} there already"
         in ws3("publish", finished_run.folder, url)[1]
     )
-    remote = zarr.open_group(f"{url}/maps/{CROPS}.zarr", mode="r")
-    local = zarr.open_group(finished_run.folder / f"maps/{CROPS}.zarr", mode="r")
+    remote: Any = zarr.open_group(f"{url}/maps/{CROPS}.zarr", mode="r")
+    local: Any = zarr.open_group(finished_run.folder / f"maps/{CROPS}.zarr", mode="r")
     image = finished_run.index.rows[0].image
     np.testing.assert_array_equal(remote[f"{image}/map"][...], local[f"{image}/map"][...])
 

@@ -167,7 +167,7 @@ def test_snakemakes_own_report_holds_the_scores_the_charts_and_the_page(finished
     # What is shown there has nothing beside it.
     page = Page(shown[f"{folder}/report/report.html"].data.decode())
     assert page.links
-    assert all(link.startswith(("data:", "#", "https:")) for link in page.links)
+    assert all(str(link).startswith(("data:", "#", "https:")) for link in page.links)
 
 
 def test_every_image_has_its_maps_and_its_mask(finished):
