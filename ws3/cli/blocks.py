@@ -56,8 +56,9 @@ def half_blocks(picture: NDArray[np.uint8], width: int) -> Iterator[Text]:
     Example:
         >>> picture = np.zeros((2, 1, 3), np.uint8)
         >>> picture[0] = 255, 128, 0
-        >>> [line.markup for line in half_blocks(picture, 1)]
-        ['[#ff8000 on #000000]▀[/#ff8000 on #000000]']
+        >>> (line,) = half_blocks(picture, 1)
+        >>> print(line, line.spans[0].style)
+        ▀ #ff8000 on #000000
     """
     rows = max(1, round(picture.shape[0] * width / picture.shape[1] / 2))
     small = resize(picture, 2 * rows, width)

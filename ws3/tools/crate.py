@@ -47,6 +47,7 @@ _STORES = {
     "maps": "Score maps, one per class present, in [0, 1]",
     "regions": "Segments of the images, which vote on masks",
     "masks": "Pseudo-masks as palette PNGs: 0 background, 1 the first class, 255 ignored",
+    "confidence": "Confidence of the pseudo-masks' pixels, as grey PNGs",
     "predictions": "Masks that the segmentation network predicts, as palette PNGs",
 }
 # Not `mimetypes`, which says on each machine what its system knows.
@@ -128,11 +129,17 @@ def _read(run: Run) -> _Files:
 
 def _results(run: Run) -> dict[str, tuple[str, str]]:
     """Return stage and recipe of each folder of per-image results, which has thousands of files."""
-    return {
+    found = {
         f"{run.results(stage, recipe).relative_to(run.folder).as_posix()}/": (stage, recipe)
         for stage, spec in STAGES.items()
         for recipe in spec.recipes(run.config)
-    } | dict.fromkeys(("data/", "report/images/", "report/gallery/", "receipts/"), ("", ""))
+    }
+    for recipe in run.config.recipes:
+        folder = run.confidence_file(recipe, "any").parent.relative_to(run.folder)
+        found[f"{folder.as_posix()}/"] = ("confidence", recipe)
+    return found | dict.fromkeys(
+        ("data/", "report/images/", "report/gallery/", "receipts/"), ("", "")
+    )
 
 
 def _file(path: Path, name: str) -> Entity:
@@ -249,7 +256,7 @@ def _made(run: Run, files: _Files) -> list[Entity]:
     stages = {key: folder for folder, key in _results(run).items() if key[0]}
     found = []
     for (stage, recipe), folder in stages.items():
-        if folder not in files.folders:
+        if folder not in files.folders or stage not in STAGES:
             continue
         spec = STAGES[stage]
         read = [
@@ -262,8 +269,12 @@ def _made(run: Run, files: _Files) -> list[Entity]:
             "saliency": "classifier.pt",
             "predictions": f"segmentation/{recipe}/model.pt",
         }
+        if stage == "maps" and (second := run.config.recipes[recipe].network) is not None:
+            networks["maps"] = f"segmentation/{second}/model.pt"
         read += [name for name in (networks.get(stage),) if name in files.single]
         read += [f"thresholds/{recipe}.json"] if stage == "masks" else []
+        confidence = stages.get(("confidence", recipe))
+        beside = [confidence] if stage == "masks" and confidence in files.folders else []
         times = [
             (entry.time - sum(entry.seconds.values()), entry.time)
             for entry in journal.entries(run, stage)
@@ -274,7 +285,7 @@ def _made(run: Run, files: _Files) -> list[Entity]:
                 f"{stage}-{recipe}",
                 f"{spec.summary.rstrip('.')} (recipe {recipe})",
                 ["config.yaml", "index.csv", *read],
-                [folder],
+                [folder, *beside],
                 {
                     "startTime": _time(min(start for start, _ in times)),
                     "endTime": _time(max(end for _, end in times)),

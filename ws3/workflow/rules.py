@@ -28,6 +28,7 @@ CHARTS = {
     "distance": "share found, by distance from the peak",
     "regions": "drawing: the four regions",
     "samples": "samples taken",
+    "confidence": "precision by confidence",
 }
 """What the report's charts are, by the first word of their files' names."""
 
@@ -172,8 +173,12 @@ class Rules:
         def labels(wildcards: Any) -> dict[str, str]:
             kind, *rest = wildcards.chart.split("-")
             title = CHARTS.get(kind, kind) if rest or kind != "distance" else "drawing: ten bands"
+            split = splits[int(rest[0])] if rest else ""
+            stage = rest[1] if kind == "distance" and rest else ""
             return self.labels(
-                chart=title, split=splits[int(rest[0])] if rest else "", stage="".join(rest[1:])
+                chart=f"{title}, by class" if rest[1:] == ["labels"] else title,
+                split=split,
+                stage=stage,
             )
 
         return labels
