@@ -132,7 +132,7 @@ def test_it_says_what_was_made_of_what_and_when(finished_run):
     assert saliency not in of_masks
     assert {saliency} <= set(references(made_by[maps]["object"]))
     assert {"classifier.pt"} <= set(references(made_by[saliency]["object"]))
-    assert masks in set(references(made_by["evaluation/summary.csv"]["object"]))
+    assert set(references(made_by["evaluation/summary.csv"]["object"])) == {maps, masks}
     first, last = (datetime.fromisoformat(made_by[maps][name]) for name in ("startTime", "endTime"))
     assert first <= last <= datetime.fromisoformat(made_by[masks]["endTime"])
     from importlib.metadata import version

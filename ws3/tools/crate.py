@@ -308,7 +308,11 @@ def _made(run: Run, files: _Files) -> list[Entity]:
         if result in files.single:
             found.append(_action(f"train-{result}", title, ["config.yaml", *read], [result], {}))
     figures = [name for name in files.single if name.startswith(("evaluation/", "report/"))]
-    judged = [folder for (stage, _), folder in stages.items() if folder in files.folders]
+    judged = [
+        folder
+        for (stage, _), folder in stages.items()
+        if stage in ("maps", "masks", "predictions") and folder in files.folders
+    ]
     found.append(
         _action("evaluate", "Measure all against the ground truth, and report", judged, figures, {})
     )
