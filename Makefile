@@ -57,7 +57,8 @@ $(TOOLS)/.ready: $(READY) tests/tools.txt
 
 test-tools: $(TOOLS)/.ready  ## Run the tests of what other tools write, read and compute, with these tools
 	WS3_TEST_TOOLS=1 PYTHONPATH=$(CURDIR)/$(TOOLS) $(BIN)/pytest tests/datasets/importing/test_import_by_tools.py \
-		tests/exports/test_exports_readers.py tests/attribution/test_attribution_by_tools.py
+		tests/exports/test_exports_readers.py tests/attribution/test_attribution_by_tools.py \
+		tests/store/test_store_readers.py tests/tools/test_tools_crate.py
 
 # Another seed: make torture TORTURE='--count 50 --seed 7'
 TORTURE ?= --count 300
@@ -76,7 +77,7 @@ lint: $(READY) docs  ## Check style, types, imports, Snakemake files, words and 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow rules
 	$(BIN)/snakemake --lint
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tests/doc_words.py
@@ -92,7 +93,7 @@ docs: $(READY)  ## Build the documentation site into site/, strictly and offline
 format: $(READY)  ## Format all code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
+	$(BIN)/snakefmt Snakefile workflow rules
 
 schema: $(READY)  ## Write the files that follow from the code: schema, configuration page, drawings
 	$(BIN)/python -m ws3.config.schema > config/schema.yaml

@@ -9,6 +9,10 @@ onstart:
     RULES.refresh_index()
 
 
+# Of a module, Snakemake calls no onstart.
+RULES.refresh_index_of_module()
+
+
 wildcard_constraints:
     recipe="[^/]+",
     batch="[^/]+",

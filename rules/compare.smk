@@ -5,7 +5,19 @@ rule compare:
     input:
         RULES.compared,
     output:
-        RULES.comparison,
+        report(
+            f"{RULES.seeds_folder}/comparison.csv",
+            caption="../workflow/report/comparison.rst",
+            category="Seeds",
+            labels={"file": "means over seeds"},
+        ),
+        report(
+            f"{RULES.seeds_folder}/recalls.svg",
+            caption="../workflow/report/comparison.rst",
+            category="Seeds",
+            labels={"file": "recall of DR and NDR"},
+        ),
+        RULES.comparison[1:],
     log:
         f"{RULES.seeds_folder}/compare.log",
     benchmark:

@@ -31,7 +31,12 @@ rule summary:
         index=RULES.receipt("index"),
         evaluations=RULES.of_run(Plan.evaluations),
     output:
-        RULES.run.summary_file,
+        report(
+            RULES.run.summary_file,
+            caption="../workflow/report/summary.rst",
+            category="Scores",
+            labels=RULES.labels(table="all recipes"),
+        ),
     log:
         RULES.log("summary"),
     localrule: True

@@ -1,4 +1,4 @@
-# everything -> results/<run>/report/index.html
+# everything -> results/<run>/report/index.html, report.html, figures/
 
 
 rule report:
@@ -7,7 +7,20 @@ rule report:
         summary=RULES.run.summary_file,
         evaluations=RULES.of_run(Plan.evaluations),
     output:
-        RULES.run.report_file,
+        page=RULES.run.report_file,
+        single=report(
+            RULES.run.single_page_file,
+            caption="../workflow/report/page.rst",
+            category="Report",
+            labels=RULES.labels(page="all of the run"),
+        ),
+        charts=report(
+            directory(RULES.run.charts),
+            patterns=["{chart}.light.svg"],
+            caption="../workflow/report/chart.rst",
+            category="Charts",
+            labels=RULES.chart_labels,
+        ),
     log:
         RULES.log("report"),
     benchmark:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +86,41 @@ def job_counts(text: str) -> Counter[str]:
     assert table is not None, text
     rows = (line.split() for line in table.group(1).splitlines())
     return Counter({name: int(count) for name, count in rows if name not in ("total", "all")})
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A file in Snakemake's report: where it is shown, what is said of it, and what it holds."""
+
+    category: str
+    labels: dict[str, str]
+    caption: str
+    data: bytes
+
+
+def reported(archive: Path) -> dict[str, Reported]:
+    """Return the files of a report that Snakemake wrote as a zip, by their paths in the run."""
+    with zipfile.ZipFile(archive) as file:
+        name = f"{archive.stem}/report.html"
+        text = file.read(name).decode()
+        results, categories = (
+            json.JSONDecoder().raw_decode(
+                text, text.index(f"var {what} = {{") + len(f"var {what} = ")
+            )[0]
+            for what in ("results", "categories")
+        )
+        shown_in = {
+            path: category
+            for category, parts in categories.items()
+            for paths in parts.values()
+            for path in paths
+        }
+        return {
+            path: Reported(
+                shown_in[path],
+                entry["labels"],
+                re.sub(r"<[^>]*>", "", entry["caption"]),
+                file.read(f"{archive.stem}/{entry['data_uri']}"),
+            )
+            for path, entry in results.items()
+        }

@@ -28,7 +28,7 @@ def run_stage(run: Run, stage: str) -> None:
     work(run, stage, CROPS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory, untrained_classifier: Path) -> Run:
     """Return a run with maps and masks of one recipe, in batches of two."""
     config = {

@@ -40,6 +40,10 @@ def workplace(finished, demo_config, tmp_path, voc_tree, folder_tree) -> Path:
     (tmp_path / "results").symlink_to(finished / "results")
     for name in ("Snakefile", "rules", "profiles", "envs"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
+    # A folder of links, not a link to a folder: `..` of it is to be this place.
+    (tmp_path / "workflow").mkdir()
+    for path in (REPOSITORY / "workflow").iterdir():
+        (tmp_path / "workflow" / path.name).symlink_to(path)
     (tmp_path / "config").mkdir()
     for path in (REPOSITORY / "config").iterdir():
         (tmp_path / "config" / path.name).symlink_to(path)

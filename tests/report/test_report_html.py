@@ -1,3 +1,4 @@
+import base64
 import re
 from dataclasses import replace
 from urllib.parse import unquote
@@ -214,6 +215,23 @@ def test_the_same_report_is_the_same_bytes(make_report, tmp_path):
         )
     assert contents[0] == contents[1]
     assert not [path for path in contents[0] if path.suffix == ".tmp"]
+
+
+def test_the_single_page_shows_the_same_with_nothing_beside_it(make_report, tmp_path):
+    report = make_report(tmp_path, images=7)
+    usual = page_of(tmp_path, report)
+    single = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert (single.rows, single.ids) == (usual.rows, usual.ids)
+    assert "images.html" in usual.links
+    held = {unquote(link) for link in map(str, usual.links) if link.endswith((".svg", ".jpg"))}
+    assert len(held) > 10
+    links = list(map(str, single.links))
+    pictures = [link for link in links if link.startswith("data:image")]
+    decoded = {base64.b64decode(link.partition("base64,")[2]) for link in pictures}
+    assert decoded == {(tmp_path / name).read_bytes() for name in held}
+    kinds = {link.partition(";")[0] for link in pictures}
+    assert kinds == {"data:image/svg+xml", "data:image/jpeg"}
+    assert all(link.startswith(("data:", "#", "https:")) for link in links)
 
 
 def test_a_failed_report_leaves_the_old_page(make_report, tmp_path):

@@ -29,7 +29,7 @@ CONFIG = {
 def extended(tmp_path):
     """Return a copy of the repository to which the page was applied, and nothing else."""
     copy = tmp_path / "repository"
-    for part in ("ws3", "rules", "profiles", "envs", "config"):
+    for part in ("ws3", "rules", "workflow", "profiles", "envs", "config"):
         shutil.copytree(
             REPOSITORY / part, copy / part, ignore=shutil.ignore_patterns("__pycache__")
         )

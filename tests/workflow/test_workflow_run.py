@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from snake import environment, planned, snakemake
+from report_pages import Page
+from snake import REPOSITORY, environment, planned, reported, snakemake
 
 from ws3.masks.png import read_mask
 from ws3.run.folder import Run
@@ -116,6 +117,57 @@ def test_it_ends_with_a_report_and_a_row_per_recipe_and_stage(finished):
     assert rows[0]["threshold_split"] == "train"
     assert (float(rows[0]["dr_recall"]), float(rows[0]["ndr_recall"])) == (1.0, 0.0)
     assert len(run.index.rows) == 8
+
+
+MODULE = """
+configfile: "config.yaml"
+
+module ws3:
+    snakefile: "{snakefile}"
+    config: config
+
+use rule * from ws3
+"""
+
+
+def test_snakemakes_own_report_holds_the_scores_the_charts_and_the_page(finished, config, tmp_path):
+    archive, snakefile = tmp_path / "its.zip", tmp_path / "Snakefile"
+    snakefile.write_text(MODULE.format(snakefile=REPOSITORY / "Snakefile"))
+    # The later of two Snakefiles holds.
+    more = ["--snakefile", str(snakefile), "--report", str(archive)]
+    done = snakemake(finished, *more, config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = reported(archive)
+    folder = "results/tiny"
+    for path, entry in shown.items():
+        assert entry.data == (finished / path).read_bytes()
+        assert len(entry.caption) > 40
+        assert entry.labels["run"] == "tiny"
+    charts = {path for path in shown if shown[path].category == "Charts"}
+    assert charts == {
+        str(path.relative_to(finished))
+        for path in (finished / folder / "report/figures").glob("*.light.svg")
+    }
+    miou = shown[f"{folder}/report/figures/miou-0.light.svg"]
+    assert miou.labels == {
+        "run": "tiny",
+        "chart": "mIoU of each recipe",
+        "split": "val",
+        "stage": "",
+    }
+    assert "mIoU of each recipe before the CRF" in miou.caption
+    segmentation = shown[f"{folder}/report/figures/distance-0-segmentation.light.svg"]
+    assert (segmentation.labels["split"], segmentation.labels["stage"]) == ("val", "segmentation")
+    assert "finds, by their distance" in segmentation.caption
+    others = {path: shown[path].category for path in shown.keys() - charts}
+    assert others == {
+        f"{folder}/evaluation/summary.csv": "Scores",
+        f"{folder}/report/report.html": "Report",
+    }
+    # What is shown there has nothing beside it.
+    page = Page(shown[f"{folder}/report/report.html"].data.decode())
+    assert page.links
+    assert all(str(link).startswith(("data:", "#", "https:")) for link in page.links)
 
 
 def test_every_image_has_its_maps_and_its_mask(finished):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from snake import REPOSITORY, command, environment, planned, snakemake
+from snake import REPOSITORY, command, environment, planned, reported, snakemake
 from verified_run import ws3
 
 from ws3.config.load import dump, resolve
@@ -280,6 +280,15 @@ def test_seeds_are_planned_killed_resumed_and_compared(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     again = snakemake(tmp_path, config=config)
     assert "Nothing to be done" in again.stdout + again.stderr
+
+    assert snakemake(tmp_path, "--report", str(tmp_path / "its.zip"), config=config).returncode == 0
+    shown = reported(tmp_path / "its.zip")
+    runs = {path: entry.labels["run"] for path, entry in shown.items() if "run" in entry.labels}
+    assert {path: path.split("/")[1] for path in runs} == runs
+    assert sum(entry.category == "Scores" for entry in shown.values()) == 2
+    assert set(shown) - set(runs) == {
+        f"results/tiny_seeds/{name}" for name in ("comparison.csv", "recalls.svg")
+    }
 
     results = tmp_path / "results"
     with (results / "tiny_seeds/comparison.csv").open() as file:

@@ -13,9 +13,16 @@ from ws3.cli.inspect import PANEL
 from ws3.cli.saying import say
 from ws3.cli.stages import OpenRun, RecipeName
 from ws3.errors import Ws3Error
+from ws3.jobs.progress import ProgressReport
 
 if TYPE_CHECKING:
     from ws3.tools.predict import Predicted
+
+
+Licence = Annotated[
+    str | None,
+    typer.Option("--license", metavar="URL", help="The results' licence; default: none is stated."),
+]
 
 
 class MaskMode(StrEnum):
@@ -96,6 +103,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(cls=ExportCommand, rich_help_panel=PANEL)(export)
     app.command(cls=PredictCommand, rich_help_panel=PANEL)(predict)
+    app.command(rich_help_panel=PANEL)(crate)
+    app.command(rich_help_panel=PANEL)(publish)
 
 
 def export(
@@ -144,6 +153,40 @@ def export(
     counts = export(run, recipe, format_name, out, what=what.value, **options)
     images = ", ".join(f"{count} {split} images" for split, count in counts.items())
     say(f"{out}: {images or 'no images'}")
+
+
+def crate(run: OpenRun, licence: Licence = None) -> None:
+    """Describe a finished run's files as an RO-Crate: sizes, SHA-256, and what made them.
+
+    Written are RUN/ro-crate-metadata.json and RUN/manifest-sha256.txt, which `sha256sum --check`
+    reads.
+    """
+    from ws3.tools.crate import write_crate
+
+    say(write_crate(run, licence))
+
+
+def publish(
+    run: OpenRun,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="s3://bucket/prefix, file:///folder, or a folder.")
+    ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite files that are there with other bytes.")
+    ] = False,
+    licence: Licence = None,
+) -> None:
+    """Verify a finished run and copy it where others can read it; nothing is removed there.
+
+    What is there already with the same bytes is kept, so the same command goes on after an
+    interruption; manifest-sha256.txt comes last. Any address of fsspec will do; S3 needs
+    `pip install 'ws3-seg[cloud]'`, and takes keys and endpoint from AWS's usual places.
+    """
+    from ws3.tools.publish import publish
+
+    with ProgressReport("publish", unit="files") as progress:
+        done = publish(run, url, replace=replace, licence=licence, reach=progress.reach)
+    say(f"{url}: {done.copied} files copied ({done.bytes / 1e6:.1f} MB), {done.kept} there already")
 
 
 def predict(

@@ -135,11 +135,22 @@ def show(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="PNG, SVG or PDF; default: <IMAGE>.png.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", "-r", help="This recipe alone; without --output, here in the terminal."
+        ),
+    ] = None,
 ) -> None:
     """Draw one image through all recipes: its maps, its masks, the ground truth."""
-    from ws3.tools.show import show
+    from ws3.tools.show import panels, show
 
-    say(show(run, image, output or Path(f"{run.row(image).image}.png")))
+    if recipe is not None and output is None:
+        from ws3.cli.blocks import print_pictures
+
+        print_pictures(Console(), panels(run, image, recipe))
+        return
+    say(show(run, image, output or Path(f"{run.row(image).image}.png"), recipe))
 
 
 def compare(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperArgument, TyperCommand
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from ws3.cli.saying import say
 from ws3.errors import Ws3Error
@@ -29,10 +29,42 @@ class FetchCommand(TyperCommand):
         super().format_help(ctx, formatter)
 
 
+class InitCommand(TyperCommand):
+    """Describes the configurations where help is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from ws3.workflow.project import CONFIGURATIONS
+
+        known = [f"{name}: {summary}" for name, summary in CONFIGURATIONS.items()]
+        for parameter in self.params:
+            if isinstance(parameter, TyperOption) and parameter.name == "like":
+                parameter.help = f"What to begin with. {'; '.join(known)}."
+        super().format_help(ctx, formatter)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command(cls=InitCommand, rich_help_panel=PANEL)(init)
     app.command(rich_help_panel=PANEL)(doctor)
     app.command(cls=FetchCommand, rich_help_panel=PANEL)(fetch)
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that isn't there, or is empty.")
+    ],
+    like: Annotated[str, typer.Option("--like", metavar="NAME")] = "folder",
+) -> None:
+    """Begin a project: a folder with a configuration, from which `snakemake` runs this very ws3.
+
+    No clone of ws3's repository is needed. Written are config/config.yaml, profiles for clusters, a
+    Snakefile that takes the rules from the installed package, a README and a .gitignore.
+    """
+    from ws3.workflow.project import begin_project
+
+    config = begin_project(folder, like)
+    say(f"{folder}: set {config}, and run snakemake there; snakemake -n only shows the plan")
 
 
 def doctor(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Sequence
+import mimetypes
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ from ws3.run.records import EVALUATED_STAGES, EvaluatedStage
 IMAGES_PAGE = "images.html"
 """The page of all images, beside `index.html`."""
 
+SINGLE_PAGE = "report.html"
+"""`index.html` with its pictures in it, beside it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -49,11 +54,12 @@ class _Group:
 
 
 def write_report(folder: Path, report: Report) -> Path:
-    """Write `index.html` and the charts that it shows.
+    """Write `index.html` and the charts that it shows, and `report.html`, the same in one file.
 
-    The page names no date, so the same report gives the same bytes. It loads nothing from outside
-    its folder. Beside it lie `methods.txt`, `methods.tex`, `methods.bib` and `provenance.json`, if
-    the report has these.
+    The pages name no date, so the same report gives the same bytes. They load nothing from outside
+    their folder, and `report.html` nothing from outside itself: it can be mailed, and goes into
+    `snakemake --report`. The page of all images isn't in it. Beside them lie `methods.txt`,
+    `methods.tex`, `methods.bib` and `provenance.json`, if the report has these.
 
     Args:
         folder: Where to; created if need be. The gallery's pictures are already there.
@@ -75,34 +81,32 @@ def write_report(folder: Path, report: Report) -> Path:
     for chart in all_charts(report, charts):
         for theme in THEMES:
             save(chart.draw(theme), folder / "figures" / f"{chart.name}.{theme.name}.svg", theme)
-    page = (
-        environment()
-        .get_template("index.html.j2")
-        .render(
-            report=report,
-            groups=_groups(report, scores),
-            highlights=_highlights(report, scores),
-            biased=[score for score in scores if score.chosen_on_reported_split],
-            undefined_splits=list(dict.fromkeys(s.split for s in scores if s.miou is None)),
-            metrics=measured_metrics(scores),
-            has_oracle=any(score.oracle for score in scores),
-            has_intervals=any(score.intervals for score in scores),
-            fully_supervised=next((s.title for s in scores if s.is_fully_supervised), None),
-            tuned_splits=sorted({s.threshold_split for s in scores if s.threshold_split}),
-            charts=charts,
-            by_confidence=confidence_charts(report.evaluations),
-            together=together(report.evaluations),
-            config_text=yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
-            total_seconds=sum(timing.seconds for timing in report.timings),
-            total_size=sum(timing.size for timing in report.timings),
-        )
-    )
+    shown = {
+        "report": report,
+        "groups": _groups(report, scores),
+        "highlights": _highlights(report, scores),
+        "biased": [score for score in scores if score.chosen_on_reported_split],
+        "undefined_splits": list(dict.fromkeys(s.split for s in scores if s.miou is None)),
+        "metrics": measured_metrics(scores),
+        "has_oracle": any(score.oracle for score in scores),
+        "has_intervals": any(score.intervals for score in scores),
+        "fully_supervised": next((s.title for s in scores if s.is_fully_supervised), None),
+        "tuned_splits": sorted({s.threshold_split for s in scores if s.threshold_split}),
+        "charts": charts,
+        "by_confidence": confidence_charts(report.evaluations),
+        "together": together(report.evaluations),
+        "config_text": yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
+        "total_seconds": sum(timing.seconds for timing in report.timings),
+        "total_size": sum(timing.size for timing in report.timings),
+    }
     if report.images:
         write_bytes(folder / IMAGES_PAGE, _images_page(report).encode())
     for name, text in papers(report).items():
         write_bytes(folder / name, text.encode())
+    single = environment(lambda name: _as_data(folder / name)).get_template("index.html.j2")
+    write_bytes(folder / SINGLE_PAGE, single.render(shown).encode())
     path = folder / "index.html"
-    write_bytes(path, page.encode())
+    write_bytes(path, environment().get_template("index.html.j2").render(shown).encode())
     return path
 
 
@@ -116,6 +120,12 @@ def papers(report: Report) -> dict[str, str]:
     if report.provenance is not None:
         files["provenance.json"] = json_bytes(report.provenance.as_plain()).decode()
     return files
+
+
+def _as_data(picture: Path) -> str:
+    """Return a picture as an address that holds it."""
+    kind, _ = mimetypes.guess_type(picture.name)
+    return f"data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def _images_page(report: Report) -> str:
@@ -174,8 +184,12 @@ def _highlights(report: Report, scores: Sequence[Score]) -> list[dict[str, Any]]
     return found
 
 
-def environment() -> Environment:
-    """Return what renders the templates: everything that is put into them is escaped."""
+def environment(embedded: Callable[[str], str] | None = None) -> Environment:
+    """Return what renders the templates: everything that is put into them is escaped.
+
+    Args:
+        embedded: What gives a picture's address by its name, for a page that stands alone.
+    """
     made = Environment(
         loader=PackageLoader("ws3.report"),
         autoescape=True,
@@ -196,6 +210,7 @@ def environment() -> Environment:
         ends=_ends,
     )
     made.globals.update(class_hex=class_hex, dash=DASH)
+    made.globals.update(picture=embedded or str, stands_alone=embedded is not None)
     return made
 
 

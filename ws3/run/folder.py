@@ -317,6 +317,16 @@ class Run:
         """The report's page."""
         return self.folder / "report" / "index.html"
 
+    @property
+    def single_page_file(self) -> Path:
+        """The report's page with its pictures in it."""
+        return self.report_file.with_name("report.html")
+
+    @property
+    def charts(self) -> Path:
+        """The folder of the report's charts, each for light and for dark pages."""
+        return self.report_file.with_name("figures")
+
     def receipt(self, *parts: str) -> Path:
         """A receipt: `receipts/<job>[/<recipe>[/<batch>]].json`."""
         return self.file_of("receipts", *parts, suffix=".json")

@@ -21,6 +21,19 @@ from ws3.workflow.plan import Plan
 COMPARISON_TABLES = ("comparison.csv", "comparison.md", "comparison.tex", "differences.csv")
 """Files of a comparison that there are in any case; charts come with them."""
 
+CHARTS = {
+    "miou": "mIoU of each recipe",
+    "sweep": "mIoU over all thresholds",
+    "recall": "recall of DR and NDR",
+    "distance": "share found, by distance from the peak",
+    "regions": "drawing: the four regions",
+    "samples": "samples taken",
+    "confidence": "precision by confidence",
+    "checks": "checks of the recipes",
+    "jobs": "drawing: the jobs",
+}
+"""What the report's charts are, by the first word of their files' names."""
+
 
 @contextmanager
 def _told_in_a_sentence() -> Iterator[None]:
@@ -106,6 +119,27 @@ class Rules:
                     refresh(plan.run, plan.listing, known)
             self._tell(self._images_of_jobs)
 
+    def refresh_index_of_module(self) -> None:
+        """Where the rules are a module's, have the index refreshed as `onstart` would.
+
+        Snakemake (9.27) keeps a module's `onstart` for the main Snakefile to call, and
+        one that `snakedeploy` wrote doesn't. Here both happen, whichever comes first.
+        """
+        workflow = self._workflow
+        if workflow.modifier.is_main_snakefile():
+            return
+        register = workflow.onstart
+
+        def with_refresh(other: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            def at_start(log: Any) -> None:
+                self.refresh_index()
+                other(log)
+
+            return at_start
+
+        workflow._onstart = with_refresh(workflow._onstart)
+        workflow.onstart = lambda other: register(with_refresh(other))
+
     def _tell(self, images: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
         """Tell `snakemake --logger ws3`, if it is in use, what Snakemake's log doesn't say."""
         manager = getattr(self._workflow, "logger_manager", None)
@@ -128,6 +162,28 @@ class Rules:
         """What all runs are to end with, and their comparison."""
         compared = [] if self.seeds_folder is None else self.comparison
         return [*compared, *(file for plan in self.plans.values() for file in plan.targets())]
+
+    def labels(self, **labels: str) -> dict[str, str]:
+        """What tells a run's file from others in `snakemake --report`: the run, and more."""
+        return {"run": self.config.run if self.seeds_folder is None else "{run}", **labels}
+
+    @property
+    def chart_labels(self) -> Callable[..., dict[str, str]]:
+        """What tells a chart in `snakemake --report`, by its file's name: `distance-0-maps`."""
+        splits = self.config.evaluation.splits
+
+        def labels(wildcards: Any) -> dict[str, str]:
+            kind, *rest = wildcards.chart.split("-")
+            title = CHARTS.get(kind, kind) if rest or kind != "distance" else "drawing: ten bands"
+            split = splits[int(rest[0])] if rest else ""
+            stage = rest[1] if kind == "distance" and rest else ""
+            return self.labels(
+                chart=f"{title}, by class" if rest[1:] == ["labels"] else title,
+                split=split,
+                stage=stage,
+            )
+
+        return labels
 
     @property
     def comparison(self) -> list[str]:
