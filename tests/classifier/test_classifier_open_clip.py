@@ -214,12 +214,9 @@ def test_a_stage_makes_it_and_another_prompt_makes_another(small_run, weights):
     row = run.index.rows[0]
     image = ws3.read_image(row.path)
     classifier = ws3.load_classifier(run.classifier_file)
-    maps = {
-        recipe: ws3.score_maps(classifier, image, row.labels, recipe)
-        for recipe in ("clip_gradcam", "contrast_scales", "gradcam")
-    }
-    assert all(found.shape == (len(row.labels), 64, 64) for found in maps.values())
-    assert all(found.max() > 0 for found in maps.values())
+    maps = ws3.score_maps(classifier, image, row.labels, "clip_gradcam")
+    assert maps.shape == (len(row.labels), 64, 64)
+    assert maps.any()
 
 
 def test_the_last_layer_can_be_trained_on_clips_features(small_run, weights):
