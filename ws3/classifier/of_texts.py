@@ -155,9 +155,9 @@ def embedded(
     Raises:
         Ws3Error: If a text is too long.
     """
+    sentences = [one.replace(PLACE, name) for name in names for one in prompts]
     found = list[Tensor]()
-    for name in names:
-        tokens = tokenised(architecture, [one.replace(PLACE, name) for one in prompts])
+    for tokens in tokenised(architecture, sentences).split(len(prompts)):
         each = cast(Tensor, clip.encode_text(tokens, normalize=True))  # type: ignore[operator]
         found.append(nn.functional.normalize(each.mean(dim=0), dim=0))
     return torch.stack(found)
