@@ -157,7 +157,7 @@ def embedded(
     """
     sentences = [one.replace(PLACE, name) for name in names for one in prompts]
     found = list[Tensor]()
-    for tokens in tokenised(architecture, sentences).split(len(prompts)):
+    for tokens in torch.split(tokenised(architecture, sentences), len(prompts)):
         each = cast(Tensor, clip.encode_text(tokens, normalize=True))  # type: ignore[operator]
         found.append(nn.functional.normalize(each.mean(dim=0), dim=0))
     return torch.stack(found)
