@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lively_norms import with_lively_norms
+from tiny_clip import TINY_CLIP, add_tiny_clip
 from torch import nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
@@ -85,6 +86,7 @@ NETWORKS = (
     "timm:test_convnext",
     "timm:test_maxvit",
     "timm:test_mambaout",
+    TINY_CLIP,
 )
 """Names that `small_network` knows."""
 
@@ -96,6 +98,8 @@ def small_network(name: str, input_size: int = 64) -> Classifier:
         name: Of a family of torchvision's, or of a network.
         input_size: Side in pixels of its input.
     """
+    if name == TINY_CLIP:
+        add_tiny_clip()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if name in _TORCHVISION:

@@ -28,8 +28,8 @@ class UnusableError(Exception):
 
     Attributes:
         fault: `unreadable`: the system can't read it. `code`: it is damaged, or holds Python
-            objects that would have to be executed. `damaged`: torch can't read it for another
-            reason. `no dict`: it holds something else.
+            objects or a program that would have to be executed. `damaged`: torch can't read it for
+            another reason. `no dict`: it holds something else.
         detail: The system's reason, or the type of what the file holds; else empty.
     """
 
@@ -76,7 +76,8 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     # torch reports a damaged or foreign file through many more exception types (RuntimeError,
     # EOFError, KeyError, ...); all of them mean the same to the user.
     except Exception as error:
-        raise UnusableError("damaged") from error
+        of_script = "TorchScript" in str(error)  # a program, as OpenAI's CLIPs are published
+        raise UnusableError("code" if of_script else "damaged") from error
     if not isinstance(content, dict):
         raise UnusableError("no dict", type(content).__name__)
     return content

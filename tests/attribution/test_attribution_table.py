@@ -32,6 +32,7 @@ EXAMPLES = {
     "ViT with a class token": "vit",
     "timm's ViT with a class token": "timm:test_vit",
     "timm's ViT that averages its patches": "timm:test_vit4",
+    "CLIP with a class token": "open_clip:tiny_clip",
 }
 ALSO = {
     "gradcam": ("gradcam++", "layercam"),

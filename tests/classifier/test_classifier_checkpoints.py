@@ -136,7 +136,7 @@ def test_damaged_and_foreign_files(classifier: Classifier, tmp_path: Path) -> No
         checkpoints.load_classifier(tmp_path)
     broken: tuple[tuple[Any, str], ...] = (
         ([torch.ones(1)], "no dict of named tensors"),
-        ({"format": 3}, "format 3, but this ws3 reads formats 1 and 2; use the ws3 that wrote it"),
+        ({"format": 4}, "format 4, but this ws3 reads formats 1 to 3; use the ws3 that wrote it"),
         ({"format": 1, "classes": ["a"]}, "incomplete classifier"),
         ({"epoch": 3}, "'epoch' is no tensor"),
     )

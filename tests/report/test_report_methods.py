@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_records import classifier_facts, segmentation_facts
 
+from ws3.config.classifier import Texts
 from ws3.config.load import resolve
 from ws3.config.methods import OWN_METHODS
 from ws3.config.presets import PRESETS
@@ -241,6 +242,23 @@ def test_a_classifier_that_was_brought_along_was_not_trained() -> None:
     text = text_of(CONFIG, classifier=brought)
     assert "We took VGG-16 [" in text
     assert "AdamW" not in text
+
+
+def test_a_classifier_of_texts_was_not_trained() -> None:
+    settings = {"architecture": "open_clip:ViT-B-16", "weights": "clip.pt", "train": "text"}
+    texts = Texts(
+        prompts=("a photo of {}",),
+        names=("cat", "dog"),
+        background=("sky",),
+        pooling="token",
+        weights="ab",
+    )
+    classifier = classifier_facts(architecture="open_clip:ViT-B-16", texts=texts)
+    text = text_of({**CONFIG, "classifier": settings}, classifier=classifier)
+    assert "nothing was trained: we took the image tower of a CLIP, ViT-B-16, for" in text
+    assert "compared the class token with" in text
+    assert "of 1 kind of background, in \u201ca photo of {}\u201d" in text
+    assert "We trained ViT" not in text
 
 
 def test_each_preset_can_be_told_and_names_its_method() -> None:

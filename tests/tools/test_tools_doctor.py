@@ -313,3 +313,11 @@ def test_timm_and_its_downloads_are_looked_for(configured, monkeypatch):
     assert "timm downloads timm:resnet18" in found["classifier.weights"].text
     monkeypatch.setattr("ws3.tools.doctor_config.find_spec", lambda name: object())
     assert "classifier.architecture" not in configured(classifier=network)
+
+
+def test_open_clip_and_the_file_of_its_weights_are_looked_for(configured, monkeypatch):
+    network = {"architecture": "open_clip:ViT-B-16", "weights": "nowhere.pt", "train": "text"}
+    monkeypatch.setattr("ws3.tools.doctor_config.find_spec", lambda name: None)
+    found = configured(classifier=network)
+    assert "ws3-seg[clip]" in found["classifier.architecture"].advice
+    assert found["classifier.weights"].verdict == "fault"

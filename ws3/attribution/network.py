@@ -11,30 +11,11 @@ from torch import Tensor, nn
 from ws3.attribution.layers import UntraceableError, cut_at
 from ws3.attribution.smooth_relu import with_smooth_relu
 from ws3.attribution.taps import Taps, chain_layers, transformer_layers
+from ws3.classifier.log_odds import LogOdds
 from ws3.classifier.model import Classifier, cam_weight, folded
 from ws3.classifier.output_stride import reduce_output_stride
 from ws3.classifier.tokens import TokenBackbone, TokenMap, attends
 from ws3.errors import Ws3Error
-
-
-class LogOdds(nn.Module):
-    """From logits (B, classes) to log-odds: each logit minus the log-sum-exp of all others.
-
-    Explained instead of the logit, it leaves out what speaks for every class alike; the gradient
-    is that of "why this class and not another" (Wang and Wang 2022, "Why not other classes?",
-    NeurIPS 35).
-    """
-
-    own: Tensor
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.register_buffer("own", torch.eye(classes, dtype=torch.bool), persistent=False)
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Return the log-odds (B, classes)."""
-        others = logits.unsqueeze(1).masked_fill(self.own, -torch.inf)
-        return logits - others.logsumexp(dim=2)
 
 
 class AttributionNetwork:
@@ -73,7 +54,7 @@ class AttributionNetwork:
             classifier: The trained classifier.
             device: Where to compute.
             log_odds: Whether the outputs are log-odds instead of logits; their sigmoid is the
-                softmax over the classes.
+                softmax over the classes. Those of a classifier of texts are log-odds in any case.
             smooth_relu: Sharpness of the softplus whose derivative every ReLU has; None: its own.
             output_stride: Pixels of the input per pixel of the last features, per side; None: the
                 classifier's own. Weights are kept, and layers dilated.
@@ -92,7 +73,7 @@ class AttributionNetwork:
         if smooth_relu is not None:
             backbone = with_smooth_relu(backbone, smooth_relu, classifier.name)
         weight = cam_weight(head)
-        if log_odds:
+        if log_odds and classifier.texts is None:
             if len(classifier.classes) < 2:
                 raise Ws3Error(
                     "target: log_odds compares classes, but the classifier has only one; use "

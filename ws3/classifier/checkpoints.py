@@ -3,7 +3,8 @@
 ws3's format is a `torch.save` of one plain dict: `format`, `architecture`, `classes` (names in
 logit order), `input_size` (pixels), `mean` and `std` (of RGB in [0, 1]) and `state_dict`. Format 2
 has an `output_stride` too, and is written where that is not the network's own; format 1 is what a
-ws3 without output strides reads, which would take such a network for another. Files are always read
+ws3 without output strides reads, which would take such a network for another. Format 3 has the
+`texts` (`ws3.config.classifier.Texts`) that its last layer was made of, too. Files are always read
 with `weights_only=True`: nothing in them is ever executed.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torchvision import models
 
@@ -23,9 +25,17 @@ from ws3 import files
 from ws3.classifier.build import at_output_stride, build_classifier
 from ws3.classifier.functions import names_code
 from ws3.classifier.model import Classifier
+from ws3.classifier.open_clip_networks import VISUAL
 from ws3.classifier.timm_networks import of_efficientnet_lite, timm_weights
 from ws3.classifier.tokens import TokenBackbone, fitting_positions
-from ws3.config.classifier import INPUT_SIZES, OUTPUT_STRIDES, OWN_STRIDE, TIMM
+from ws3.config.classifier import (
+    INPUT_SIZES,
+    OPEN_CLIP,
+    OUTPUT_STRIDES,
+    OWN_STRIDE,
+    TIMM,
+    Texts,
+)
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
 from ws3.pixels import RGB
@@ -39,7 +49,7 @@ from ws3.tensors import (
     write_tensors,
 )
 
-FORMATS = (1, 2)
+FORMATS = (1, 2, 3)
 StateDict = Mapping[str, Tensor]
 
 # Torchvision's DenseNet files still use the names of a time when modules could bear dots.
@@ -87,15 +97,16 @@ def save_classifier(path: str | Path, classifier: Classifier) -> None:
             f"{path}: a network of {classifier.name} can't be saved, since ws3 could not build it "
             "again; register it (docs/extending/classifier.md) and give its architecture"
         )
-    stride = classifier.output_stride
+    stride, texts = classifier.output_stride, classifier.texts
     content = {
-        "format": 1 if stride == OWN_STRIDE else 2,
+        "format": 3 if texts is not None else 1 if stride == OWN_STRIDE else 2,
         "architecture": classifier.architecture,
         "classes": list(classifier.classes),
         "input_size": classifier.input_size,
         "mean": list(classifier.mean),
         "std": list(classifier.std),
         **({} if stride == OWN_STRIDE else {"output_stride": stride}),
+        **({} if texts is None else {"texts": texts.model_dump(mode="json")}),
         "state_dict": {
             name: value.detach().cpu().contiguous()
             for name, value in classifier.network.state_dict().items()
@@ -162,6 +173,15 @@ def load_external(
     return classifier
 
 
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict in a file, also one within `{"state_dict": ...}` or with prefixes.
+
+    Raises:
+        Ws3Error: If the file can't be read, or holds anything else.
+    """
+    return _state_dict(path, _read_dict(path))
+
+
 def load_backbone(classifier: Classifier, path: str | Path) -> None:
     """Load a state dict of the same network, such as torchvision's, that has another head.
 
@@ -170,8 +190,7 @@ def load_backbone(classifier: Classifier, path: str | Path) -> None:
     Raises:
         Ws3Error: If the file can't be read, or the backbone doesn't fit.
     """
-    state = _named_as_in(classifier, _state_dict(path, _read_dict(path)))
-    _fit_backbone(classifier, state, path)
+    _fit_backbone(classifier, _named_as_in(classifier, read_state(path)), path)
 
 
 def load_imagenet(classifier: Classifier) -> None:
@@ -242,7 +261,7 @@ def _from_content(path: str | Path, content: Mapping[str, Any], trusted: str | N
     if not isinstance(content["format"], int) or content["format"] not in FORMATS:
         raise Ws3Error(
             f"{path} has classifier format {in_a_word(content['format'])}, but this ws3 reads "
-            f"formats {' and '.join(map(str, FORMATS))}; use the ws3 that wrote it"
+            f"formats {FORMATS[0]} to {FORMATS[-1]}; use the ws3 that wrote it"
         )
     try:
         classes = tuple(str(name) for name in content["classes"])
@@ -252,6 +271,9 @@ def _from_content(path: str | Path, content: Mapping[str, Any], trusted: str | N
         input_size = int(content["input_size"])
         output_stride = int(content.get("output_stride", OWN_STRIDE))
         state = content["state_dict"]
+        texts = Texts.model_validate(content["texts"]) if content["format"] == 3 else None
+    except ValidationError as error:
+        raise Ws3Error(f"{path} has damaged texts; make it again") from error
     except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise Ws3Error(
             f"{path} is an incomplete classifier ({reason(error)}); train it again"
@@ -267,7 +289,13 @@ def _from_content(path: str | Path, content: Mapping[str, Any], trusted: str | N
             f"{path} was built by the function {shown(architecture)}, which is imported only where "
             "you name it: as classifier.architecture, or in ws3.load_classifier(path, architecture)"
         )
-    classifier = build_classifier(architecture, classes, input_size, output_stride)
+    if texts is not None and not architecture.startswith(OPEN_CLIP):
+        raise Ws3Error(f"{path} has texts, but {shown(architecture)} reads none; make it again")
+    if texts is not None and len(texts.names) != len(classes):
+        raise Ws3Error(
+            f"{path} has {len(texts.names)} texts for {len(classes)} classes; make it again"
+        )
+    classifier = build_classifier(architecture, classes, input_size, output_stride, texts)
     _fit(classifier.network, _state_dict(path, {"state_dict": state}), path)
     return replace(classifier, mean=(mean_r, mean_g, mean_b), std=(std_r, std_g, std_b))
 
@@ -321,6 +349,8 @@ def _named_as_in(classifier: Classifier, state: StateDict) -> StateDict:
     own = classifier.network.state_dict()
     if classifier.name.startswith(TIMM):
         state = of_efficientnet_lite(state, own)
+    if classifier.name.startswith(OPEN_CLIP):
+        state = {name: one for name, one in state.items() if name.startswith((VISUAL, "fc."))}
     unused = classifier.auxiliary
     named = {name: value for name, value in state.items() if not name.startswith(unused)}
     if isinstance(classifier.backbone, TokenBackbone):

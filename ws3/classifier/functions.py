@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ws3.config.classifier import TIMM
+from ws3.config.classifier import OPEN_CLIP, TIMM
 from ws3.errors import Ws3Error
 from ws3.messages import reason
 from ws3.registry import load_object
@@ -21,7 +21,8 @@ def names_code(architecture: str) -> bool:
         >>> names_code("my_package.networks:preact10"), names_code("timm:resnet18")
         (True, False)
     """
-    return not architecture.startswith(TIMM) and _FUNCTION.fullmatch(architecture) is not None
+    package = architecture.startswith((TIMM, OPEN_CLIP))
+    return not package and _FUNCTION.fullmatch(architecture) is not None
 
 
 def imported(architecture: str) -> Callable[[Sequence[str]], Any]:

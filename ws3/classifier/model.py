@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from ws3.classifier.networks import auxiliary, normalised_as, taken_apart
-from ws3.config.classifier import OWN_STRIDE
+from ws3.config.classifier import OWN_STRIDE, Texts
 from ws3.errors import Ws3Error
 from ws3.messages import shortened, shown
 from ws3.pixels import IMAGENET_MEAN, IMAGENET_STD, RGB
@@ -45,6 +45,8 @@ class Classifier:
             matter; by default one after the other.
         output_stride: Pixels of the input per pixel of the features, per side, where
             `classifier.output_stride` made them finer; 32: the network is as it was built.
+        texts: What the head was made of, where that is texts and not training. Its logits are then
+            log-odds against all other classes and the background, their sigmoid the softmax.
 
     Example:
         >>> backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU())
@@ -63,6 +65,7 @@ class Classifier:
     architecture: str | None = None
     network: nn.Module = field(default_factory=nn.Identity)
     output_stride: int = OWN_STRIDE
+    texts: Texts | None = None
 
     def __post_init__(self) -> None:
         """Complete the head and the network.

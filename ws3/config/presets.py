@@ -68,6 +68,17 @@ PRESETS: Mapping[str, Preset] = {
             },
         },
     ),
+    "clip_gradcam": Preset(
+        "Grad-CAM of the class's log-odds at the last layer of stride 32, of the image once: with "
+        "classifier.train: text, the softmax Grad-CAM of CLIP-ES",
+        "Lin et al. 2023, arXiv 2212.09506; without its affinity from attention",
+        {
+            "method": "gradcam",
+            "options": {"stride": 32},
+            "target": "log_odds",
+            "samples": {"kind": "full"},
+        },
+    ),
     "gradient": Preset(
         "Input gradient, strongest channel",
         "Simonyan et al. 2013",

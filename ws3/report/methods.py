@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from ws3.config.classifier import OWN_STRIDE, TIMM, ClassifierConfig
+from ws3.config.classifier import OPEN_CLIP, OWN_STRIDE, TIMM, ClassifierConfig
 from ws3.config.masks import (
     AutoBackground,
     CrfParameters,
@@ -313,7 +313,19 @@ def _classifier(config: RunConfig, made: ClassifierFacts) -> Iterator[str]:
         if made.output_stride != OWN_STRIDE
         else ""
     )
-    if made.epochs is None:
+    if made.texts is not None:
+        background = len(made.texts.background)
+        by_token = made.texts.pooling == "token"
+        pooled = "the class token" if by_token else "the mean of the last patches"
+        prompts = _listed([f"\u201c{prompt}\u201d" for prompt in made.texts.prompts])
+        yield (
+            f"As in CLIP-ES{_cite('lin2023clipes')}, nothing was trained: we took the image tower "
+            f"of a CLIP, {made.architecture.removeprefix(OPEN_CLIP)}, for inputs of {square} "
+            f"pixels, and compared {pooled} with its text tower's embeddings of the names of the "
+            f"classes and of {_count(background, 'kind')} of background, in {prompts}; the "
+            "log-odds of a class are against all others of these."
+        )
+    elif made.epochs is None:
         yield f"We took {network}{stride} for inputs of {square} pixels, trained beforehand."
     else:
         epochs = _count(made.epochs, "epoch")
@@ -808,7 +820,11 @@ def programs_of(config: RunConfig) -> list[str]:
         "pydensecrf2": any(crf != "none" for crf in crfs),
         "scikit-image": isinstance(regions, SlicRegions | FelzenszwalbRegions),
         "lightning": bool(config.segmentation_names)
-        or (config.needs_classifier and config.classifier.checkpoint is None),
+        or (
+            config.needs_classifier
+            and config.classifier.checkpoint is None
+            and config.classifier.train != "text"
+        ),
     }
     return [name for name in _PROGRAMS if used.get(name, True)]
 

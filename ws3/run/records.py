@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, JsonValue, NonNegativeInt, ValidationError, model_validator
 
-from ws3.config.classifier import OWN_STRIDE
+from ws3.config.classifier import OWN_STRIDE, Texts
 from ws3.config.masks import ConstantBackground, PowerBackground
 from ws3.config.model import Section
 from ws3.errors import StaleResultError, Ws3Error
@@ -128,6 +128,7 @@ class ClassifierFacts(Record):
         fingerprint: Of all that it is made from.
         sha256: Of its checkpoint.
         metrics: How good it is.
+        texts: What it was made of, if that is texts and no training.
     """
 
     architecture: str
@@ -138,6 +139,7 @@ class ClassifierFacts(Record):
     sha256: str
     metrics: ClassifierMetrics
     output_stride: int = OWN_STRIDE
+    texts: Texts | None = None
 
 
 class PrecisionFacts(Record):

@@ -12,6 +12,7 @@ from ws3.classifier.checkpoints import load_external, save_classifier
 from ws3.classifier.evaluation import average_precision
 from ws3.classifier.head_training import train_head
 from ws3.classifier.model import Classifier
+from ws3.classifier.of_texts import classifier_of_texts
 from ws3.classifier.training import train
 from ws3.files import file_sha256
 from ws3.run.folder import Run
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def train_classifier(run: Run) -> None:
-    """Train the classifier, or take the user's own, and measure it on the val split.
+    """Train the classifier, take the user's own or make one of texts, and measure it on val.
 
     A classifier that was trained on the same images in the same way is kept; an interrupted
     training goes on from its last epoch.
@@ -46,6 +47,8 @@ def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
             config.input_size,
             config.output_stride,
         )
+    elif config.train == "text":
+        classifier, epochs = classifier_of_texts(config, run.index.classes), 0
     else:
         fit = (
             train_head
@@ -76,6 +79,7 @@ def _train(run: Run, fingerprint: str, place: torch.device) -> ClassifierFacts:
         fingerprint=fingerprint,
         sha256=file_sha256(run.classifier_file),
         metrics=_metrics(run, classifier, place),
+        texts=classifier.texts,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from ws3.config.classifier import TIMM
+from ws3.config.classifier import OPEN_CLIP, TIMM
 from ws3.config.dataset import KINDS
 from ws3.config.load import load
 from ws3.config.recipes import NetworkAffinity
@@ -132,6 +132,13 @@ def weight_findings(config: RunConfig) -> Iterator[Finding]:
                 f"{network}, but timm isn't installed",
                 "pip install 'ws3-seg[timm]'",
             )
+    if classifier.architecture.startswith(OPEN_CLIP) and find_spec("open_clip") is None:
+        yield Finding(
+            "classifier.architecture",
+            "fault",
+            f"{classifier.architecture}, but open_clip isn't installed",
+            "pip install 'ws3-seg[clip]'",
+        )
     for key, (value, network) in named.items():
         if value == "imagenet":
             yield _imagenet(key, network)
