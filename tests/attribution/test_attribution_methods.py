@@ -56,7 +56,8 @@ def _classifier(architecture: str, dtype: torch.dtype = torch.float64) -> Classi
 
 def _network_for(method: str, **options: Any) -> AttributionNetwork:
     """Return a network that a method explains: a small transformer where it looks at attention."""
-    return AttributionNetwork(_single(attends=method.startswith("attention_")), **options)
+    attends = method.startswith("attention_") or method in ("legrad", "ag_cam")
+    return AttributionNetwork(_single(attends=attends), **options)
 
 
 @cache
@@ -124,6 +125,7 @@ def _plain(method: str, network: nn.Module) -> Callable[[Tensor, int], Tensor]:
 VALUES: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 5},
     "occlusion": {"window": 0.5, "stride": 0.25},
+    "lrp": {"rule": "epsilon_plus", "epsilon": 1e-7},
 }
 
 
