@@ -41,9 +41,10 @@ study: $(READY)  ## Rerun docs/study.md: make study DATA=<folder with pascal10/ 
 		mobilenet_v2=$(STUDY_RUN)0 mobilenet_v2=$(STUDY_RUN)1 mobilenet_v2=$(STUDY_RUN)2
 	$(BIN)/snakemake --configfile config/studies/pascal10_segmenter.yaml --config $(STUDY_DATA)
 
+# Three slow ones at a time on two cores: those of the cluster mostly wait.
 test: $(READY)  ## Run all tests, the fast ones first
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
-	$(BIN)/pytest -m slow -n 2 --dist loadgroup
+	$(BIN)/pytest -m slow -n 3 --dist loadgroup --durations=25
 
 test-fast: $(READY)  ## Run the tests that take under about five seconds each
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from predicted import give_network
-from stage_work import work
+from stage_work import begun, work
 from torch import nn
 
 import ws3
@@ -94,16 +95,30 @@ def test_every_name_is_there_and_no_other() -> None:
         ws3.score_map  # noqa: B018 - the attribute is what is tested
 
 
-@pytest.fixture
-def made(small_run):
+@pytest.fixture(scope="module")
+def first_made(tmp_path_factory, small, untrained_classifier):
     """Return the small run with all recipes' samples and maps of two images."""
-    run = small_run(recipes=RECIPES, segmentation__recipes=[], reference_recipe="cam")
+    config = {
+        **small,
+        "results": str(tmp_path_factory.mktemp("made")),
+        "recipes": RECIPES,
+        "segmentation": {**small["segmentation"], "recipes": []},
+        "reference_recipe": "cam",
+    }
+    run = begun(config, untrained_classifier)
     rows = run.index.rows[:2]
     for recipe in RECIPES:
         if run.config.sample_source(recipe) == recipe:
             run_images(run, open_stage(run, "saliency", recipe), rows)
         run_images(run, open_stage(run, "maps", recipe), rows)
     return run
+
+
+@pytest.fixture
+def made(first_made, tmp_path):
+    """Return a copy of that run, which a test may change."""
+    shutil.copytree(first_made.folder, tmp_path / "made")
+    return Run.open(tmp_path / "made")
 
 
 def test_score_maps_gives_the_bytes_that_the_stages_store(made: Run) -> None:

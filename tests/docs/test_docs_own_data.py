@@ -27,7 +27,7 @@ def follow(tmp_path) -> Callable[[str], str]:
     for number, name in enumerate(names):
         write_image(photos / name, number)
     shutil.copy(photos / "Red Fox" / "a04.jpg", photos / "traffic light" / "a04.jpg")
-    for name in ("Snakefile", "rules", "config", "envs"):
+    for name in ("Snakefile", "workflow", "rules", "config", "envs"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
 
     def run(block: str) -> str:

@@ -140,7 +140,7 @@ def test_only_images_that_all_runs_have_are_compared(drawn):
 def test_95_of_100_intervals_hold_the_truth():
     """500 evaluations of 1,000 images each, drawn from a population whose figures are known."""
     stream = np.random.default_rng(11)
-    population = sum(draw_tables(100_000, stream).sum(axis=0, dtype=np.int64) for _ in range(20))
+    population = sum(draw_tables(100_000, stream).sum(axis=0, dtype=np.int64) for _ in range(4))
     truth = {name: figure_of(name, np.asarray(population)).item() for name in POOLED_FIGURES}
     held = dict.fromkeys(POOLED_FIGURES, 0)
     for seed in range(500):

@@ -40,6 +40,9 @@ path.parent.mkdir(parents=True, exist_ok=True)
 path.write_text(json.dumps({{"made": str(path)}}))
 if stage == "evaluate" and recipe:
     path.with_suffix(".images.csv").write_text("")
+if stage == "report":
+    path.with_name("report.html").write_text("")
+    path.with_name("figures").mkdir(exist_ok=True)
 """
 
 

@@ -148,7 +148,7 @@ def test_snakemakes_own_report_holds_the_scores_the_charts_and_the_page(finished
         str(path.relative_to(finished))
         for path in (finished / folder / "report/figures").glob("*.light.svg")
     }
-    miou = shown[f"{folder}/report/figures/miou-0.light.svg"]
+    miou = shown[f"{folder}/report/figures/miou-val.light.svg"]
     assert miou.labels == {
         "run": "tiny",
         "chart": "mIoU of each recipe",
@@ -156,7 +156,7 @@ def test_snakemakes_own_report_holds_the_scores_the_charts_and_the_page(finished
         "stage": "",
     }
     assert "mIoU of each recipe before the CRF" in miou.caption
-    segmentation = shown[f"{folder}/report/figures/distance-0-segmentation.light.svg"]
+    segmentation = shown[f"{folder}/report/figures/distance-val-segmentation.light.svg"]
     assert (segmentation.labels["split"], segmentation.labels["stage"]) == ("val", "segmentation")
     assert "finds, by their distance" in segmentation.caption
     others = {path: shown[path].category for path in shown.keys() - charts}

@@ -123,8 +123,8 @@ def papers(report: Report) -> dict[str, str]:
 
 
 def _as_data(picture: Path) -> str:
-    """Return a picture as an address that holds it."""
-    kind, _ = mimetypes.guess_type(picture.name)
+    """Return a picture, or a file of text, as an address that holds it."""
+    kind = mimetypes.guess_type(picture.name)[0] or "text/plain"
     return f"data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 

@@ -169,13 +169,14 @@ class Rules:
 
     @property
     def chart_labels(self) -> Callable[..., dict[str, str]]:
-        """What tells a chart in `snakemake --report`, by its file's name: `distance-0-maps`."""
+        """What tells a chart in `snakemake --report`, by its file's name: `distance-val-maps`."""
         splits = self.config.evaluation.splits
 
         def labels(wildcards: Any) -> dict[str, str]:
             kind, *rest = wildcards.chart.split("-")
             title = CHARTS.get(kind, kind) if rest or kind != "distance" else "drawing: ten bands"
-            split = splits[int(rest[0])] if rest else ""
+            of = rest[0] if rest else ""
+            split = splits[int(of)] if of.isdigit() else of
             stage = rest[1] if kind == "distance" and rest else ""
             return self.labels(
                 chart=f"{title}, by class" if rest[1:] == ["labels"] else title,
