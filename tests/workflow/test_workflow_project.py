@@ -70,6 +70,11 @@ def test_what_is_there_is_left_alone_in_one_sentence(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def without_repository():
+    """Return an environment that names nothing of the repository."""
+    return {name: value for name, value in environment().items() if name != "PYTHONPATH"}
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """Return the Python of an environment that has ws3 from a wheel, and all else from here."""
@@ -84,12 +89,14 @@ def installed(tmp_path_factory):
         shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     wheel = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)]
-    subprocess.run([*pip, *wheel], check=True)
+    # With the repository on its path, pip takes the package for installed.
+    env = without_repository()
+    subprocess.run([*pip, *wheel], check=True, env=env)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv/bin/python"
     (made,) = folder.glob("*.whl")
     into = ["--python", str(python), "install", "--no-deps", "--no-index", str(made)]
-    subprocess.run([*pip, *into], check=True)
+    subprocess.run([*pip, *into], check=True, env=env)
     # Named in a .pth file, a folder's own .pth files are not read: the ws3 that is there, in a
     # clone, stays unseen.
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
@@ -101,11 +108,10 @@ def installed(tmp_path_factory):
 def run(python, folder, *words):
     """Run a module in the environment, without a thing of the repository."""
     paths = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    env = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
     return subprocess.run(
         [str(python), "-m", *words],
         cwd=folder,
-        env=env | {"PATH": paths},
+        env=without_repository() | {"PATH": paths},
         capture_output=True,
         text=True,
         check=False,
