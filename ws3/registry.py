@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from ws3.errors import Ws3Error
@@ -107,6 +108,30 @@ def load_object(path: str) -> Any:
     """
     module, _, attribute = path.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def optional_package(module: str, who: str, extra: str) -> ModuleType:
+    """Import a package that ws3 can do without.
+
+    Args:
+        module: Its name.
+        who: The beginning of the sentence if it can't be imported: who asks for whose package.
+        extra: What installs it with ws3.
+
+    Raises:
+        Ws3Error: If it can't be imported.
+
+    Example:
+        >>> optional_package("json", "key: a is a network of json's", "some").__name__
+        'json'
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise Ws3Error(
+            f"{who}, which can't be imported ({reason(error)}); install it with: "
+            f"pip install 'ws3-seg[{extra}]'"
+        ) from error
 
 
 def deferred(path: str) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from report_pages import Page
 
 from ws3.report.charts import all_charts, charts_by_split
+from ws3.report.confidence import confidence_charts
 from ws3.report.figures import LIGHT, region_drawing, save
 from ws3.report.html import write_report
 from ws3.report.model import scores_of
@@ -61,7 +62,8 @@ def test_all_charts_are_those_that_the_page_shows(make_report, tmp_path) -> None
     )
     page = write_report(tmp_path, report).read_text()
     shown = set(re.findall(r'src="figures/([^"]+)\.light\.svg"', page))
-    charts = all_charts(report, charts_by_split(report, scores_of(report.evaluations)))
+    by_split = charts_by_split(report, scores_of(report.evaluations))
+    charts = all_charts(report, by_split, confidence_charts(report.evaluations))
     assert {chart.name for chart in charts} == shown
     assert {"checks", "jobs", "samples", "miou-val", "regions"} <= shown
     assert len(charts) == len(shown)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
-from stage_work import map_at_random, with_masks, work
+from stage_work import with_masks, work
 
 import ws3
 from ws3.config.load import dump
@@ -32,24 +32,6 @@ from ws3.stages.report_images import write_images
 from ws3.workflow.plan import Plan
 
 RECIPE = "cam"
-
-
-@pytest.fixture
-def mapped(small_run):
-    """Return a function that begins a run whose maps are there, drawn at random."""
-
-    def begin(name="results", **changes):
-        run = small_run(
-            name,
-            recipes={RECIPE: {"preset": "cam"}},
-            segmentation__recipes=[],
-            masks__background={"kind": "constant", "score": 0.5},
-            **changes,
-        )
-        map_at_random(run, RECIPE)
-        return run
-
-    return begin
 
 
 def masks_of(run):

@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-from stage_work import map_at_random
 
 from ws3.errors import Ws3Error
 from ws3.jobs.runner import open_stage, run_batches
@@ -23,24 +22,6 @@ from ws3.stages.train_segmentation import train_segmentation
 from ws3.store.maps import MapStore
 
 RECIPE = "cam"
-
-
-@pytest.fixture
-def mapped(small_run):
-    """Return a function that begins a run whose maps are there, drawn at random."""
-
-    def begin(name="results", **changes):
-        run = small_run(
-            name,
-            recipes={RECIPE: {"preset": "cam"}},
-            segmentation__recipes=[],
-            masks__background={"kind": "constant", "score": 0.5},
-            **changes,
-        )
-        map_at_random(run, RECIPE)
-        return run
-
-    return begin
 
 
 def batches_of(run):

@@ -20,7 +20,8 @@ from ws3.classifier.model import Classifier
 from ws3.classifier.tokens import Assembled, TokenBackbone, TokenHead, TokenMap, resampled
 from ws3.config.classifier import OPEN_CLIP, Texts
 from ws3.errors import Ws3Error
-from ws3.messages import reason, shown
+from ws3.messages import shown
+from ws3.registry import optional_package
 
 VISUAL = "visual."
 """What the names of the image tower's tensors begin with, here and in open_clip's files."""
@@ -159,15 +160,8 @@ def has_quick_gelu(architecture: str) -> bool:
 
 
 def _open_clip(architecture: str) -> ModuleType:
-    try:
-        import open_clip
-    except ImportError as error:
-        raise Ws3Error(
-            f"classifier.architecture: {architecture} is a network of open_clip's, which can't be "
-            f"imported ({reason(error)}); install it with: pip install 'ws3-seg[clip]'"
-        ) from error
-    module: ModuleType = open_clip
-    return module
+    who = f"classifier.architecture: {architecture} is a network of open_clip's"
+    return optional_package("open_clip", who, "clip")
 
 
 def _network(architecture: str) -> tuple[ModuleType, dict[str, Any]]:

@@ -22,6 +22,7 @@ from ws3.classifier.tokens import Assembled, Fit, TokenBackbone, TokenHead, Toke
 from ws3.config.classifier import TIMM
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
+from ws3.registry import optional_package
 
 # Odd sides, as a recipe's samples and whole photographs have any: a network that adds maps of
 # several strides, or cuts them into windows, fails on them if it can't do that for all sizes.
@@ -196,15 +197,8 @@ def of_efficientnet_lite(state: Mapping[str, Tensor], own: Collection[str]) -> d
 
 
 def _timm(architecture: str) -> ModuleType:
-    try:
-        import timm
-    except ImportError as error:
-        raise Ws3Error(
-            f"classifier.architecture: {architecture} is a network of timm's, which can't be "
-            f"imported ({reason(error)}); install it with: pip install 'ws3-seg[timm]'"
-        ) from error
-    module: ModuleType = timm
-    return module
+    who = f"classifier.architecture: {architecture} is a network of timm's"
+    return optional_package("timm", who, "timm")
 
 
 def _known(timm: ModuleType, architecture: str) -> str:

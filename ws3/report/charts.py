@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ws3.report.confidence import confidence_charts
+from ws3.report.confidence import ConfidenceCharts
 from ws3.report.drawings import distance_drawing
 from ws3.report.figures import (
     Chart,
@@ -83,18 +83,21 @@ def _of_split(report: Report, here: Sequence[Score], split: str, file: str) -> S
     )
 
 
-def all_charts(report: Report, by_split: Sequence[SplitCharts]) -> list[Chart]:
+def all_charts(
+    report: Report, by_split: Sequence[SplitCharts], by_confidence: Sequence[ConfidenceCharts]
+) -> list[Chart]:
     """Return all charts that the page shows, in its order.
 
     Args:
         report: What the page shows.
         by_split: Its charts of each split.
+        by_confidence: Those of the masks' confidence.
     """
     charts = [Chart("regions", region_drawing)]
     if any(found.distances for found in by_split):
         charts.append(Chart("distance", distance_drawing))
     charts += [chart for found in by_split for chart in found]
-    for of_split in confidence_charts(report.evaluations):
+    for of_split in by_confidence:
         charts += of_split.charts
     if report.sample_counts:
         charts.append(Chart("samples", partial(samples_histogram, report.sample_counts)))

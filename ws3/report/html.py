@@ -77,8 +77,9 @@ def write_report(folder: Path, report: Report) -> Path:
                 raise ValueError(f"gallery picture {picture} of {entry.image!r} is not in {folder}")
     scores = scores_of(report.evaluations)
     charts = charts_by_split(report, scores)
+    by_confidence = confidence_charts(report.evaluations)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for chart in all_charts(report, charts):
+    for chart in all_charts(report, charts, by_confidence):
         for theme in THEMES:
             save(chart.draw(theme), folder / "figures" / f"{chart.name}.{theme.name}.svg", theme)
     shown = {
@@ -93,7 +94,7 @@ def write_report(folder: Path, report: Report) -> Path:
         "fully_supervised": next((s.title for s in scores if s.is_fully_supervised), None),
         "tuned_splits": sorted({s.threshold_split for s in scores if s.threshold_split}),
         "charts": charts,
-        "by_confidence": confidence_charts(report.evaluations),
+        "by_confidence": by_confidence,
         "together": together(report.evaluations),
         "config_text": yaml.safe_dump(dict(report.config), sort_keys=False, allow_unicode=True),
         "total_seconds": sum(timing.seconds for timing in report.timings),

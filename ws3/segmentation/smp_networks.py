@@ -17,6 +17,7 @@ from torch.nn import functional
 from ws3.config.segmentation import smp_parts
 from ws3.errors import Ws3Error
 from ws3.messages import reason, shown
+from ws3.registry import optional_package
 from ws3.tensors import misfits, read_tensors, unusable_tensor
 
 _WITH_PREFIX = "dpt"
@@ -121,16 +122,8 @@ def load_encoder(backbone: nn.Module, architecture: str, weights: str) -> None:
 
 
 def _package(architecture: str) -> ModuleType:
-    try:
-        import segmentation_models_pytorch
-    except ImportError as error:
-        raise Ws3Error(
-            f"segmentation.architecture: {architecture} is a network of "
-            f"segmentation_models_pytorch, which can't be imported ({reason(error)}); install it "
-            "with: pip install 'ws3-seg[smp]'"
-        ) from error
-    module: ModuleType = segmentation_models_pytorch
-    return module
+    who = f"segmentation.architecture: {architecture} is a network of segmentation_models_pytorch"
+    return optional_package("segmentation_models_pytorch", who, "smp")
 
 
 def _encoders(package: ModuleType, asked: str) -> Iterable[str]:

@@ -5,27 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ws3.datasets.index import ImageRow
 from ws3.jobs.runner import ImageResult
 from ws3.masks.confidence import in_steps
 from ws3.masks.crf import parameters
-from ws3.masks.png import write_mask
 from ws3.masks.pseudo import Voters, mask_and_confidence
-from ws3.removal import set_aside
 from ws3.run.folder import Run
 from ws3.run.phases import PhaseTimer
 from ws3.run.results import (
     FINGERPRINT,
     confidence_fingerprint,
     current_mask,
-    is_foreign_mask,
 )
 from ws3.run.samples import load_image
 from ws3.stages.imported import imported_mask
-from ws3.stages.png_stage import PngStage
+from ws3.stages.png_stage import PngStage, put_picture
 
 
 class MasksStage(PngStage):
@@ -90,16 +84,9 @@ class MasksStage(PngStage):
         with timer.phase("write"):
             made_from = confidence_fingerprint(self.run, fingerprint)
             beside = sum(
-                self._write_beside(path, in_steps(confidence), made_from)
+                put_picture(path, in_steps(confidence), {FINGERPRINT: made_from}, palette=False)
                 for path in self.files_beside(row)
             )
             # The last: where there is a mask, all is there.
             result = self.commit(row, fingerprint, mask)
             return replace(result, bytes=result.bytes + beside)
-
-    def _write_beside(self, path: Path, values: NDArray[np.uint8], fingerprint: str) -> int:
-        """Write a gray picture that goes with the mask, and return its size."""
-        if is_foreign_mask(path):
-            set_aside(path)
-        write_mask(path, values, {FINGERPRINT: fingerprint}, palette=False)
-        return path.stat().st_size

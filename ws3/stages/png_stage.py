@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -55,12 +56,30 @@ class PngStage(RecipeStage):
             facts: What else the file is to say of itself.
         """
         path = self.run.result(self.stage, self.recipe, row.image)
-        if is_foreign_mask(path):
-            set_aside(path)
-        write_mask(path, mask, {FINGERPRINT: fingerprint, **facts})
+        size = put_picture(path, mask, {FINGERPRINT: fingerprint, **facts})
         self._note_empty(row, mask)
-        return ImageResult(bytes=path.stat().st_size)
+        return ImageResult(bytes=size)
 
     def _note_empty(self, row: ImageRow, mask: NDArray[np.uint8]) -> None:
         if row.labels and not shows_class(mask):
             self.empty.add(row.image)
+
+
+def put_picture(
+    path: Path, values: NDArray[np.uint8], texts: Mapping[str, str], *, palette: bool = True
+) -> int:
+    """Write a result's picture; somebody else's in its place is kept under another name.
+
+    Args:
+        path: Its place.
+        values: uint8 (H, W).
+        texts: What the file is to say of itself.
+        palette: Whether the values are classes; else they are gray.
+
+    Returns:
+        The file's bytes.
+    """
+    if is_foreign_mask(path):
+        set_aside(path)
+    write_mask(path, values, texts, palette=palette)
+    return path.stat().st_size

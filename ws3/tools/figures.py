@@ -7,6 +7,7 @@ from pathlib import Path
 from ws3.errors import Ws3Error
 from ws3.files import write_bytes
 from ws3.report.charts import all_charts, charts_by_split
+from ws3.report.confidence import confidence_charts
 from ws3.report.figures import LIGHT, save
 from ws3.report.html import papers
 from ws3.report.model import scores_of
@@ -38,7 +39,8 @@ def write_figures(run: Run, folder: Path) -> list[Path]:
     report = facts(run)
     scores = scores_of(report.evaluations)
     files = []
-    for chart in all_charts(report, charts_by_split(report, scores)):
+    by_confidence = confidence_charts(report.evaluations)
+    for chart in all_charts(report, charts_by_split(report, scores), by_confidence):
         figure = chart.draw(LIGHT)
         for ending in (".svg", ".pdf"):
             path = folder / "figures" / f"{chart.name}{ending}"
